@@ -1,0 +1,165 @@
+"""Every error that can reach a caller. ``status`` and ``code`` are API; ``http/errors.py`` renders them.
+
+    LowcloudError
+    ├── BadRequest 400              the caller's request can't be met as it stands; ``param`` names the field
+    │   ├── Unsupported             a known field or value that this server doesn't do (yet)
+    │   └── PromptTooLong           counts beyond the model's context
+    ├── Unauthorized 401            no token, or not one of ours
+    ├── Forbidden 403               a good token without the right, a foreign Host or Origin
+    ├── NotFound 404                no such route or object
+    │   └── ModelNotFound           no such model; lists near names
+    ├── MethodNotAllowed 405        the route exists for other methods
+    ├── RequestTimeout 408          the body, or the answer, took too long
+    ├── BodyTooLarge 413            beyond ``server.max_body_bytes``
+    ├── UnsupportedMediaType 415    a body that isn't JSON
+    ├── Overloaded 429              the queue is full; ``retry_after_s``
+    ├── EngineFailed 500            the engine gave up on this request
+    ├── InternalError 500           our bug; nothing of it leaves the process
+    └── Unavailable 503             the model is not there yet, or the server is going; ``retry_after_s``
+
+``number`` is Cloudflare's numeric code for the v4 envelope (Source: Cloudflare docs, Workers AI › Errors, read 2026-11).
+"""
+
+from collections.abc import Sequence
+
+
+class LowcloudError(Exception):
+    """Base of all errors a caller may see: ``str(error)`` is the message and holds no internals."""
+
+    status = 500
+    code = "internal_error"
+    type = "server_error"
+    number = 8005
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(LowcloudError):
+    """The request is wrong; ``param`` is the path of the field, such as ``messages[3].content``."""
+
+    status = 400
+    code = "invalid_request"
+    type = "invalid_request_error"
+    number = 5006
+
+
+class Unsupported(BadRequest):
+    """A field or a value that is known and not done here; ``param`` names it."""
+
+    code = "unsupported_parameter"
+
+
+class PromptTooLong(BadRequest):
+    """The prompt, or the prompt and the tokens asked for, exceed the model's context; the message has both counts."""
+
+    code = "context_length_exceeded"
+    number = 5021
+
+
+class Unauthorized(LowcloudError):
+    """No token, or one that isn't known here."""
+
+    status = 401
+    code = "invalid_api_key"
+    type = "authentication_error"
+    number = 10000
+
+
+class Forbidden(LowcloudError):
+    """Known, and not allowed to do this; or a Host or Origin that isn't allowed."""
+
+    status = 403
+    code = "permission_denied"
+    type = "permission_error"
+    number = 9109
+
+
+class NotFound(LowcloudError):
+    """No such route or object."""
+
+    status = 404
+    code = "not_found"
+    type = "not_found_error"
+    number = 7000
+
+
+class ModelNotFound(NotFound):
+    """No such model here; the message lists near names."""
+
+    code = "model_not_found"
+    number = 5007
+
+    def __init__(self, model: str, near: Sequence[str] = (), *, why: str = "") -> None:
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        super().__init__(f"No such model {model or '(empty)'}{': ' + why if why else ''}.{hint}", param="model")
+        self.near = tuple(near)
+
+
+class MethodNotAllowed(LowcloudError):
+    """The path exists, for the methods in ``allow``."""
+
+    status = 405
+    code = "method_not_allowed"
+    type = "invalid_request_error"
+    number = 7001
+
+    def __init__(self, method: str, allow: Sequence[str]) -> None:
+        super().__init__(f"{method} not supported for requested URI; use {' or '.join(allow)}.")
+        self.allow = tuple(allow)
+
+
+class RequestTimeout(LowcloudError):
+    """The body did not arrive, or the answer did not start, within its bound."""
+
+    status = 408
+    code = "request_timeout"
+    type = "timeout_error"
+    number = 3007
+
+
+class BodyTooLarge(LowcloudError):
+    """The body exceeds ``server.max_body_bytes``."""
+
+    status = 413
+    code = "request_too_large"
+    type = "invalid_request_error"
+    number = 3006
+
+
+class UnsupportedMediaType(LowcloudError):
+    """The body's media type is not one that this route reads."""
+
+    status = 415
+    code = "unsupported_media_type"
+    type = "invalid_request_error"
+    number = 5004
+
+
+class Overloaded(LowcloudError):
+    """The queue in front of the model is full."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "rate_limit_error"
+    number = 3040
+
+
+class EngineFailed(LowcloudError):
+    """The engine could not finish this request; after three deaths of its process, say."""
+
+    code = "engine_failed"
+
+
+class InternalError(LowcloudError):
+    """A bug of ours. The traceback is in the log, under the request's id."""
+
+
+class Unavailable(LowcloudError):
+    """The model can't answer now: it is in restart backoff, its load took too long, or the server is stopping."""
+
+    status = 503
+    code = "unavailable"
+    number = 7009

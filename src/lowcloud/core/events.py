@@ -1,0 +1,85 @@
+"""What comes back up the narrow waist: the events of a generation, in order.
+
+Exactly one ``Started``; then deltas of the choices, interleaved; one ``Finished`` a choice; last,
+exactly one ``Usage``. A failure is raised from the generator, never an event of it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+FinishReason: TypeAlias = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that could have stood there: its text, its bytes (a token may hold half a character), ln p."""
+
+    token: str
+    bytes: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """The sampled token and the likeliest ones at its place, best first."""
+
+    sampled: Alternative
+    top: tuple[Alternative, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Admitted, counted, resources promised: HTTP headers may leave now.
+
+    ``weights`` names the weights and engine that answer; ``stand_in`` the card that answers for another,
+    or None. ``default_max_tokens`` is the bound that the card set because the caller set none.
+    """
+
+    prompt_tokens: int
+    cached_tokens: int
+    weights: str
+    stand_in: str | None = None
+    default_max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of a choice's text: whole characters; ``logprobs`` of its tokens when asked for.
+
+    The text may be empty when only log-probabilities are ready (a token that ends inside a character).
+    """
+
+    choice: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A choice is complete. ``stop_sequence`` is the caller's stop string that ended it, if one did."""
+
+    choice: int
+    reason: FinishReason
+    stop_sequence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of the whole request: the prompt once, the completion tokens of all choices."""
+
+    prompt: int
+    cached: int
+    completion: int
+
+
+Event: TypeAlias = Started | TextDelta | Finished | Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors in the order of the inputs, each little-endian float32 bytes of one length."""
+
+    vectors: tuple[bytes, ...]
+    prompt_tokens: int
+    weights: str
+    stand_in: str | None = None

@@ -1,0 +1,22 @@
+"""Who calls: the identity that a token stands for."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+DEV_ACCOUNT = "0" * 32
+
+
+class Permission(StrEnum):
+    """What a token may do, in the names of Cloudflare's token groups."""
+
+    WORKERS_AI_READ = "Workers AI Read"
+    WORKERS_AI_WRITE = "Workers AI Write"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """``account_id`` is 32 hex digits, in ``dev`` any string; ``token_id`` is not the token."""
+
+    token_id: str
+    account_id: str
+    permissions: frozenset[Permission]

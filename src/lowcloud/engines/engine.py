@@ -1,0 +1,54 @@
+"""What an engine is: the protocols between ``serving`` and everything that can run a model."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from lowcloud.core.events import Embedded, Event
+from lowcloud.core.messages import Prompt
+from lowcloud.core.requests import Embed, Generate
+from lowcloud.models.card import Card
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that is checked, rendered, counted and has every default filled in.
+
+    ``prompt_ids`` is None for an engine that has no token ids of its own (a remote one). The count is there
+    before the engine promises anything, since admission bounds the queue in tokens.
+    """
+
+    request: Generate
+    prompt_ids: tuple[int, ...] | None
+    prompt_tokens: int
+    max_tokens: int
+    default_max_tokens: int | None = None
+
+
+class Engine(Protocol):
+    """Generates text with one model."""
+
+    @property
+    def card(self) -> Card: ...
+
+    def check(self, request: Generate) -> None:
+        """Refuse what this engine can't do; pure. Raises Unsupported naming the field."""
+
+    async def prepare(self, request: Generate) -> Prepared:
+        """Render, count and fill in defaults. Raises BadRequest, PromptTooLong."""
+
+    def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
+        """The events of the generation; ``aclose()`` cancels it. Failures are raised."""
+
+    async def count(self, prompt: Prompt) -> int:
+        """Tokens of the prompt as this model sees it. Needs no weights."""
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors with one model."""
+
+    @property
+    def card(self) -> Card: ...
+
+    async def embed(self, request: Embed) -> Embedded:
+        """Vectors of the model's own dimension. Raises BadRequest with the counts for an input over the limit."""
