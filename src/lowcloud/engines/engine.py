@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from lowcloud.core.events import Embedded, Event
 from lowcloud.core.messages import Prompt
@@ -52,3 +52,23 @@ class Embedder(Protocol):
 
     async def embed(self, request: Embed) -> Embedded:
         """Vectors of the model's own dimension. Raises BadRequest with the counts for an input over the limit."""
+
+
+RuntimeState: TypeAlias = Literal["stopped", "starting", "ready", "backoff"]
+
+
+class Runtime(Protocol):
+    """What must run for an engine to answer, such as its worker process. ``serving/pool.py`` owns it."""
+
+    @property
+    def state(self) -> RuntimeState: ...
+
+    @property
+    def note(self) -> str:
+        """One line for people: what runs, in which precision, or why it doesn't."""
+
+    async def run(self) -> None:
+        """Start, supervise and restart until cancelled; then end what was started. Called once, in a task of the pool's."""
+
+    async def ready(self) -> None:
+        """Return when the engine can answer. Raises Unavailable (with ``retry_after_s``) while in restart backoff."""

@@ -1,0 +1,44 @@
+"""What a worker process is started with: one JSON argument."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeAlias
+
+KvPrecision: TypeAlias = Literal["auto", "bf16", "f32", "u8"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """``source`` is an OpenVINO IR folder, a GGUF file (converted once into ``cache_dir``) or an encoder's folder.
+
+    ``kv_cache_bytes`` 0: a tenth of memory, at least two full contexts. ``swap_bytes`` bounds swapped-out blocks.
+    ``kv_precision`` auto: bf16 where the CPU reports BF16, else f32. ``paged`` never: the unpaged model, one sequence
+    at a time. ``threads`` 0: the runtime's choice. ``precision`` f32: exact settings, for tests against references.
+    ``context_length`` 0: the model's own; else a smaller one. ``prefill_tokens``: prompt tokens a step, a multiple of 32.
+    ``encode_tokens``: token budget of an encoder's batch, ``encode_wait_s``: how long its oldest input waits for company.
+    """
+
+    kind: Literal["text", "embedding"]
+    source: str
+    cache_dir: str
+    kv_cache_bytes: int = 0
+    swap_bytes: int = 2**30
+    kv_precision: KvPrecision = "auto"
+    paged: Literal["auto", "never"] = "auto"
+    precision: Literal["auto", "f32"] = "auto"
+    threads: int = 0
+    max_seqs: int = 64
+    prefill_tokens: int = 256
+    context_length: int = 0
+    prefix_cache: bool = True
+    encode_tokens: int = 2048
+    encode_wait_s: float = 0.002
+
+    def to_json(self) -> str:
+        """The argument that starts the worker."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "WorkerSpec":
+        """The spec of a worker's argument."""
+        return WorkerSpec(**json.loads(text))
