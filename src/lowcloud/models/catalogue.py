@@ -18,6 +18,7 @@ CHAT_STAND_IN = "@local/smollm2-135m-instruct"
 EMBEDDING_STAND_IN = "@local/all-minilm-l6-v2"
 MAX_NEAR = 3
 MAX_ID_SHOWN = 120
+MIN_CONTAINED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Catalogue:
                 raise ValueError(f'map."{key}": no local model {target}; there are: {here}')
         self._chat = self._local.get(CHAT_STAND_IN) if stand_ins else None
         self._embedding = self._local.get(EMBEDDING_STAND_IN) if stand_ins else None
+        self._answerable = self._all()
 
     def resolve(self, model_id: str) -> Answer:
         """Who answers for ``model_id``. Raises ModelNotFound with near names, or with the reason for a known id."""
@@ -83,6 +85,9 @@ class Catalogue:
 
         With a mapping of ``*`` unknown ids answer too; they can't be listed.
         """
+        return self._answerable
+
+    def _all(self) -> tuple[Answer, ...]:
         mapped = [key for key in self._mapping if key != ANY]
         ids = dict.fromkeys([*self._local, *mapped, *self._known])
         answers: list[Answer] = []
@@ -134,7 +139,8 @@ class Catalogue:
         card = self._known.get(model_id)
         if card is None:
             shown = model_id if len(model_id) <= MAX_ID_SHOWN else model_id[:MAX_ID_SHOWN] + "…"
-            return ModelNotFound(shown, self._near(model_id[:MAX_ID_SHOWN]))
+            near = self._near(model_id[:MAX_ID_SHOWN])
+            return ModelNotFound(shown, near, why="" if near else "GET models lists those that answer")
         return ModelNotFound(model_id, why=self._why_not(card))
 
     def _why_not(self, card: Card) -> str:
@@ -151,16 +157,18 @@ class Catalogue:
 
     def _near(self, model_id: str) -> tuple[str, ...]:
         """At most three ids like this one, those that would answer first."""
-        answering = [answer.card.id for answer in self.answerable()]
+        answering = [answer.card.id for answer in self._answerable]
         near = [*_close(model_id, answering), *_close(model_id, list(self._known))]
         return tuple(dict.fromkeys(near))[:MAX_NEAR]
 
 
 def _close(asked: str, ids: Iterable[str]) -> list[str]:
-    """The ids whose whole or last part is like ``asked``, nearest first, whatever the case."""
+    """The ids whose whole or last part is like ``asked``, nearest first, then those that contain it, in any case."""
     by_name: dict[str, str] = {}
     for model_id in ids:
         by_name.setdefault(model_id.lower(), model_id)
         by_name.setdefault(model_id.rsplit("/", 1)[-1].lower(), model_id)
-    names = get_close_matches(asked.lower(), by_name, n=2 * MAX_NEAR)
-    return list(dict.fromkeys(by_name[name] for name in names))
+    wanted = asked.lower()
+    like = get_close_matches(wanted, by_name, n=2 * MAX_NEAR)
+    containing = [name for name in by_name if len(wanted) >= MIN_CONTAINED and wanted in name]
+    return list(dict.fromkeys(by_name[name] for name in [*like, *containing]))
