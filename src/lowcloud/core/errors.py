@@ -16,6 +16,7 @@
     ├── EngineFailed 500            the engine gave up on this request
     ├── InternalError 500           our bug; nothing of it leaves the process
     └── Unavailable 503             the model is not there yet, or the server is going; ``retry_after_s``
+        └── ModelUnusable           the model's files are broken, or of a kind that isn't served here
 
 ``number`` is Cloudflare's numeric code for the v4 envelope (Source: Cloudflare docs, Workers AI › Errors, read 2026-11).
 """
@@ -163,3 +164,9 @@ class Unavailable(LowcloudError):
     status = 503
     code = "unavailable"
     number = 7009
+
+
+class ModelUnusable(Unavailable):
+    """The model's files can't be served: broken, or of a kind that isn't known here. The message says which and what to do."""
+
+    code = "model_unusable"
