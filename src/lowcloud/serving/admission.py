@@ -13,6 +13,7 @@ from lowcloud.core.errors import Overloaded
 
 MIN_RETRY_S = 1.0
 MAX_RETRY_S = 120.0
+UNMEASURED_RETRY_S = 5.0
 _KEPT = 0.9  # of what was measured, at each departure: about the last ten count
 
 
@@ -52,9 +53,9 @@ def admit(state: State, bounds: Bounds, *, requests: int, tokens: int) -> float 
 
 
 def retry_after_s(state: State) -> float:
-    """Whole seconds until what waits now has left, at the measured rate; at least 1 and at most 120."""
+    """Whole seconds until what waits now has left, at the measured rate: 1 to 120; 5 when nothing is measured."""
     if state.rate.tokens <= 0:
-        return MIN_RETRY_S
+        return UNMEASURED_RETRY_S
     seconds = state.tokens * state.rate.seconds / state.rate.tokens
     return float(math.ceil(min(max(seconds, MIN_RETRY_S), MAX_RETRY_S)))
 

@@ -4,7 +4,7 @@ Everything happens on one event loop, so there are no locks. A runtime runs in a
 request's: a client that leaves while a model loads doesn't stop the load.
 """
 
-import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -44,12 +44,15 @@ class ModelStatus:
 
 
 class _Entry:
-    """One model that was asked for: being built, built, or failed."""
+    """One model that was asked for: being built, built, running, or gone. ``waiting``: who waits for its runtime."""
 
     def __init__(self) -> None:
         self.hosted: Hosted | None = None
         self.error: LowcloudError | None = None
         self.settled = anyio.Event()
+        self.is_running = False
+        self.is_gone = False
+        self.waiting: set[anyio.CancelScope] = set()
 
 
 class Pool:
@@ -66,7 +69,6 @@ class Pool:
         self._load_wait_s = load_wait_s
         self._preload = frozenset(preload)
         self._entries: dict[str, _Entry] = {}
-        self._running: set[str] = set()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._builders = anyio.CapacityLimiter(_BUILDERS)
         self._log = structlog.get_logger("lowcloud.pool")
@@ -86,20 +88,19 @@ class Pool:
 
     async def engine(self, card_id: str) -> Served:
         """The engine, whether or not its runtime is up: enough to check, render and count. Raises Unavailable."""
-        return (await self._built(card_id)).engine
+        return _hosted(await self._built(card_id)).engine
 
     @asynccontextmanager
     async def lease(self, card_id: str) -> AsyncGenerator[Served, None]:
         """The engine, ready to answer. Raises Unavailable when it doesn't load in time or is in restart backoff."""
-        hosted = await self._built(card_id)
+        asked = time.monotonic()
+        entry = await self._built(card_id)
+        hosted = _hosted(entry)
         if hosted.runtime is not None:
-            self._start(card_id, hosted.runtime)
+            self._start(card_id, entry, hosted.runtime)
             wait_s = self._load_wait_s if hosted.load_wait_s is None else hosted.load_wait_s
-            try:
-                async with asyncio.timeout(wait_s):
-                    await hosted.runtime.ready()
-            except TimeoutError:
-                raise _still_loading(wait_s) from None
+            if not await _is_ready_in(entry, hosted.runtime, wait_s - (time.monotonic() - asked)):
+                raise _could_not_start() if entry.is_gone else _still_loading(wait_s)
         yield hosted.engine
 
     def status(self) -> tuple[ModelStatus, ...]:
@@ -123,25 +124,25 @@ class Pool:
             return ModelStatus(card_id, "ready", "", preload)
         return ModelStatus(card_id, runtime.state, runtime.note, preload)
 
-    async def _built(self, card_id: str) -> Hosted:
+    async def _built(self, card_id: str) -> _Entry:
         entry = self._entries.get(card_id)
         if entry is None:
             if card_id not in self._factories:
                 raise ModelNotFound(card_id)
-            entry = self._entries[card_id] = _Entry()
+            entry = _Entry()
             self._open().start_soon(self._build, card_id, entry)
-        try:
-            async with asyncio.timeout(self._load_wait_s):
-                await entry.settled.wait()
-        except TimeoutError:
-            raise _still_loading(self._load_wait_s) from None
-        if entry.hosted is None:
-            raise entry.error or _could_not_start()
-        return entry.hosted
+            self._entries[card_id] = entry
+        with anyio.move_on_after(self._load_wait_s):
+            await entry.settled.wait()
+        if not entry.settled.is_set():
+            raise _still_loading(self._load_wait_s)
+        return entry
 
     async def _build(self, card_id: str, entry: _Entry) -> None:
         try:
-            entry.hosted = await anyio.to_thread.run_sync(self._factories[card_id], limiter=self._builders)
+            entry.hosted = await anyio.to_thread.run_sync(
+                self._factories[card_id], limiter=self._builders, abandon_on_cancel=True
+            )
         except LowcloudError as error:
             entry.error = error
         except Exception:  # the outermost place of this task: a broken model must not end the server
@@ -151,20 +152,22 @@ class Pool:
                 del self._entries[card_id]
             entry.settled.set()
 
-    def _start(self, card_id: str, runtime: Runtime) -> None:
-        if card_id not in self._running:
-            self._running.add(card_id)
-            self._open().start_soon(self._run, card_id, runtime)
+    def _start(self, card_id: str, entry: _Entry, runtime: Runtime) -> None:
+        if not entry.is_running:
+            self._open().start_soon(self._run, card_id, entry, runtime)
+            entry.is_running = True
 
-    async def _run(self, card_id: str, runtime: Runtime) -> None:
+    async def _run(self, card_id: str, entry: _Entry, runtime: Runtime) -> None:
         try:
             await runtime.run()
             self._log.error("model's runtime ended", model=card_id)
         except Exception:  # the outermost place of this task, as above
             self._log.exception("model's runtime failed", model=card_id)
         finally:
-            self._running.discard(card_id)
-            self._entries.pop(card_id, None)
+            del self._entries[card_id]
+            entry.is_gone = True
+            for scope in entry.waiting:
+                scope.cancel()
 
     async def _load(self, card_id: str) -> None:
         try:
@@ -177,6 +180,25 @@ class Pool:
         if self._tasks is None:
             raise Unavailable("The server is stopping.", retry_after_s=LOADING_RETRY_S)
         return self._tasks
+
+
+async def _is_ready_in(entry: _Entry, runtime: Runtime, wait_s: float) -> bool:
+    """Whether the runtime came up in ``wait_s``, before it ended. Raises what ``Runtime.ready`` does."""
+    is_ready = False
+    with anyio.move_on_after(wait_s) as scope:
+        entry.waiting.add(scope)
+        try:
+            await runtime.ready()
+            is_ready = True
+        finally:
+            entry.waiting.discard(scope)
+    return is_ready
+
+
+def _hosted(entry: _Entry) -> Hosted:
+    if entry.hosted is None:
+        raise entry.error or _could_not_start()
+    return entry.hosted
 
 
 def _still_loading(waited_s: float) -> Unavailable:

@@ -35,6 +35,11 @@ def dimensions_of(answer: Answer, asked: int | None) -> int | None:
     raise BadRequest(f"{card.id} can't give {asked} dimensions; it gives: {shown}.", param="dimensions")
 
 
+def is_cut(vector: bytes, dimensions: int | None) -> bool:
+    """Whether ``resized`` makes the vector shorter."""
+    return dimensions is not None and len(vector) > _FLOAT_BYTES * dimensions
+
+
 def resized(vector: bytes, dimensions: int | None) -> bytes:
     """The vector padded with zeros, which leaves every cosine as it is, or cut and made a unit vector again."""
     have = len(vector) // _FLOAT_BYTES
