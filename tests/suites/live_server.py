@@ -1,4 +1,4 @@
-"""A real server in a process of its own: the installed ``lowcloud`` command on a free port, with its own data folder."""
+"""A real server process: ``lowcloud`` as installed, on a free loopback port, with its own data folder."""
 
 import os
 import socket

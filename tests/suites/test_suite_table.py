@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import suite_runner
+import suite_summary
 import suite_table
 from suite_runner import Did
 from suite_table import Refusal, Verdict
@@ -68,3 +69,15 @@ def test_a_case_that_does_what_its_verdict_says_is_fine():
     assert suite_runner.mismatch(PASSES, Did("passed", None, "")) is None
     assert suite_runner.mismatch(REFUSED, Did("failed", REFUSED.refusal, "BadRequestError")) is None
     assert suite_runner.mismatch(Verdict("not_applicable", "r", None), Did("not run", None, "")) is None
+
+
+def test_the_document_sums_up_the_tables_as_they_are():
+    text = suite_summary.DOCUMENT.read_text(encoding="utf-8")
+    assert suite_summary.with_summary(text) == text, "run python tests/suites/suite_summary.py"
+
+
+@pytest.mark.parametrize("suite", [suite_runner.OPENAI, suite_runner.LLAMA_CPP], ids=["openai", "llama.cpp"])
+def test_every_committed_verdict_says_what_and_why(suite):
+    verdicts = suite_table.load(suite.table).verdicts.values()
+    assert verdicts
+    assert all(verdict.reason for verdict in verdicts if verdict.kind != "passes" or verdict.refusal)
