@@ -1,0 +1,54 @@
+"""How long from ``lowcloud dev`` to the first token with the converted model cached; memory of a server without a model.
+
+    scripts/bench start [--rounds 5]
+
+The first conversion is made before the clock starts and reported apart.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import machine
+import servers
+
+CHAT = "/v1/chat/completions"
+BODY = {
+    "model": "@local/smollm2-135m-instruct",
+    "messages": [{"role": "user", "content": "Say hello."}],
+    "max_tokens": 4,
+    "stream": True,
+}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    print(machine.describe())
+    begin = time.perf_counter()
+    subprocess.run([str(Path(sys.executable).with_name("lowcloud")), "prepare"], check=True, capture_output=True)
+    print(f"`lowcloud prepare` (the first conversion and self-test, or nothing when cached): {time.perf_counter() - begin:.1f} s")
+    rows = [round_() for _ in range(rounds)]
+    for name, column in zip(("listens after s", "first token after s", "server RSS MiB, no model"), zip(*rows, strict=True), strict=True):
+        print(f"{name:26} median {statistics.median(column):7.2f}   {min(column):7.2f} - {max(column):7.2f}")
+
+
+def round_() -> tuple[float, float, float]:
+    """Start a server, ask it once: seconds until it listens, seconds until the first token, MiB before the question."""
+    with servers.lowcloud() as server:
+        listens = time.perf_counter() - server.started
+        rss = server.rss_mib()
+        asked = time.perf_counter() - server.started
+        reply = server.load(CHAT, [BODY], in_flight=1)["replies"][0]
+        assert reply["status"] == 200, reply["tail"]
+        # The load generator's own start is inside: a client's, too.
+        return listens, asked + reply["ttft_s"], rss
+
+
+if __name__ == "__main__":
+    main()
