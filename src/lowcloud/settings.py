@@ -1,0 +1,324 @@
+"""What a person may set: sections of ``lowcloud.toml`` and ``LOWCLOUD_<SECTION>__<KEY>`` variables, which win.
+
+Every setting is described in ``docs/settings.md``. A wrong one is refused at the start, by name.
+"""
+
+import ipaddress
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
+
+PREFIX = "LOWCLOUD_"
+# Variables of the command line, which are no settings.
+RESERVED = frozenset({"LOWCLOUD_CONFIG", "LOWCLOUD_TOKEN", "LOWCLOUD_URL"})
+
+Precision: TypeAlias = Literal["auto", "f32"]
+KvPrecision: TypeAlias = Literal["auto", "bf16", "f32", "u8"]
+Paged: TypeAlias = Literal["auto", "never"]
+
+
+class SettingsError(ValueError):
+    """One line for each wrong setting, each beginning with its key."""
+
+
+def _parts(value: object) -> object:
+    """A comma-separated string as a list, so that a variable can hold one."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _path(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str) and value else value
+
+
+Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_parts)]
+Folder: TypeAlias = Annotated[Path, BeforeValidator(_path)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Size: TypeAlias = Annotated[ByteSize, Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Server(_Section):
+    """Where it listens, who may call, and the bounds of one HTTP request."""
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(8780, ge=0, le=65_535)
+    allowed_hosts: Names = ()
+    cors_origins: Names = ()
+    insecure_loopback: bool = False
+    max_body_bytes: Size = ByteSize(10 * 2**20)
+    discard_bytes: Size = ByteSize(64 * 2**20)
+    body_timeout_s: Seconds = 30.0
+    write_timeout_s: Seconds = 60.0
+    heartbeat_s: Seconds = 10.0
+    shutdown_grace_s: Seconds = 30.0
+
+    @model_validator(mode="after")
+    def _lifted_on_loopback_only(self) -> "Server":
+        if self.insecure_loopback and not is_loopback(self.host):
+            raise ValueError(f"insecure_loopback: {self.host} is not a loopback address, so tokens are required")
+        return self
+
+
+class Storage(_Section):
+    """Where state lives."""
+
+    data_dir: Folder = Field(default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"))
+    database_url: str = Field("", pattern=r"^($|sqlite:///)")
+
+    def url(self) -> str:
+        """The database: ``database_url``, or the data folder's own file."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'lowcloud.db'}"
+
+
+class Serving(_Section):
+    """Waiting in front of models."""
+
+    load_wait_s: Seconds = 120.0
+    convert_wait_s: Seconds = 600.0
+    request_deadline_s: Seconds = 600.0
+    max_queued_requests: int = Field(256, ge=1)
+    max_queued_tokens: int = Field(262_144, ge=1)
+    stand_ins: Literal["auto", "always", "never"] = "auto"
+
+
+class Local(_Section):
+    """The local engine. A model's own table may set these again, all but ``cache_dir``."""
+
+    cache_dir: Folder = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
+    kv_cache_bytes: Size = ByteSize(0)
+    swap_bytes: Size = ByteSize(2**30)
+    kv_precision: KvPrecision = "auto"
+    precision: Precision = "auto"
+    paged: Paged = "auto"
+    prefix_cache: bool = True
+    threads: int = Field(0, ge=0, le=1024)
+    max_seqs: int = Field(64, ge=1, le=1024)
+    prefill_tokens: int = Field(256, ge=32, le=8192, multiple_of=32)
+    encode_tokens: int = Field(2048, ge=1)
+    encode_wait_s: float = Field(0.002, ge=0, le=1, allow_inf_nan=False)
+
+
+class Embeddings(_Section):
+    """What ``/embeddings`` accepts."""
+
+    accept_token_ids: bool = False
+
+
+class Logs(_Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class ModelDefaults(_Section):
+    """Sampling and length when a caller names none."""
+
+    temperature: float | None = Field(None, ge=0, le=5)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=0)
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, gt=0)
+    max_tokens: int | None = Field(None, ge=1)
+
+
+class Model(_Section):
+    """One local model. What is None is ``local``'s, or what the model's files say."""
+
+    path: Folder
+    kind: Literal["text", "embedding"] = "text"
+    preload: bool = False
+    description: str = ""
+    context_length: int = Field(0, ge=0)
+    dimensions: int | None = Field(None, ge=1)
+    matryoshka: tuple[int, ...] = ()
+    defaults: ModelDefaults = ModelDefaults()
+    kv_cache_bytes: Size | None = None
+    swap_bytes: Size | None = None
+    kv_precision: KvPrecision | None = None
+    precision: Precision | None = None
+    paged: Paged | None = None
+    prefix_cache: bool | None = None
+    threads: int | None = Field(None, ge=0, le=1024)
+    max_seqs: int | None = Field(None, ge=1, le=1024)
+    prefill_tokens: int | None = Field(None, ge=32, le=8192, multiple_of=32)
+    encode_tokens: int | None = Field(None, ge=1)
+    encode_wait_s: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _its_files_are_here(self) -> "Model":
+        if not self.path.exists():
+            raise ValueError(f"path: there is nothing at {self.path}")
+        return self
+
+
+class Settings(_Section):
+    """All settings. ``models`` and ``map`` go by model id; ``map`` also knows ``*``, any other id."""
+
+    server: Server = Server()
+    storage: Storage = Field(default_factory=Storage)
+    serving: Serving = Serving()
+    local: Local = Field(default_factory=Local)
+    embeddings: Embeddings = Embeddings()
+    logs: Logs = Logs()
+    models: dict[Annotated[str, Field(min_length=1)], Model] = {}
+    map: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = {}
+
+    def local_for(self, model_id: str) -> Local:
+        """``local`` with what the table of ``model_id``, if it has one, sets again."""
+        model = self.models.get(model_id)
+        if model is None:
+            return self.local
+        again = model.model_dump(include=set(Local.model_fields), exclude_none=True)
+        return self.local.model_copy(update=again)
+
+
+def load(
+    config: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    flags: Mapping[str, Mapping[str, object]] | None = None,
+) -> Settings:
+    """The settings of the defaults, ``config``, ``environ`` and ``flags`` (keys by section): later ones win.
+
+    Relative paths in the file are relative to its folder. Raises SettingsError.
+    """
+    tree = _read(config) if config else {}
+    names = _merge_environment(tree, environ)
+    for section, values in (flags or {}).items():
+        _section(tree, section).update({key: value for key, value in values.items() if value is not None})
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        where = f"{config}: " if config else ""
+        raise SettingsError("\n".join(_complaints(error, names, where))) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def keys() -> tuple[str, ...]:
+    """Every setting as ``section.key``; those of a model as ``models.ID.key``."""
+    return tuple(_keys(Settings, ""))
+
+
+def _keys(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        kind = Model if name == "models" else field.annotation
+        path = f"{prefix}{name}"
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _keys(kind, f"{path}.ID." if kind is Model else f"{path}.")
+        else:
+            yield f"{path}.ID" if name == "map" else path
+
+
+def _xdg(variable: str, default: str) -> Path:
+    root = os.environ.get(variable, "")
+    return (Path(root) if root.startswith("/") else Path.home() / default) / "lowcloud"
+
+
+def _read(config: Path) -> dict[str, Any]:
+    try:
+        tree = tomllib.loads(config.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{config}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"{config}: not TOML: {error}") from None
+    models = tree.get("models")
+    tables = models.values() if isinstance(models, dict) else ()
+    for table, key in [
+        (tree.get("storage"), "data_dir"),
+        (tree.get("local"), "cache_dir"),
+        *((t, "path") for t in tables),
+    ]:
+        if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:
+            table[key] = str(config.absolute().parent / Path(table[key]).expanduser())
+    return tree
+
+
+def _merge_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """Put the variables into ``tree``; returns the variable that set each key."""
+    names: dict[str, str] = {}
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or variable in RESERVED:
+            continue
+        section, _, key = variable.removeprefix(PREFIX).lower().partition("__")
+        if key:
+            _section(tree, section)[key] = environ[variable]
+            names[f"{section}.{key}"] = variable
+        elif section in ("models", "map"):
+            tree[section] = _section(tree, section) | _json_object(variable, environ[variable])
+            names[section] = variable
+        else:
+            raise SettingsError(f"{variable}: unknown variable{_hint(variable, _variables())}")
+    return names
+
+
+def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    section = tree.setdefault(name, {})
+    if not isinstance(section, dict):
+        raise SettingsError(f"{name}: must be a table")
+    return section
+
+
+def _json_object(variable: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise SettingsError(f"{variable}: must be a JSON object")
+    return value
+
+
+def _variables() -> list[str]:
+    plain = [key for key in keys() if ".ID" not in key]
+    return [f"{PREFIX}{key.replace('.', '__').upper()}" for key in plain] + ["LOWCLOUD_MODELS", "LOWCLOUD_MAP"]
+
+
+def _complaints(error: ValidationError, names: Mapping[str, str], where: str) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        location = [str(part) for part in problem["loc"]]
+        message = problem["msg"].removeprefix("Value error, ")
+        own_key, _, rest = message.partition(": ")
+        if problem["type"] == "value_error" and own_key in (*Server.model_fields, *Model.model_fields):
+            location, message = [*location, own_key], rest
+        key = ".".join(location)
+        source = f"{names[key]}: " if key in names else where
+        if problem["type"] == "extra_forbidden":
+            yield f"{source}{key}: unknown key{_near(location)}"
+        else:
+            yield f"{source}{key}: {message}"
+
+
+def _near(location: list[str]) -> str:
+    """A hint at the likeliest valid key: of the same name elsewhere, then of the same table, then any section."""
+    of_model = location[0] == "models" and len(location) > 2
+    asked = ".".join(["models", "ID", *location[2:]] if of_model else location)
+    table, _, leaf = asked.rpartition(".")
+    same = [key for key in keys() if key.rpartition(".")[2] == leaf and ".ID" not in key]
+    siblings = [key for key in keys() if key.rpartition(".")[0] == table]
+    hint = _hint(asked, siblings if table else Settings.model_fields)
+    if same and not of_model:
+        hint = f"; did you mean {same[0]}?"
+    return hint.replace("models.ID.", f"models.{location[1]}.") if of_model else hint
+
+
+def _hint(asked: str, known: Iterable[str]) -> str:
+    near = get_close_matches(asked, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
