@@ -7,7 +7,8 @@
     ├── Unauthorized 401            no token, or not one of ours
     ├── Forbidden 403               a good token without the right, a foreign Host or Origin
     ├── NotFound 404                no such route or object
-    │   └── ModelNotFound           no such model; lists near names
+    │   ├── ModelNotFound           no such model; lists near names
+    │   └── UnknownAccount          the path's account id isn't 32 hex digits
     ├── MethodNotAllowed 405        the route exists for other methods
     ├── RequestTimeout 408          the body, or the answer, took too long
     ├── BodyTooLarge 413            beyond ``server.max_body_bytes``
@@ -99,6 +100,16 @@ class ModelNotFound(NotFound):
         self.near = tuple(near)
 
 
+class UnknownAccount(NotFound):
+    """The account id in the path is not one: it isn't 32 hex digits."""
+
+    code = "unknown_account"
+    number = 7003
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"Could not route to {path}, perhaps your object identifier is invalid? An account id is 32 hex digits.")
+
+
 class MethodNotAllowed(LowcloudError):
     """The path exists, for the methods in ``allow``."""
 
@@ -167,6 +178,6 @@ class Unavailable(LowcloudError):
 
 
 class ModelUnusable(Unavailable):
-    """The model's files can't be served: broken, or of a kind that isn't known here. The message says which and what to do."""
+    """The model's files can't be served: broken, or of a kind that isn't known here. The message says which."""
 
     code = "model_unusable"

@@ -1,0 +1,70 @@
+"""Who calls: from the Authorization header and the account in the path to a principal."""
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.datastructures import Headers
+
+from lowcloud.core.errors import Forbidden, Unauthorized
+from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
+
+ACCOUNT_ID = re.compile(r"[0-9a-f]{32}")
+USES_MODELS = frozenset({Permission.WORKERS_AI_READ, Permission.WORKERS_AI_WRITE})
+
+
+class TokenVerifier(Protocol):
+    """Where tokens are kept."""
+
+    async def verify(self, token: str) -> Principal | None:
+        """Whose token this is; None for one that is unknown, revoked or expired."""
+
+
+class Auth(Protocol):
+    """Decides who may call."""
+
+    async def principal(self, headers: Headers, account_id: str | None, any_of: frozenset[Permission], /) -> Principal:
+        """The caller, who has at least one of the permissions. ``account_id`` is the path's, None on the short base.
+
+        Raises Unauthorized, Forbidden.
+        """
+
+
+class OpenAuth:
+    """Lets everyone in, as whatever account the path names: for ``dev`` and ``insecure_loopback``."""
+
+    async def principal(
+        self, _headers: Headers, account_id: str | None, _any_of: frozenset[Permission], /
+    ) -> Principal:
+        return Principal("open", account_id or DEV_ACCOUNT, frozenset(Permission))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAuth:
+    """Wants a token, and keeps it to its own account; with ``any_account``, for ``dev``, to the one in the path."""
+
+    verifier: TokenVerifier
+    any_account: bool = False
+
+    async def principal(self, headers: Headers, account_id: str | None, any_of: frozenset[Permission], /) -> Principal:
+        principal = await self.verifier.verify(_bearer(headers))
+        if principal is None:
+            raise Unauthorized("This API token is unknown, expired or revoked.")
+        if self.any_account and account_id is not None:
+            principal = Principal(principal.token_id, account_id, principal.permissions)
+        if account_id not in (None, principal.account_id):
+            raise Forbidden("This API token is not for the account in the path.")
+        if not principal.permissions & any_of:
+            needed = " or ".join(sorted(any_of))
+            raise Forbidden(f"This API token lacks the permission {needed}.")
+        return principal
+
+
+def _bearer(headers: Headers) -> str:
+    """The token of ``Authorization: Bearer ...``. Raises Unauthorized."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if not scheme:
+        raise Unauthorized("No API token: send it as Authorization: Bearer <token>.")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized("The Authorization header must be: Bearer <token>.")
+    return token.strip()

@@ -1,0 +1,45 @@
+"""One HTTP request on its way through the server: what is logged of it, and what a handler gets to see."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp
+
+from lowcloud.core.principal import Principal
+
+Outcome: TypeAlias = Literal["done", "client_left", "write_timeout", "failed", "broken"]
+
+
+@dataclass(slots=True)
+class Trace:
+    """What the edge records of a request; filled in as it becomes known. ``route`` is the template, never the path.
+
+    ``failed``: a stream that ended with an error event; ``broken``: an answer that stopped without one.
+    """
+
+    id: str
+    method: str
+    path: str
+    started: float
+    route: str = "unmatched"
+    account_id: str | None = None
+    token_id: str | None = None
+    model: str | None = None
+    status: int | None = None
+    outcome: Outcome = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that is routed and authenticated, its body read. ``params`` holds the decoded variables of the path."""
+
+    trace: Trace
+    headers: Headers
+    params: Mapping[str, str]
+    principal: Principal | None
+    body: bytes
+
+
+Handler: TypeAlias = Callable[[Call], Awaitable[ASGIApp]]

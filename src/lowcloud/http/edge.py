@@ -1,0 +1,151 @@
+"""The outermost layer: an id for every request, Host and Origin, the error boundary, the log line, the metrics."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
+
+from lowcloud.core.errors import InternalError, LowcloudError
+from lowcloud.http import errors
+from lowcloud.http.call import Trace
+from lowcloud.http.clock import Clock
+from lowcloud.http.origin import check_host, check_origin, cors_headers
+from lowcloud.http.router import raw_path
+from lowcloud.http.settings import HttpSettings
+from lowcloud.http.sse import WriteTimeout
+from lowcloud.http.watch import ClientLeft
+
+PIECE_BYTES = 65_536
+CLIENT_LEFT_STATUS = 499
+METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
+Inner: TypeAlias = Callable[[Trace, Scope, Receive, Send], Awaitable[None]]
+
+
+class RequestMetrics(Protocol):
+    """Counts requests. ``route`` is a template, so that there are as many as there are routes."""
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the edge needs of the world. ``new_id`` makes the ids of requests; ``logger`` writes one line a request."""
+
+    metrics: RequestMetrics
+    clock: Clock
+    new_id: Callable[[], str]
+    logger: FilteringBoundLogger
+
+
+class Edge:
+    """An ASGI app around ``inner``, which may raise any error before its answer has begun."""
+
+    def __init__(self, inner: Inner, settings: HttpSettings, surroundings: Surroundings) -> None:
+        self._inner = inner
+        self._settings = settings
+        self._around = surroundings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        if scope["type"] != "http":
+            raise RuntimeError(f"no {scope['type']} here")
+        started = self._around.clock.monotonic()
+        trace = Trace(self._around.new_id(), scope["method"], raw_path(scope), started)
+        reply = _Reply(send, trace, self._settings.write_timeout_s)
+        try:
+            await self._answer(trace, scope, receive, reply)
+        except ClientLeft:
+            trace.outcome = "client_left"
+        except WriteTimeout:
+            trace.outcome = "write_timeout"
+        finally:
+            self._record(trace)
+
+    async def _answer(self, trace: Trace, scope: Scope, receive: Receive, reply: "_Reply") -> None:
+        headers = Headers(scope=scope)
+        try:
+            check_host(headers, self._settings)
+            reply.headers += cors_headers(check_origin(headers, self._settings))
+            await self._inner(trace, scope, receive, reply.send)
+        except (ClientLeft, WriteTimeout):
+            raise
+        except LowcloudError as error:
+            await self._fail(error, trace, scope, receive, reply)
+        except Exception:  # the outermost loop: whatever it is, the traceback goes to the log and nowhere else
+            self._around.logger.exception("a request failed", request_id=trace.id, route=trace.route)
+            await self._fail(internal_error(trace.id), trace, scope, receive, reply)
+
+    async def _fail(self, error: LowcloudError, trace: Trace, scope: Scope, receive: Receive, reply: "_Reply") -> None:
+        if trace.status is not None:  # too late for a status; the server closes the connection
+            trace.outcome = "broken"
+            return
+        await errors.response(error)(scope, receive, reply.send)
+
+    def _record(self, trace: Trace) -> None:
+        seconds = self._around.clock.monotonic() - trace.started
+        status = CLIENT_LEFT_STATUS if trace.outcome == "client_left" else trace.status or 500
+        method = trace.method if trace.method in METHODS else "other"
+        self._around.metrics.request(trace.route, method, status, seconds)
+        self._around.logger.info(
+            "request",
+            request_id=trace.id,
+            method=trace.method[:20],
+            path=trace.path[:500],
+            route=trace.route,
+            status=status,
+            outcome=trace.outcome,
+            ms=round(seconds * 1000, 1),
+            account=trace.account_id,
+            token=trace.token_id,
+            model=trace.model,
+        )
+
+
+def internal_error(request_id: str) -> InternalError:
+    """What a caller learns of a bug of ours."""
+    return InternalError(f"Internal server error. The server's log has the details under the request id {request_id}.")
+
+
+class _Reply:
+    """One request's ``send``: adds the headers that every answer has, and bounds how long a whole body waits.
+
+    Streams bound their own writes (``sse.py``). Raises WriteTimeout.
+    """
+
+    def __init__(self, send: Send, trace: Trace, write_timeout_s: float) -> None:
+        self._send = send
+        self._trace = trace
+        self._write_timeout_s = write_timeout_s
+        request_id = trace.id.encode()
+        self.headers = [
+            (b"x-request-id", request_id),
+            (b"cf-ai-req-id", request_id),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._trace.status = message["status"]
+            await self._send({**message, "headers": [*message["headers"], *self.headers]})
+        elif message.get("more_body", False):
+            await self._send(message)
+        else:
+            await self._send_last(message.get("body", b""))
+
+    async def _send_last(self, body: bytes) -> None:
+        """A whole body goes out in pieces, so that a slow client is told from one that takes nothing."""
+        pieces = memoryview(body) if self._trace.method != "HEAD" else memoryview(b"")
+        for start in range(0, max(1, len(pieces)), PIECE_BYTES):
+            end = start + PIECE_BYTES
+            piece = {"body": bytes(pieces[start:end]), "more_body": end < len(pieces)}
+            try:
+                with anyio.fail_after(self._write_timeout_s):
+                    await self._send({"type": "http.response.body", **piece})
+            except TimeoutError:
+                raise WriteTimeout from None

@@ -1,0 +1,35 @@
+"""JSON and header values as bytes and text that every client reads the same way."""
+
+import json
+from collections.abc import Sequence
+from urllib.parse import quote
+
+MAX_NAMES_CHARS = 4_000
+_MAX_NAME_CHARS = 80
+# U+0085, U+2028 and U+2029 are legal in JSON strings, but many clients cut a stream into lines at them.
+_LINE_ENDS = str.maketrans({"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+def to_json(value: object) -> bytes:
+    """Compact UTF-8 JSON without line ends of any kind. Raises ValueError for a number that JSON can't hold."""
+    text = _dumps(value)
+    return text.encode() if text.isascii() else text.translate(_LINE_ENDS).encode()
+
+
+def header_safe(text: str) -> str:
+    """Printable ASCII without comma or space: everything else percent-encoded."""
+    return quote(text, safe="@/:.-_~[]$!*()+=")
+
+
+def header_list(names: Sequence[str]) -> str:
+    """Names as a comma list. A list over 4,000 characters ends with how many more there are."""
+    shown: list[str] = []
+    size = 0
+    for name in names:
+        item = header_safe(name[:_MAX_NAME_CHARS])
+        size += len(item) + 2
+        if size > MAX_NAMES_CHARS:
+            return ", ".join([*shown, f"+{len(names) - len(shown)}"])
+        shown.append(item)
+    return ", ".join(shown)

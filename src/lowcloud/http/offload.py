@@ -1,0 +1,29 @@
+"""Keeps the event loop free of what takes long: bodies over 64 KB are parsed and validated in a thread."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from lowcloud.http.strict_json import LARGE_BYTES, parse_object
+
+T = TypeVar("T")
+MAX_THREADS = 2
+
+
+class Offload:
+    """Two threads at most, so that large bodies wait for each other and not everybody for them."""
+
+    def __init__(self) -> None:
+        self._limiter = anyio.CapacityLimiter(MAX_THREADS)
+
+    async def read(self, body: bytes, to_request: Callable[[dict[str, object]], T]) -> T:
+        """What ``to_request`` makes of the JSON object in ``body``. Raises BadRequest."""
+        if len(body) <= LARGE_BYTES:
+            return to_request(parse_object(body))
+        return await self.run(lambda: to_request(parse_object(body)))
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns, from a thread. A caller that is cancelled doesn't wait for it."""
+        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)

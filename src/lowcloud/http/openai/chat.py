@@ -1,0 +1,104 @@
+"""POST chat/completions: a body in, a stream or a whole answer out."""
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+
+from starlette.responses import Response
+from starlette.types import ASGIApp
+from structlog.typing import FilteringBoundLogger
+
+from lowcloud.core.errors import LowcloudError
+from lowcloud.core.events import Event, Started
+from lowcloud.http import errors
+from lowcloud.http.call import Call, Trace
+from lowcloud.http.clock import Clock
+from lowcloud.http.edge import internal_error
+from lowcloud.http.encode import header_list, header_safe
+from lowcloud.http.offload import Offload
+from lowcloud.http.openai.chat_request import ChatAsked, chat_asked
+from lowcloud.http.openai.chat_stream import ChunkWriter, Head, WholeAnswer, fingerprint
+from lowcloud.http.sse import DONE, EventStream, Pace
+from lowcloud.http.watch import close
+from lowcloud.serving.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTools:
+    """What the handler works with, beside the service. ``new_id`` makes the ids of completions."""
+
+    offload: Offload
+    pace: Pace
+    clock: Clock
+    new_id: Callable[[], str]
+    logger: FilteringBoundLogger
+
+
+class Chat:
+    """Handles chat completions."""
+
+    def __init__(self, service: Service, tools: ChatTools) -> None:
+        self._service = service
+        self._tools = tools
+
+    async def create(self, call: Call) -> ASGIApp:
+        """Waits until the generation has started: until then every failure is a status."""
+        request_id = self._tools.new_id()
+        asked = await self._tools.offload.read(call.body, lambda raw: chat_asked(raw, request_id))
+        call.trace.model = asked.model
+        events = self._service.generate(asked.model, asked.generate)
+        try:
+            started = await _started(events)
+            head = Head(request_id, int(self._tools.clock.wall()), asked.model, fingerprint(started.weights))
+            headers = answer_headers(asked.ignored, started)
+            if not asked.is_stream:
+                return Response(await _whole(head, asked, events), 200, headers, "application/json")
+        except BaseException:
+            await close(events)
+            raise
+        writer = ChunkWriter(head, asked.generate.choices, include_usage=asked.include_usage)
+        chunks = self._chunks(writer, started, events, call.trace)
+        return EventStream(chunks, events, headers, self._tools.pace, self._tools.clock)
+
+    async def _chunks(
+        self, writer: ChunkWriter, started: Started, events: AsyncGenerator[Event, None], trace: Trace
+    ) -> AsyncGenerator[bytes, None]:
+        try:
+            yield writer.feed(started)
+            async for event in events:
+                if chunk := writer.feed(event):
+                    yield chunk
+        except LowcloudError as error:
+            trace.outcome = "failed"
+            yield errors.event(error)
+        except Exception:  # the status is gone, so this is the outermost loop of a stream
+            self._tools.logger.exception("a stream failed", request_id=trace.id, route=trace.route)
+            trace.outcome = "failed"
+            yield errors.event(internal_error(trace.id))
+        else:
+            yield DONE
+
+
+async def _started(events: AsyncGenerator[Event, None]) -> Started:
+    first = await anext(events)
+    if not isinstance(first, Started):
+        raise TypeError(f"a generation begins with {type(first).__name__}")
+    return first
+
+
+async def _whole(head: Head, asked: ChatAsked, events: AsyncGenerator[Event, None]) -> bytes:
+    answer = WholeAnswer(head, asked.generate.choices, has_logprobs=asked.generate.top_logprobs is not None)
+    async for event in events:
+        answer.feed(event)
+    return answer.body()
+
+
+def answer_headers(ignored: tuple[str, ...], started: Started) -> dict[str, str]:
+    """What an answer says beside its body: what was ignored, who answers, which bound the card set."""
+    headers: dict[str, str] = {}
+    if ignored:
+        headers["lowcloud-ignored"] = header_list(ignored)
+    if started.stand_in is not None:
+        headers["lowcloud-stand-in"] = header_safe(started.stand_in)
+    if started.default_max_tokens is not None:
+        headers["lowcloud-default-max-tokens"] = str(started.default_max_tokens)
+    return headers

@@ -1,0 +1,38 @@
+"""What becomes of each parameter: one table a format, which the docs repeat and a test compares.
+
+A known parameter that would change the answer and isn't done is refused by name, unless its value asks for nothing.
+A hint, and a name that nobody knows, is accepted and named in the header ``lowcloud-ignored``. Null asks for nothing.
+"""
+
+import json
+from collections.abc import Container, Mapping
+from enum import StrEnum
+
+from lowcloud.core.errors import Unsupported
+
+
+class Fate(StrEnum):
+    """What becomes of a parameter."""
+
+    HONOURED = "honoured"
+    IGNORED = "ignored"  # checked, accepted, and named in the header unless the value asks for nothing
+    REFUSED = "refused"  # but for the values that ask for nothing
+
+
+def refuse(body: Mapping[str, object], refused: Mapping[str, tuple[object, ...]]) -> None:
+    """Raises Unsupported for the first parameter of ``refused`` whose value isn't one that asks for nothing."""
+    for name, nothing in refused.items():
+        if name in body and not _asks_nothing(body[name], nothing):
+            hint = f" (accepted: {', '.join(map(json.dumps, nothing))})" if nothing else ""
+            raise Unsupported(f"{name} is not supported here{hint}.", param=name)
+
+
+def named(body: Mapping[str, object], known: Container[str], hints: Mapping[str, tuple[object, ...]]) -> list[str]:
+    """The names to put into ``lowcloud-ignored``: hints whose value asks for something, and names that aren't known."""
+    unmet = [name for name in body if name in hints or name not in known]
+    return [name for name in unmet if not _asks_nothing(body[name], hints.get(name, ()))]
+
+
+def _asks_nothing(value: object, nothing: tuple[object, ...]) -> bool:
+    """Compared as JSON, where false isn't 0."""
+    return value is None or any(type(value) is type(one) and value == one for one in nothing)

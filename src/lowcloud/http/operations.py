@@ -1,0 +1,56 @@
+"""What those who run the server ask it: is it up, is it ready, what does it count, what does it speak."""
+
+from collections.abc import Callable
+
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from lowcloud.http.call import Call
+from lowcloud.http.encode import to_json
+from lowcloud.serving.service import Service
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Operations:
+    """Handles the open routes. ``exposition`` renders the metrics."""
+
+    def __init__(self, service: Service, exposition: Callable[[], bytes]) -> None:
+        self._service = service
+        self._exposition = exposition
+
+    async def health(self, _call: Call) -> ASGIApp:
+        """The process answers."""
+        return Response(to_json({"status": "ok"}), media_type="application/json")
+
+    async def ready(self, _call: Call) -> ASGIApp:
+        """The server takes requests and the preloaded models can answer; else 503."""
+        models = [
+            {"id": status.id, "state": status.state, "preload": status.preload} for status in self._service.status()
+        ]
+        is_ready = self._service.is_ready()
+        body = to_json({"ready": is_ready, "models": models})
+        return Response(body, 200 if is_ready else 503, media_type="application/json")
+
+    async def metrics(self, _call: Call) -> ASGIApp:
+        """Prometheus' text format."""
+        return Response(self._exposition(), media_type=METRICS_TYPE)
+
+
+class Document:
+    """Handles what describes the API: the OpenAPI document and a page of it, both made once."""
+
+    def __init__(self, document: bytes, page: str) -> None:
+        self._document = document
+        self._page = page
+
+    async def openapi(self, _call: Call) -> ASGIApp:
+        """OpenAPI 3.1."""
+        return Response(self._document, media_type="application/json")
+
+    async def docs(self, _call: Call) -> ASGIApp:
+        """A page without scripts, and nothing of it comes from elsewhere."""
+        return Response(self._page, 200, {"content-security-policy": PAGE_POLICY}, "text/html")

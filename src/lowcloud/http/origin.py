@@ -1,0 +1,67 @@
+"""Which Host and Origin headers are let in, and what browsers are told. Pure."""
+
+import re
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+
+from lowcloud.core.errors import Forbidden
+from lowcloud.http.settings import HttpSettings
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]/@\s]+)(?::\d{1,5})?")
+_LOOPBACK_ORIGIN = re.compile(r"https?://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+_HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2000}")
+_EXPOSED = "x-request-id, cf-ai-req-id, retry-after, lowcloud-ignored, lowcloud-stand-in, lowcloud-default-max-tokens"
+
+
+def check_host(headers: Headers, settings: HttpSettings) -> None:
+    """Raises Forbidden for a Host that is neither the loopback's nor in ``server.allowed_hosts``.
+
+    This stops DNS rebinding: a page whose name resolves to this machine sends its own name.
+    """
+    host = headers.get("host", "")
+    found = _HOST.fullmatch(host)
+    name = found["name"].lower() if found else ""
+    allowed = (*_LOOPBACK_NAMES, *(entry.lower() for entry in settings.allowed_hosts))
+    if "*" not in allowed and (not name or name not in allowed):
+        raise Forbidden(f"The Host {host[:200] or '(none)'} is not allowed here; add it to server.allowed_hosts.")
+
+
+def check_origin(headers: Headers, settings: HttpSettings) -> str | None:
+    """The Origin, if there is one and it is allowed. Raises Forbidden for any other, and for ``null``."""
+    origin = headers.get("origin")
+    if origin is None:
+        return None
+    listed = [entry.lower().rstrip("/") for entry in settings.cors_origins]
+    is_allowed = origin.lower() in listed or ("*" in listed and origin != "null")
+    if not is_allowed and not _LOOPBACK_ORIGIN.fullmatch(origin):
+        raise Forbidden(f"The Origin {origin[:200]} is not allowed here; add it to server.cors_origins.")
+    return origin
+
+
+def is_preflight(method: str, headers: Headers) -> bool:
+    """Whether a browser asks for leave to send a request of another origin."""
+    return method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers
+
+
+def cors_headers(origin: str | None) -> list[tuple[bytes, bytes]]:
+    """What each answer to an allowed origin carries."""
+    if origin is None:
+        return []
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-expose-headers", _EXPOSED.encode()),
+        (b"vary", b"origin"),
+    ]
+
+
+def preflight_headers(headers: Headers, allow: Sequence[str]) -> dict[str, str]:
+    """The answer to a preflight of a path that takes the methods in ``allow``."""
+    answer = {"access-control-allow-methods": ", ".join(allow), "access-control-max-age": "600"}
+    asked = headers.get("access-control-request-headers", "")
+    if asked and _HEADER_NAMES.fullmatch(asked):
+        answer["access-control-allow-headers"] = asked
+    if headers.get("access-control-request-private-network") == "true":
+        answer["access-control-allow-private-network"] = "true"
+    return answer

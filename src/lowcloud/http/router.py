@@ -1,0 +1,157 @@
+"""Finds the route of a raw path, and answers with its handler.
+
+Paths are matched before they are decoded, and each segment is decoded by itself: SDKs send a model id as
+``@cf/meta/llama``, ``@cf%2Fmeta%2Fllama`` or ``%40cf/meta/llama``, and all three mean the same.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, unquote_to_bytes
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from lowcloud.core.errors import BadRequest, MethodNotAllowed, NotFound, UnknownAccount
+from lowcloud.http.auth import ACCOUNT_ID, USES_MODELS, Auth
+from lowcloud.http.body import read_body
+from lowcloud.http.call import Call, Handler, Trace
+from lowcloud.http.openapi import Operation
+from lowcloud.http.origin import is_preflight, preflight_headers
+from lowcloud.http.settings import HttpSettings
+from lowcloud.http.watch import while_connected
+
+MAX_SHOWN_PATH = 200
+_GATEWAY_ACCOUNT = re.compile(r"/v1/[0-9a-fA-F]{32}(/|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``template``: ``{name}`` stands for one segment, a last ``{name...}`` for all that are left, slashes included.
+
+    An ``is_open`` route needs no token. A POST route gets its body, which must be JSON.
+    """
+
+    method: str
+    template: str
+    handler: Handler
+    operation: Operation
+    is_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The routes of a path, by method, and its decoded variables."""
+
+    template: str
+    routes: Mapping[str, Route]
+    params: Mapping[str, str]
+
+    def allow(self) -> tuple[str, ...]:
+        """The methods that the path takes."""
+        return (*self.routes, *(("HEAD",) if "GET" in self.routes else ()), "OPTIONS")
+
+
+class Table:
+    """The routes, to be asked for a raw path."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        self._by_template: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            self._by_template.setdefault(route.template, {})[route.method] = route
+        self._patterns = [(template, template.split("/")[1:]) for template in self._by_template]
+
+    def find(self, raw_path: str) -> Found:
+        """The routes of a path. One slash at its end makes no difference. Raises NotFound, BadRequest."""
+        segments = [_decoded(segment) for segment in raw_path.split("/")[1:]]
+        if len(segments) > 1 and segments[-1] == "":
+            segments.pop()
+        for template, pattern in self._patterns:
+            params = _match(pattern, segments)
+            if params is not None:
+                return Found(template, self._by_template[template], params)
+        if _GATEWAY_ACCOUNT.match(raw_path):
+            raise NotFound(
+                "32 hex digits after /v1/ are an account of the AI Gateway, which this server doesn't have. "
+                "The OpenAI base URL is /v1, or /client/v4/accounts/<account id>/ai/v1."
+            )
+        raise NotFound(f"No route for {raw_path[:MAX_SHOWN_PATH]}.")
+
+
+def _match(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:
+    params: dict[str, str] = {}
+    for place, part in enumerate(pattern):
+        if part.endswith("...}"):
+            rest = "/".join(segments[place:])
+            return {**params, part[1:-4]: rest} if rest else None
+        if place >= len(segments):
+            return None
+        if part.startswith("{"):
+            params[part[1:-1]] = segments[place]
+        elif part != segments[place]:
+            return None
+    return params if len(pattern) == len(segments) and all(params.values()) else None
+
+
+def _decoded(segment: str) -> str:
+    try:
+        return unquote_to_bytes(segment).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest(f"The path is not valid UTF-8 at {segment[:MAX_SHOWN_PATH]}.") from None
+
+
+def raw_path(scope: Scope) -> str:
+    """The path as the client sent it."""
+    raw: bytes | None = scope.get("raw_path")
+    return raw.decode("latin-1") if raw else quote(scope["path"], safe="/@:~!$&'()*+,;=")
+
+
+class Router:
+    """Routes a request, authenticates it, reads its body, and sends what its handler answers."""
+
+    def __init__(self, table: Table, auth: Auth, settings: HttpSettings) -> None:
+        self._table = table
+        self._auth = auth
+        self._settings = settings
+
+    async def __call__(self, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises LowcloudError before the answer has begun, ClientLeft, WriteTimeout."""
+        headers = Headers(scope=scope)
+        found = self._table.find(trace.path)
+        trace.route = found.template
+        account_id = self._account(trace.path, found)
+        route = found.routes.get("GET" if trace.method == "HEAD" else trace.method)
+        if route is None:
+            await _methods(trace.method, headers, found)(scope, receive, send)
+            return
+        principal = None
+        if not route.is_open:
+            principal = await self._auth.principal(headers, account_id, USES_MODELS)
+            trace.account_id, trace.token_id = principal.account_id, principal.token_id
+        body = await read_body(headers, receive, self._settings) if route.method == "POST" else b""
+        call = Call(trace, headers, found.params, principal, body)
+
+        async def answer() -> None:
+            reply = await route.handler(call)
+            await reply(scope, receive, send)
+
+        await while_connected(receive, answer)
+
+    def _account(self, path: str, found: Found) -> str | None:
+        account_id = found.params.get("account_id")
+        if account_id is None or self._settings.any_account:
+            return account_id
+        if not ACCOUNT_ID.fullmatch(account_id.lower()):
+            raise UnknownAccount(path[:MAX_SHOWN_PATH])
+        return account_id.lower()
+
+
+def _methods(method: str, headers: Headers, found: Found) -> Response:
+    """OPTIONS, which every path answers. Raises MethodNotAllowed for the rest."""
+    if method != "OPTIONS":
+        raise MethodNotAllowed(method[:20], found.allow())
+    if is_preflight(method, headers):
+        return Response(None, 204, preflight_headers(headers, found.allow()))
+    return Response(None, 204, {"allow": ", ".join(found.allow())})

@@ -1,0 +1,141 @@
+"""The whole URL table, and the ASGI app that answers it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Protocol
+from uuid import uuid4
+
+import structlog
+from starlette.types import ASGIApp
+from structlog.typing import FilteringBoundLogger
+
+from lowcloud.http.auth import Auth
+from lowcloud.http.call import Handler
+from lowcloud.http.clock import Clock, SystemClock
+from lowcloud.http.docs_page import page
+from lowcloud.http.edge import Edge, RequestMetrics, Surroundings
+from lowcloud.http.encode import to_json
+from lowcloud.http.offload import Offload
+from lowcloud.http.openai import schemas
+from lowcloud.http.openai.chat import Chat, ChatTools
+from lowcloud.http.openai.chat_request import ChatBody
+from lowcloud.http.openai.embeddings import Embeddings
+from lowcloud.http.openai.embeddings_request import EmbeddingsBody
+from lowcloud.http.openai.models import Models
+from lowcloud.http.openapi import About, Operation, document
+from lowcloud.http.operations import METRICS_TYPE, Document, Operations
+from lowcloud.http.router import Route, Router, Table
+from lowcloud.http.settings import HttpSettings
+from lowcloud.http.sse import Pace
+from lowcloud.serving.service import Service
+
+BASES = ("/client/v4/accounts/{account_id}/ai/v1", "/v1")
+REFUSALS = (400, 408, 413, 415, 429, 503)
+
+
+class Metrics(RequestMetrics, Protocol):
+    """What ``http`` needs of the metrics: a place to count requests, and their text."""
+
+    def render(self) -> bytes:
+        """The exposition text."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpParts:
+    """What the HTTP layer is built from. ``new_id`` makes ids that nobody guesses; tests give their own and a clock."""
+
+    service: Service
+    auth: Auth
+    metrics: Metrics
+    settings: HttpSettings = field(default_factory=HttpSettings)
+    clock: Clock = field(default_factory=SystemClock)
+    new_id: Callable[[], str] = lambda: str(uuid4())
+    logger: FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("lowcloud.http"))
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """One object a format."""
+
+    chat: Chat
+    embeddings: Embeddings
+    models: Models
+    operations: Operations
+
+
+def build(parts: HttpParts) -> ASGIApp:
+    """The app. It has no lifespan: who owns the parts starts and ends them."""
+    routes = table(_handlers(parts))
+    about = About("Lowcloud", version("lowcloud"), schemas.ErrorEnvelope)
+    described = document(routes, about)
+    shown = Document(to_json(described), page(described))
+    routes = (*routes, *_described(shown))
+    surroundings = Surroundings(parts.metrics, parts.clock, parts.new_id, parts.logger)
+    return Edge(Router(Table(routes), parts.auth, parts.settings), parts.settings, surroundings)
+
+
+def table(on: Handlers) -> tuple[Route, ...]:
+    """Every route but those that show this table."""
+    return (
+        *_both("POST", "/chat/completions", on.chat.create, CHAT),
+        *_both("POST", "/embeddings", on.embeddings.create, EMBEDDINGS),
+        *_both("GET", "/models", on.models.index, MODELS),
+        *_both("GET", "/models/{model...}", on.models.show, MODEL),
+        Route("GET", "/healthz", on.operations.health, HEALTH, is_open=True),
+        Route("GET", "/readyz", on.operations.ready, READY, is_open=True),
+        Route("GET", "/metrics", on.operations.metrics, METRICS, is_open=True),
+    )
+
+
+def _described(shown: Document) -> tuple[Route, ...]:
+    return (
+        Route("GET", "/openapi.json", shown.openapi, OPENAPI, is_open=True),
+        Route("GET", "/docs", shown.docs, DOCS, is_open=True),
+    )
+
+
+def _both(method: str, path: str, handler: Handler, operation: Operation) -> list[Route]:
+    return [Route(method, base + path, handler, operation) for base in BASES]
+
+
+def _handlers(parts: HttpParts) -> Handlers:
+    offload = Offload()
+    pace = Pace(parts.settings.heartbeat_s, parts.settings.write_timeout_s)
+    new_chat_id = lambda: "chatcmpl-" + parts.new_id().replace("-", "")  # noqa: E731
+    tools = ChatTools(offload, pace, parts.clock, new_chat_id, parts.logger)
+    accepts = parts.settings.accept_token_ids
+    return Handlers(
+        Chat(parts.service, tools),
+        Embeddings(parts.service, offload, parts.new_id, accept_token_ids=accepts),
+        Models(parts.service),
+        Operations(parts.service, parts.metrics.render),
+    )
+
+
+CHAT = Operation(
+    "createChatCompletion",
+    "Answers a conversation, whole or as a stream.",
+    "openai",
+    request=ChatBody,
+    answer=schemas.ChatCompletion,
+    event=schemas.ChatCompletionChunk,
+    errors=REFUSALS,
+)
+EMBEDDINGS = Operation(
+    "createEmbeddings",
+    "Turns texts into unit vectors.",
+    "openai",
+    request=EmbeddingsBody,
+    answer=schemas.EmbeddingList,
+    errors=REFUSALS,
+)
+MODELS = Operation("listModels", "Lists the models that would answer.", "openai", answer=schemas.ModelList)
+MODEL = Operation("retrieveModel", "One of the models that would answer.", "openai", answer=schemas.Model)
+HEALTH = Operation("health", "The process answers.", "operations", answer=schemas.Health)
+READY = Operation(
+    "ready", "The server and its preloaded models can answer.", "operations", answer=schemas.Readiness, errors=(503,)
+)
+METRICS = Operation("metrics", "Prometheus metrics.", "operations", media_type=METRICS_TYPE)
+OPENAPI = Operation("openapi", "This API as an OpenAPI 3.1 document.", "operations")
+DOCS = Operation("docs", "This API as a page.", "operations", media_type="text/html")

@@ -1,0 +1,26 @@
+"""What the HTTP layer is told by the configuration."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """Bounds in bytes and seconds.
+
+    ``allowed_hosts``: names beside the loopback's that a Host header may carry, at any port; ``*`` allows every one.
+    ``cors_origins``: origins beside the loopback's, such as ``https://app.example.com``; ``*`` allows all but ``null``.
+    ``any_account``: account ids in paths are free strings, as in ``dev``; else 32 hex digits.
+    ``accept_token_ids``: embeddings take token ids; they must be of the model's own vocabulary.
+    ``body_timeout_s`` is the whole body's; ``discard_bytes`` is how much of a body that is too large is read and thrown
+    away, so that the client gets to read the answer.
+    """
+
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    any_account: bool = False
+    accept_token_ids: bool = False
+    max_body_bytes: int = 10 * 2**20
+    discard_bytes: int = 64 * 2**20
+    body_timeout_s: float = 30.0
+    heartbeat_s: float = 10.0
+    write_timeout_s: float = 60.0
