@@ -72,7 +72,7 @@ class Storage(_Section):
     """Where state lives."""
 
     data_dir: Folder = Field(default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"))
-    database_url: str = Field("", pattern=r"^($|sqlite:///)")
+    database_url: str = Field("", pattern=r"^($|sqlite:///[^:?]+$)")
 
     def url(self) -> str:
         """The database: ``database_url``, or the data folder's own file."""
