@@ -99,8 +99,7 @@ class Pool:
         if hosted.runtime is not None:
             self._start(card_id, entry, hosted.runtime)
             wait_s = self._load_wait_s if hosted.load_wait_s is None else hosted.load_wait_s
-            if not await _is_ready_in(entry, hosted.runtime, wait_s - (time.monotonic() - asked)):
-                raise _could_not_start() if entry.is_gone else _still_loading(wait_s)
+            await _until_ready(entry, hosted.runtime, asked, wait_s)
         yield hosted.engine
 
     def status(self) -> tuple[ModelStatus, ...]:
@@ -182,17 +181,16 @@ class Pool:
         return self._tasks
 
 
-async def _is_ready_in(entry: _Entry, runtime: Runtime, wait_s: float) -> bool:
-    """Whether the runtime came up in ``wait_s``, before it ended. Raises what ``Runtime.ready`` does."""
-    is_ready = False
-    with anyio.move_on_after(wait_s) as scope:
+async def _until_ready(entry: _Entry, runtime: Runtime, asked: float, wait_s: float) -> None:
+    """Return when the runtime is up. Raises Unavailable ``wait_s`` after ``asked``, or once the runtime has ended."""
+    with anyio.move_on_after(asked + wait_s - time.monotonic()) as scope:
         entry.waiting.add(scope)
         try:
             await runtime.ready()
-            is_ready = True
         finally:
             entry.waiting.discard(scope)
-    return is_ready
+    if scope.cancelled_caught:
+        raise _could_not_start() if entry.is_gone else _still_loading(wait_s)
 
 
 def _hosted(entry: _Entry) -> Hosted:

@@ -1,0 +1,149 @@
+"""The queue in front of a model: who is let in, what the others are told, and that nothing is left over."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lowcloud.core.errors import Overloaded
+from lowcloud.serving.admission import Bounds, Place, Queue, Rate, State, admit, departed, retry_after_s
+
+BOUNDS = Bounds(requests=3, tokens=100)
+COUNTS = st.integers(0, 1000)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def queue(clock: Clock | None = None, bounds: Bounds = BOUNDS) -> tuple[Queue, list[tuple[int, int]]]:
+    reports: list[tuple[int, int]] = []
+    return Queue(bounds, clock or Clock(), lambda requests, tokens: reports.append((requests, tokens))), reports
+
+
+def enter(waiting: Queue, tokens: int) -> Place:
+    place = waiting.enter()
+    place.count(tokens)
+    return place
+
+
+def test_a_request_that_fits_both_bounds_is_let_in():
+    assert admit(State(2, 60), BOUNDS, requests=1, tokens=40) is None
+
+
+def test_a_full_queue_refuses_in_requests_and_in_tokens():
+    assert admit(State(3, 0), BOUNDS, requests=1, tokens=1) is not None
+    assert admit(State(1, 60), BOUNDS, requests=1, tokens=41) is not None
+
+
+def test_a_request_larger_than_the_whole_bound_is_let_into_an_empty_queue():
+    assert admit(State(1, 0), BOUNDS, requests=0, tokens=5000) is None
+    assert admit(State(2, 1), BOUNDS, requests=0, tokens=5000) is not None
+
+
+def test_the_wait_is_what_is_queued_at_the_measured_rate():
+    assert retry_after_s(State(3, 100, Rate(tokens=50, seconds=10))) == 20
+    assert retry_after_s(State(3, 100, Rate(tokens=50, seconds=10.1))) == 21
+
+
+def test_before_anything_was_measured_the_wait_is_five_seconds():
+    assert retry_after_s(State(3, 100)) == 5
+
+
+@given(st.builds(State, COUNTS, COUNTS, st.builds(Rate, st.floats(0, 1e6), st.floats(0, 1e6))), COUNTS, COUNTS)
+def test_a_refusal_always_names_a_wait_between_1_and_120_whole_seconds(state: State, more: int, tokens: int):
+    wait_s = admit(state, BOUNDS, requests=more, tokens=tokens)
+    if wait_s is None:
+        assert state.requests + more <= BOUNDS.requests
+        assert state.tokens + tokens <= BOUNDS.tokens or state.tokens == 0
+    else:
+        assert 1 <= wait_s <= 120
+        assert wait_s == int(wait_s)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.floats(-1, 1000)), max_size=30))
+def test_a_rate_is_never_negative_and_forgets_slowly(departures: list[tuple[int, float]]):
+    rate = Rate()
+    for tokens, seconds in departures:
+        rate = departed(rate, tokens, seconds)
+    assert 0 <= rate.tokens <= 10 * 10_000 + 1
+    assert 0 <= rate.seconds <= 10 * 1000 + 1
+
+
+def test_a_request_waits_from_its_arrival_until_it_has_started():
+    waiting, reports = queue()
+    with waiting.enter() as place:
+        place.count(7)
+        place.started()
+        place.started()
+        assert waiting.state.requests == 0
+    assert reports == [(1, 0), (1, 7), (0, 0)]
+
+
+def test_a_request_that_ends_unstarted_leaves_the_queue_and_measures_nothing():
+    waiting, reports = queue()
+    with pytest.raises(KeyError), waiting.enter() as place:
+        place.count(7)
+        raise KeyError
+    assert reports[-1] == (0, 0)
+    assert waiting.state == State(0, 0, Rate())
+
+
+def test_a_full_queue_raises_overloaded_with_the_wait_and_holds_no_place_for_the_refused():
+    clock = Clock()
+    waiting, _ = queue(clock)
+    first = enter(waiting, 10)
+    clock.now = 2.0
+    first.started()
+    for _ in range(3):
+        enter(waiting, 30)
+    with pytest.raises(Overloaded, match="3 requests of 90 tokens") as refused:
+        waiting.enter()
+    assert refused.value.retry_after_s == 18
+    assert waiting.state.requests == 3
+
+
+def test_a_request_refused_for_its_tokens_gives_its_place_back():
+    waiting, _ = queue()
+    enter(waiting, 90)
+    with pytest.raises(Overloaded), waiting.enter() as place:
+        place.count(11)
+    assert (waiting.state.requests, waiting.state.tokens) == (1, 90)
+
+
+def test_the_rate_counts_from_the_last_departure_or_the_later_arrival():
+    clock = Clock()
+    waiting, _ = queue(clock)
+    first, second = enter(waiting, 10), enter(waiting, 10)
+    clock.now = 1.0
+    first.started()
+    clock.now = 3.0
+    second.started()
+    assert waiting.state.rate == Rate(10 * 0.9 + 10, 1.0 * 0.9 + 2.0)
+    clock.now = 100.0
+    idle = enter(waiting, 10)
+    clock.now = 101.0
+    idle.started()
+    assert waiting.state.rate.seconds == pytest.approx(2.9 * 0.9 + 1.0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from(["start", "leave"])), max_size=40))
+def test_whatever_comes_and_goes_the_queue_is_within_its_bounds_and_empty_at_the_end(steps: list[tuple[int, str]]):
+    waiting, reports = queue()
+    places: list[Place] = []
+    for tokens, how in steps:
+        try:
+            places.append(waiting.enter())
+            places[-1].count(tokens)
+        except Overloaded:
+            oldest = places.pop(0)
+            oldest.started() if how == "start" else oldest.__exit__(None, None, None)
+        assert waiting.state.requests <= BOUNDS.requests
+        assert waiting.state.tokens <= BOUNDS.tokens
+    for place in places:
+        place.__exit__(None, None, None)
+    assert (waiting.state.requests, waiting.state.tokens) == (0, 0)
+    assert not reports or reports[-1] == (0, 0)
