@@ -1,0 +1,63 @@
+"""From a spec to a loaded model: which form of it serves, paged or not, and what the server is told about it."""
+
+import logging
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from lowcloud.engines.local import selftest
+from lowcloud.engines.local.convert import prepare
+from lowcloud.engines.local.frames import Ready
+from lowcloud.engines.local.ir_model import Facts, available_bytes, read_facts
+from lowcloud.engines.local.loop import LoopSettings
+from lowcloud.engines.local.paged_model import PagedModel
+from lowcloud.engines.local.selftest import Verdict
+from lowcloud.engines.local.sequence import Model
+from lowcloud.engines.local.spec import WorkerSpec
+from lowcloud.engines.local.unpaged_model import UnpagedModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A model that is ready, and the loop settings that fit its form."""
+
+    model: Model
+    settings: LoopSettings
+    ready: Ready
+
+
+def launch(spec: WorkerSpec) -> Launched:
+    """Convert if need be, self-test if it wasn't, load. Blocking: seconds, minutes at the first time.
+
+    Raises ModelUnusable for files that can't be served.
+    """
+    facts = read_facts(prepare(Path(spec.source), Path(spec.cache_dir)), spec.context_length)
+    if spec.paged == "never":
+        verdict = Verdict(False, "as the settings ask")
+    else:
+        verdict = selftest.judge(facts, spec, available_bytes(), log)
+    paged = _paged(facts, spec) if verdict.passed else None
+    if paged is not None:
+        note = f"paged attention, KV cache {paged.kv}, {paged.n_blocks} blocks; {verdict.reason}"
+        return _launched(paged, facts, spec, note)
+    why = "paged attention could not be loaded" if verdict.passed else verdict.reason
+    return _launched(UnpagedModel(facts, spec), facts, spec, f"unpaged, one sequence at a time: {why}")
+
+
+def _paged(facts: Facts, spec: WorkerSpec) -> PagedModel | None:
+    try:
+        return PagedModel(facts, spec)
+    except RuntimeError:  # the runtime's, of a transformation or a kernel that this processor or model has not
+        log.exception("paged attention could not be loaded")
+        return None
+
+
+def _launched(model: PagedModel | UnpagedModel, facts: Facts, spec: WorkerSpec, note: str) -> Launched:
+    is_paged = isinstance(model, PagedModel)
+    form = "paged" if is_paged else "unpaged"
+    exact = "-f32" if spec.precision == "f32" else ""
+    weights = f"{facts.weights}{exact}-kv.{model.kv}-{form}-openvino{version('openvino').split('-', maxsplit=1)[0]}"
+    ready = Ready(weights, is_paged, model.n_vocab, model.context_length, model.n_blocks if is_paged else 0, note)
+    return Launched(model, LoopSettings.of(spec, paged=is_paged), ready)

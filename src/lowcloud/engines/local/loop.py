@@ -1,0 +1,216 @@
+"""The text engine's loop: schedule, forward, sample.
+
+One thread owns it. Tokens in and out, nothing else: text is the server's. A reply doesn't depend on its company, bit
+for bit; ``scheduler`` and ``sampler`` say how.
+"""
+
+from bisect import insort
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowcloud.engines.local import scheduler
+from lowcloud.engines.local.blocks import BLOCK, BlockPool, SwapSpace, blocks_for, prefix_keys
+from lowcloud.engines.local.frames import Accepted, Finish, Refused, Step, Submit
+from lowcloud.engines.local.sampler import NoNumbersError, Sampled, Sampler
+from lowcloud.engines.local.scheduler import Limits, Plan, Start, Work
+from lowcloud.engines.local.sequence import Model, Row, Sequence
+from lowcloud.engines.local.spec import WorkerSpec
+
+News: TypeAlias = Accepted | Refused
+Output: TypeAlias = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """``prefill_tokens``: prompt tokens a step, at least 64. ``max_live``: sequences waiting or running."""
+
+    max_seqs: int = 64
+    prefill_tokens: int = 256
+    prefix_cache: bool = True
+    swap_bytes: int = 2**30
+    max_live: int = 8192
+
+    @staticmethod
+    def of(spec: WorkerSpec, *, paged: bool) -> "LoopSettings":
+        """The spec's settings. An unpaged model has one sequence at a time, so nothing to reuse or to swap."""
+        if not paged:
+            return LoopSettings(1, spec.prefill_tokens, prefix_cache=False, swap_bytes=0)
+        return LoopSettings(spec.max_seqs, spec.prefill_tokens, spec.prefix_cache, spec.swap_bytes)
+
+
+class Loop:
+    """``tell`` gets ``Accepted`` before the first pass of a sequence, ``Refused`` when it can't run or go on."""
+
+    def __init__(self, model: Model, settings: LoopSettings, tell: Callable[[News], None] = lambda _: None) -> None:
+        self._model, self._settings, self._tell = model, settings, tell
+        self._limits = Limits(settings.max_seqs, max(2 * BLOCK, settings.prefill_tokens))
+        self._pool = BlockPool(model.n_blocks)
+        self._swap = SwapSpace(settings.swap_bytes // model.block_bytes)
+        self._sampler = Sampler(model.n_vocab)
+        self._context = min(model.context_length, model.n_blocks * BLOCK)
+        self._sequences: dict[int, Sequence] = {}
+        self._running: list[Sequence] = []
+        self._waiting: list[Sequence] = []
+        self._order = self._preemptions = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Some sequence isn't finished."""
+        return bool(self._sequences)
+
+    def submit(self, request: Submit) -> None:
+        """Put a sequence at the end of the line, or refuse it."""
+        refused = self._refusal(request)
+        if refused:
+            self._tell(refused)
+            return
+        counts: dict[int, int] = {}
+        for token in request.forced:
+            counts[token] = counts.get(token, 0) + 1
+        keys = prefix_keys(request.ids) if self._settings.prefix_cache else ()
+        sequence = Sequence(self._order, request, keys, request.ids + request.forced, counts)
+        self._order += 1
+        self._sequences[request.seq] = sequence
+        self._waiting.append(sequence)
+
+    def _refusal(self, request: Submit) -> Refused | None:
+        known, room = len(request.ids) + len(request.forced), self._context
+        if not request.ids:
+            return Refused(request.seq, "bad_token", "the prompt has no token")
+        if not _are_tokens(request, self._model.n_vocab):
+            return Refused(request.seq, "bad_token", f"a token id is outside 0..{self._model.n_vocab - 1}")
+        if known >= room or len(request.forced) >= request.max_tokens:
+            return Refused(request.seq, "too_long", f"{known} tokens leave no room in {room} for another")
+        if request.seq in self._sequences or len(self._sequences) >= self._settings.max_live:
+            return Refused(request.seq, "failed", "the sequence is there already, or too many are")
+        return None
+
+    def cancel(self, seq: int) -> None:
+        """Forget a sequence; its blocks are free at once."""
+        sequence = self._sequences.get(seq)
+        if sequence:
+            self._forget(sequence)
+
+    def step(self) -> Step:
+        """Run every sequence that can run by one token or one piece of its prompt."""
+        plan = scheduler.plan(self._running, self._waiting, self._pool, self._swap.available, self._limits)
+        if self._waiting and not (plan.work or self._running):
+            raise RuntimeError("sequences wait and none can start")
+        self._act(plan)
+        outputs = [*self._run(plan.decodes), *self._run(plan.prefills)]
+        return Step(outputs, self._stats())
+
+    def _act(self, plan: Plan) -> None:
+        for sequence in plan.preempted:
+            self._preempt(sequence, swap=sequence in plan.swap_out)
+        for start in plan.start:  # all that is reused is held before anything is taken, else taking could evict it
+            start.sequence.blocks = self._pool.hold(start.sequence.keys[: start.reuse])
+        for start in plan.start:
+            self._start(start)
+        for work in plan.work:
+            blocks = work.sequence.blocks
+            blocks += self._pool.take(blocks_for(work.sequence.done + work.n_tokens) - len(blocks))
+
+    def _preempt(self, sequence: Sequence, *, swap: bool) -> None:
+        self._running.remove(sequence)
+        if swap:
+            self._swap.put(sequence.request.seq, self._model.copy_out(sequence.blocks))
+        else:
+            sequence.done = 0
+        sequence.is_swapped = swap
+        self._pool.release(sequence.blocks)
+        sequence.blocks = []
+        insort(self._waiting, sequence, key=_place)
+        self._preemptions += 1
+
+    def _start(self, start: Start) -> None:
+        sequence = start.sequence
+        self._waiting.remove(sequence)
+        insort(self._running, sequence, key=_place)
+        if sequence.is_swapped:
+            saved = self._swap.pop(sequence.request.seq)
+            sequence.blocks += self._pool.take(len(saved[0]) - start.reuse)
+            self._model.copy_in(sequence.blocks[start.reuse :], tuple(part[start.reuse :] for part in saved))
+            sequence.is_swapped = False
+            self._register(sequence, start.reuse)
+        else:
+            sequence.done = start.reuse * BLOCK
+        if not sequence.is_accepted:
+            sequence.is_accepted = True
+            self._tell(Accepted(sequence.request.seq, sequence.done))
+
+    def _run(self, work: list[Work]) -> list[Output]:
+        """One pass: all decodes, or all pieces of prompts."""
+        if not work:
+            return []
+        logits = self._model.forward([_row(item) for item in work])
+        ready = []
+        for item in work:
+            sequence, first = item.sequence, item.sequence.done // BLOCK
+            sequence.done += item.n_tokens
+            self._register(sequence, first)
+            if sequence.has_all_kv:
+                ready.append(sequence)
+        return [output for sequence, row in zip(ready, logits, strict=True) for output in self._next(sequence, row)]
+
+    def _register(self, sequence: Sequence, first: int) -> None:
+        """Only whole blocks that prompt passes alone wrote: those that decode rows wrote hold other bits."""
+        for index in range(first, min(sequence.done // BLOCK, len(sequence.keys))):
+            self._pool.register(sequence.keys[index], sequence.blocks[index])
+
+    def _next(self, sequence: Sequence, row: NDArray[np.float32]) -> list[Output]:
+        request = sequence.request
+        try:
+            sampled = self._sampler.sample(row, sequence)
+        except NoNumbersError:
+            self._forget(sequence)
+            self._tell(Refused(request.seq, "failed", "the model gave no numbers for this sequence"))
+            return []
+        sequence.tokens.append(sampled.token)
+        sequence.counts[sampled.token] = sequence.counts.get(sampled.token, 0) + 1
+        finish = self._finish(sequence, sampled.token)
+        if finish:
+            self._forget(sequence)
+        return [[request.seq, [sampled.token], _logprobs(sampled), finish]]
+
+    def _finish(self, sequence: Sequence, token: int) -> Finish | None:
+        if token in sequence.request.stop_ids:
+            return "stop"
+        is_full = sequence.n_generated >= sequence.request.max_tokens or len(sequence.tokens) >= self._context
+        return "length" if is_full else None
+
+    def _forget(self, sequence: Sequence) -> None:
+        del self._sequences[sequence.request.seq]
+        (self._running if sequence in self._running else self._waiting).remove(sequence)
+        if sequence.is_swapped:
+            self._swap.pop(sequence.request.seq)
+        self._pool.release(sequence.blocks)
+
+    def _stats(self) -> list[int]:
+        swapped = len(self._swap)
+        waiting = len(self._waiting) - swapped
+        return [waiting, len(self._running), self._pool.used, self._pool.n_blocks, swapped, self._preemptions]
+
+
+def _place(sequence: Sequence) -> int:
+    return sequence.order
+
+
+def _row(work: Work) -> Row:
+    sequence, done = work.sequence, work.sequence.done
+    end = done + work.n_tokens
+    return Row(sequence.tokens[done:end], done, sequence.blocks, end == len(sequence.tokens))
+
+
+def _logprobs(sampled: Sampled) -> list[Any] | None:
+    return None if sampled.logprob is None else [[sampled.logprob, [list(pair) for pair in sampled.top]]]
+
+
+def _are_tokens(request: Submit, n_vocab: int) -> bool:
+    biased = [int(token) for token, _ in request.logit_bias]
+    lists = (request.ids, request.forced, biased)
+    return all(min(ids, default=0) >= 0 and max(ids, default=0) < n_vocab for ids in lists)

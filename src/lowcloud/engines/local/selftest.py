@@ -1,0 +1,244 @@
+"""Does paged attention give this model's numbers on this machine? Asked once, before a model serves anyone.
+
+In float32 settings, paged log-probabilities must equal unpaged ones to 1e-3, prompt and decode steps. In the settings
+that serve, a prompt computed whole, in pieces and on reused blocks must give the same bits, so must a swapped-out
+sequence and a decode row in company, and the distance to the unpaged model must be small (they rightly differ: other
+kernels, in bf16). A control, one block replaced by another sequence's, must fail both: a test that can't fail says
+nothing. It runs in a process of its own, which native code may end: ``python -m lowcloud.engines.local.selftest SPEC``,
+SPEC naming an IR folder. The verdict is kept in the cache folder under the model, the runtime's version, the processor
+and the settings.
+"""
+
+import gc
+import hashlib
+import json
+import logging
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowcloud.engines.local.blocks import BLOCK
+from lowcloud.engines.local.ir_model import Facts, read_facts
+from lowcloud.engines.local.sequence import Model, Row
+from lowcloud.engines.local.spec import WorkerSpec
+
+SELFTEST_VERSION = 1  # raise it whenever the test would judge otherwise
+TIMEOUT_S = 1800.0
+EXACT = 1e-3
+FAR = 0.1
+_PROMPT = 3 * BLOCK + 13
+_STEPS = 4
+_POOL_BLOCKS = 24
+
+F64 = NDArray[np.float64]
+Log: TypeAlias = logging.Logger
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``reason`` is for people: what failed, or how well it went."""
+
+    passed: bool
+    reason: str
+
+
+class MismatchError(Exception):
+    """A check failed; the message says which, with the measure."""
+
+
+def judge(facts: Facts, spec: WorkerSpec, available_bytes: int, log: Log) -> Verdict:
+    """The kept verdict, or that of a new test. Without memory for two models nothing is tested, and nothing kept."""
+    place = _place(facts, spec)
+    if place.is_file():
+        return Verdict(**json.loads(place.read_text("utf-8")))
+    if available_bytes < 3 * facts.xml.with_suffix(".bin").stat().st_size + 2**30:
+        return Verdict(True, "not self-tested: too little memory for two models")
+    log.info("self-test of paged attention, once for this model")
+    asked = replace(spec, source=str(facts.xml.parent)).to_json()
+    command = [sys.executable, "-P", "-m", "lowcloud.engines.local.selftest", asked]
+    try:
+        status = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=TIMEOUT_S, check=False).returncode  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return Verdict(False, "the self-test took too long")
+    if place.is_file():
+        return Verdict(**json.loads(place.read_text("utf-8")))
+    return Verdict(False, f"the self-test's process ended with status {status}")
+
+
+def _place(facts: Facts, spec: WorkerSpec) -> Path:
+    weights = facts.xml.with_suffix(".bin").stat()
+    parts = (
+        SELFTEST_VERSION,
+        version("openvino"),
+        hashlib.sha256(facts.xml.read_bytes()).hexdigest(),
+        weights.st_size,
+        weights.st_mtime_ns,
+        _processor(),
+        (spec.precision, spec.kv_precision, spec.threads),
+    )
+    return Path(spec.cache_dir) / "selftest" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.json"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text("utf-8").splitlines() if info.is_file() else []
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+
+
+def compare(load: Callable[[WorkerSpec, bool], Model], spec: WorkerSpec) -> Verdict:
+    """Judge with models that ``load(spec, paged)`` makes, at most two at a time."""
+    exact = replace(spec, precision="f32", kv_precision="f32")
+    try:
+        nearness = _compare_exact(load(exact, True), load(exact, False))
+        gc.collect()
+        if spec.precision == "f32":  # those settings promise exactness, not invariance
+            return Verdict(True, f"self-test passed: {nearness:.1g} from unpaged in f32")
+        distance = _compare_served(load(spec, True), load(spec, False))
+    except MismatchError as failure:
+        return Verdict(False, f"self-test failed: {failure}")
+    except RuntimeError:  # of the runtime; its text names files of its build machine
+        logging.getLogger(__name__).exception("self-test")
+        return Verdict(False, "self-test failed: paged attention isn't available for this model here")
+    return Verdict(True, f"self-test passed: {nearness:.1g} from unpaged in f32, KL {distance:.1g} as served")
+
+
+def _compare_exact(paged: Model, unpaged: Model) -> float:
+    ids = _ids(paged.n_vocab)
+    wanted = _log_softmax(_unpaged(unpaged, ids))
+    near = _difference(_log_softmax(_whole(paged, ids)), wanted)
+    if not near < EXACT:
+        raise MismatchError(f"a log-probability is {near:.2g} from the unpaged model's in f32")
+    if _difference(_log_softmax(_on_foreign_block(paged, ids)), wanted) < EXACT:
+        raise MismatchError("a foreign block makes no difference in f32")
+    return near
+
+
+def _compare_served(paged: Model, unpaged: Model) -> float:
+    ids = _ids(paged.n_vocab)
+    whole = _whole(paged, ids)
+    others = {
+        "in pieces": _in_pieces(paged, ids),
+        "on reused blocks": _on_reused_blocks(paged, ids),
+        "swapped out and in": _swapped(paged, ids),
+        "in company": _in_company(paged, ids),
+    }
+    for name, logits in others.items():
+        if not np.array_equal(whole, logits):
+            raise MismatchError(f"a prompt gives other numbers {name}")
+    if np.array_equal(whole, _on_foreign_block(paged, ids)):
+        raise MismatchError("a foreign block makes no difference")
+    distance = _divergence(_log_softmax(_unpaged(unpaged, ids)), _log_softmax(whole))
+    if not distance < FAR:
+        raise MismatchError(f"the distance to the unpaged model is {distance:.2g}")
+    return distance
+
+
+def _ids(n_vocab: int) -> list[int]:
+    """A prompt and the tokens that decode steps add: fixed, and spread over the vocabulary."""
+    return [int(i) for i in np.random.default_rng(20).integers(0, n_vocab, _PROMPT + _STEPS)]
+
+
+def _decode(model: Model, ids: list[int], blocks: list[int], first: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits after the prompt (given) and after every decode step: (1 + _STEPS, n_vocab)."""
+    rows = [first.copy()]
+    steps = range(_PROMPT, _PROMPT + _STEPS)
+    rows += [model.forward([Row(ids[step : step + 1], step, blocks, True)]).copy() for step in steps]
+    return np.concatenate(rows)
+
+
+def _whole(model: Model, ids: list[int]) -> NDArray[np.float32]:
+    blocks = [0, 1, 2, 3]
+    return _decode(model, ids, blocks, model.forward([Row(ids[:_PROMPT], 0, blocks, True)]))
+
+
+def _unpaged(model: Model, ids: list[int]) -> NDArray[np.float32]:
+    return _whole(model, ids)
+
+
+def _in_pieces(model: Model, ids: list[int]) -> NDArray[np.float32]:
+    blocks = [7, 5, 6, 4]
+    model.forward([Row(ids[:BLOCK], 0, blocks, False)])
+    model.forward([Row(ids[BLOCK : 3 * BLOCK], BLOCK, blocks, False)])
+    return _decode(model, ids, blocks, model.forward([Row(ids[3 * BLOCK : _PROMPT], 3 * BLOCK, blocks, True)]))
+
+
+def _on_reused_blocks(model: Model, ids: list[int]) -> NDArray[np.float32]:
+    """The first two blocks are those that ``_whole`` left."""
+    blocks = [0, 1, 9, 8]
+    return _decode(model, ids, blocks, model.forward([Row(ids[2 * BLOCK : _PROMPT], 2 * BLOCK, blocks, True)]))
+
+
+def _swapped(model: Model, ids: list[int]) -> NDArray[np.float32]:
+    first = model.forward([Row(ids[:_PROMPT], 0, [0, 1, 2, 3], True)]).copy()
+    model.copy_in([13, 11, 12, 10], model.copy_out([0, 1, 2, 3]))
+    return _decode(model, ids, [13, 11, 12, 10], first)
+
+
+def _in_company(model: Model, ids: list[int]) -> NDArray[np.float32]:
+    """The prompt beside another one, each decode step beside two others."""
+    other, third, blocks = [14, 15], [16, 17], [18, 19, 20, 21]
+    company = [Row(ids[5 : 5 + BLOCK + 3], 0, other, True), Row(ids[2:9], 0, third, False)]
+    rows = [model.forward([company[0], Row(ids[:_PROMPT], 0, blocks, True), company[1]])[1:2].copy()]
+    for step in range(_STEPS):
+        place = _PROMPT + step
+        beside = [Row(ids[step : step + 1], BLOCK + 3 + step, other, True), Row(ids[:1], 7 + step, third, True)]
+        rows.append(model.forward([beside[0], Row(ids[place : place + 1], place, blocks, True), beside[1]])[1:2].copy())
+    return np.concatenate(rows)
+
+
+def _on_foreign_block(model: Model, ids: list[int]) -> NDArray[np.float32]:
+    """The control: the second block is another sequence's."""
+    _whole(model, ids)
+    model.forward([Row(ids[::-1][:_PROMPT], 0, [4, 5, 6, 7], False)])
+    blocks = [0, 5, 2, 3]
+    return _decode(model, ids, blocks, model.forward([Row(ids[3 * BLOCK : _PROMPT], 3 * BLOCK, blocks, True)]))
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> F64:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    result: F64 = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
+
+
+def _difference(got: F64, wanted: F64) -> float:
+    """The greatest difference of a log-probability among the 100 likeliest tokens of every row; NaN stays NaN."""
+    top = np.argsort(-wanted, axis=1)[:, :100]
+    return float(np.abs(np.take_along_axis(got - wanted, top, axis=1)).max())
+
+
+def _divergence(wanted: F64, got: F64) -> float:
+    """The greatest Kullback-Leibler divergence of a row, in nats."""
+    return float((np.exp(wanted) * (wanted - got)).sum(axis=1).max())
+
+
+def _load(spec: WorkerSpec, paged: bool) -> Model:
+    from lowcloud.engines.local.paged_model import PagedModel  # noqa: PLC0415  (the worker must not wait for openvino to read a verdict)
+    from lowcloud.engines.local.unpaged_model import UnpagedModel  # noqa: PLC0415
+
+    facts = read_facts(Path(spec.source), 2 * (_PROMPT + _STEPS))
+    return PagedModel(facts, replace(spec, max_seqs=4)) if paged else UnpagedModel(facts, spec)
+
+
+def main(arguments: list[str]) -> int:
+    """Test and keep the verdict."""
+    spec = WorkerSpec.from_json(arguments[0])
+    facts = read_facts(Path(spec.source))
+    verdict = compare(_load, spec)
+    place = _place(facts, spec)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_suffix(f".{platform.node()}.{id(verdict)}")
+    part.write_text(json.dumps(asdict(verdict)), "utf-8")
+    part.replace(place)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

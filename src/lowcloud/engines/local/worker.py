@@ -1,0 +1,145 @@
+"""A model's process: frames in, frames out. ``python -m lowcloud.engines.local.worker SPEC_JSON FD``.
+
+One thread owns the engine. Between steps it takes what has arrived, without waiting; idle, it waits on the socket.
+Writing may block: the server always drains, and a server that is gone ends the write. A second thread only watches for
+the socket's end, so that the process ends at once even inside a long load or step, and its child processes with it.
+"""
+
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from typing import NoReturn
+
+from lowcloud.core.errors import LowcloudError
+from lowcloud.engines.local.frames import Cancel, Failed, Frame, FrameReader, Submit, encode
+from lowcloud.engines.local.loop import Loop
+from lowcloud.engines.local.spec import WorkerSpec
+
+log = logging.getLogger("lowcloud.worker")
+
+_READ_BYTES = 2**18
+_GRACE_S = 0.5  # an idle worker notices by itself, and ends with status 0
+_READS = 64  # at most so many between two steps, so that a flood of frames can't hold up what runs
+
+
+class HangupError(Exception):
+    """The server is gone."""
+
+
+class Link:
+    """The worker's end of the socket, as frames."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._reader = sock, FrameReader()
+        self._arrivals = select.poll()
+        self._arrivals.register(sock, select.POLLIN)
+
+    def send(self, frame: Frame) -> None:
+        """Write the whole frame, waiting for the server where it must. Raises HangupError."""
+        try:
+            self._sock.sendall(encode(frame))
+        except ConnectionError as error:
+            raise HangupError from error
+
+    def receive(self, *, wait: bool) -> list[Frame]:
+        """What has arrived; with ``wait``, something has. Raises HangupError at the end of the stream."""
+        frames: list[Frame] = []
+        for _ in range(_READS):
+            if not self._arrivals.poll(None if wait and not frames else 0):
+                break
+            try:
+                data = self._sock.recv(_READ_BYTES)
+            except ConnectionError as error:
+                raise HangupError from error
+            if not data:
+                raise HangupError
+            frames += self._reader.feed(data)
+        return frames
+
+
+def serve(link: Link, loop: Loop) -> NoReturn:
+    """Run the loop until the server hangs up, which raises HangupError."""
+    while True:
+        for frame in link.receive(wait=not loop.is_busy):
+            match frame:
+                case Submit():
+                    loop.submit(frame)
+                case Cancel():
+                    loop.cancel(frame.seq)
+                case _:
+                    raise ValueError(f"a text worker gets no {type(frame).__name__}")
+        if loop.is_busy:
+            link.send(loop.step())
+
+
+def run(spec: WorkerSpec, sock: socket.socket) -> int:
+    """Load and serve; the exit status. 0: the server hung up. 1: the model can't be loaded, which was sent."""
+    link = Link(sock)
+    try:
+        try:
+            loop = _load(spec, link)
+        except LowcloudError as error:
+            log.error("%s", error)  # noqa: TRY400  (made for people; its traceback says nothing)
+            link.send(Failed(str(error)))
+            return 1
+        except (RuntimeError, OSError, ValueError, KeyError, ImportError, MemoryError) as error:
+            log.exception("the model can't be loaded")
+            link.send(Failed(f"the model can't be loaded ({type(error).__name__}); the worker's log says more"))
+            return 1
+        serve(link, loop)
+    except HangupError:
+        return 0
+
+
+def _load(spec: WorkerSpec, link: Link) -> Loop:
+    from lowcloud.engines.local.launch import launch  # noqa: PLC0415  (openvino: an encoder's worker loads its own way)
+
+    launched = launch(spec)
+    loop = Loop(launched.model, launched.settings, link.send)
+    gc.collect()
+    gc.freeze()  # what is loaded stays: later collections needn't look at it
+    link.send(launched.ready)
+    log.info("%s: %s", launched.ready.weights, launched.ready.note)
+    return loop
+
+
+def end_with(sock: socket.socket) -> threading.Thread:
+    """Watch the socket from a thread of its own: when its other end is closed, this process and its children end."""
+    thread = threading.Thread(target=_wait_for_hangup, args=(sock.fileno(),), name="hangup", daemon=True)
+    thread.start()
+    return thread
+
+
+def _wait_for_hangup(descriptor: int) -> None:
+    hangup = select.poll()
+    hangup.register(descriptor, getattr(select, "POLLRDHUP", 0))  # POLLHUP always comes, POLLIN must not wake us
+    hangup.poll()
+    threading.main_thread().join(_GRACE_S)
+    if not threading.main_thread().is_alive():
+        return
+    if os.getpgid(0) == os.getpid():  # a group of our own: a conversion under way ends with us
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve one model over an inherited socket until its other end closes."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    spec = WorkerSpec.from_json(arguments[0])
+    with socket.socket(fileno=int(arguments[1])) as sock:
+        end_with(sock)
+        if spec.kind == "embedding":
+            from lowcloud.engines.local import encoder  # noqa: PLC0415  (only that kind of worker needs it)
+
+            encoder.serve(spec, sock)
+            return 0
+        return run(spec, sock)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
