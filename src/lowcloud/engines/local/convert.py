@@ -1,8 +1,8 @@
 """GGUF file -> OpenVINO IR folder, once, in a process of its own.
 
-``prepare`` gives the folder, converting where it isn't there yet. ``python -m lowcloud.engines.local.convert SOURCE CACHE``
-is the process that converts. The folder appears by one rename, so it is whole or not there; a file lock keeps two
-processes from the same work. Its name holds the content's hash, the converter's version and OpenVINO's.
+``prepare`` gives the folder, converting where it isn't there yet; the process that converts is
+``python -m lowcloud.engines.local.convert SOURCE CACHE``. The folder appears by one rename, so it is whole or not there;
+a file lock keeps two processes from the same work. Its name holds the content's hash and both versions.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from lowcloud.core.errors import LowcloudError, ModelUnusable
 from lowcloud.engines.local.gguf_file import read_gguf
 from lowcloud.engines.local.tokenizer import OWN_FILE, TEMPLATE_FILE, TOKENIZER_FILE, OwnFile, load_text_assets
 
-CONVERTER_VERSION = 1  # raise it whenever the same file would give another folder
+CONVERTER_VERSION = 2  # raise it whenever the same file would give another folder
 MODEL_FILE = "openvino_model.xml"
 _REFUSED = 3  # exit status: stderr holds a message for people
 

@@ -1,8 +1,8 @@
 """Builds the OpenVINO graph of a decoder (llama, qwen2, qwen3) from named int8 weights.
 
-The patterns are those that OpenVINO's ``paged_attention_transformation`` and its CPU fusions (rotary embedding, RMS norm,
-stateful attention, compressed weights) look for: states behind ReadValue and Gather by ``beam_idx``, repeated KV heads as
-Unsqueeze, Broadcast and Reshape, rotary embedding of halves. Shapes: B sequences, T new tokens, S tokens in all.
+The patterns are those that OpenVINO's ``paged_attention_transformation`` and its CPU fusions (rotary embedding, RMS
+norm, stateful attention, compressed weights) look for: states behind ReadValue and Gather by ``beam_idx``, repeated KV
+heads as Unsqueeze, Broadcast and Reshape, rotary embedding of halves. Shapes: B sequences, T new tokens, S in all.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Node: TypeAlias = ov.Node
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Sizes of a decoder. ``rope_factors`` (head_dim / 2,) divide the rotary frequencies, ``rope_scale`` the positions."""
+    """Sizes of a decoder. ``rope_factors`` (head_dim / 2,) divide rotary frequencies, ``rope_scale`` positions."""
 
     n_layers: int
     n_heads: int
@@ -101,8 +101,9 @@ class _Builder:
     def _heads(self, name: str, hidden: Node, n_heads: int) -> Node:
         """(B, T, H) -> (B, heads, T, head_dim), normed per head where the model has such a norm (qwen3)."""
         split = ops.reshape(self._linear(hidden, name), _i64([0, 0, n_heads, self._shape.head_dim]), True)
-        if (norm := self._weights.optional(name + "_norm.weight")) is not None:
-            split = _rms_norm(split, norm.reshape(1, 1, 1, -1), self._shape.rms_epsilon)
+        norm = name + "_norm.weight"
+        if (gain := self._weights.optional(norm)) is not None:
+            split = self._normed(split, norm, gain)
         return ops.transpose(split, _i32([0, 2, 1, 3]))
 
     def _rotated(self, heads: Node, rotation: tuple[Node, Node]) -> Node:
@@ -162,25 +163,27 @@ class _Builder:
         return ops.select(ops.logical_and(causal, real), _f32(0.0), _f32(float(np.finfo(np.float32).min)))
 
     def _norm(self, hidden: Node, name: str) -> Node:
-        return _rms_norm(hidden, self._weights.vector(name).reshape(1, 1, -1), self._shape.rms_epsilon)
+        return self._normed(hidden, name, self._weights.vector(name))
+
+    def _normed(self, hidden: Node, name: str, gain: F32) -> Node:
+        """RMS norm over the last axis of a tensor of any rank."""
+        rank = hidden.output(0).get_partial_shape().rank.get_length()
+        lone = (1,) * rank
+        mean = ops.reduce_mean(ops.power(hidden, _f32(np.full(lone, 2))), _i32([-1]), True)
+        root = ops.sqrt(ops.add(mean, _f32(np.full(lone, self._shape.rms_epsilon))))
+        scaled = ops.multiply(ops.divide(_f32(np.ones(lone)), root), hidden)
+        return ops.multiply(scaled, _named(name, gain.reshape(*lone[1:], -1)))
 
     def _linear(self, hidden: Node, name: str) -> Node:
         product = ops.matmul(hidden, self._matrix(name + ".weight"), False, True)
         bias = self._weights.optional(name + ".bias")
-        return product if bias is None else ops.add(product, _f32(bias.reshape(1, 1, -1)))
+        return product if bias is None else ops.add(product, _named(name + ".bias", bias.reshape(1, 1, -1)))
 
     def _matrix(self, name: str) -> Node:
         """Convert and Multiply over an int8 constant: the form that the CPU plugin keeps as int8 and multiplies by."""
         weight = self._weights.matrix(name)
-        values = ops.constant(weight.values)
-        values.set_friendly_name(name)
-        return ops.multiply(ops.convert(values, "f32"), _f32(weight.scales))
-
-
-def _rms_norm(hidden: Node, gain: F32, epsilon: float) -> Node:
-    mean = ops.reduce_mean(ops.power(hidden, _f32(np.full((1, 1, 1), 2))), _i32([-1]), True)
-    root = ops.sqrt(ops.add(mean, _f32(np.full((1, 1, 1), epsilon))))
-    return ops.multiply(ops.multiply(ops.divide(_f32(np.ones((1, 1, 1))), root), hidden), _f32(gain))
+        scales = _named(name.removesuffix("weight") + "scale", weight.scales)
+        return ops.multiply(ops.convert(_named(name, weight.values), "f32"), scales)
 
 
 def _parameter(name: str, dimensions: list[int], kind: ov.Type) -> Node:
@@ -192,6 +195,13 @@ def _parameter(name: str, dimensions: list[int], kind: ov.Type) -> Node:
 
 def _dimension(node: Node, axis: int) -> Node:
     return ops.gather(ops.shape_of(node), _i64([axis]), _i64(0))
+
+
+def _named(name: str, values: NDArray[np.int8] | F32) -> Node:
+    """A weight, under its GGUF name, so that others can find it in the written file."""
+    node = ops.constant(values)
+    node.set_friendly_name(name)
+    return node
 
 
 def _f32(value: float | NDArray[np.floating]) -> Node:

@@ -1,6 +1,6 @@
 """Everything about a model that isn't weights: tokenizer, chat template, context length, end tokens.
 
-Read from a GGUF file's metadata, or from the small JSON files of an OpenVINO IR folder, with neither weights nor OpenVINO.
+Read from a GGUF file's metadata, or from the small JSON files of an OpenVINO IR folder; needs no OpenVINO.
 """
 
 from dataclasses import dataclass
