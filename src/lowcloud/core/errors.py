@@ -107,7 +107,9 @@ class UnknownAccount(NotFound):
     number = 7003
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"Could not route to {path}, perhaps your object identifier is invalid? An account id is 32 hex digits.")
+        super().__init__(
+            f"Could not route to {path}, perhaps your object identifier is invalid? An account id is 32 hex digits."
+        )
 
 
 class MethodNotAllowed(LowcloudError):

@@ -113,7 +113,7 @@ def internal_error(request_id: str) -> InternalError:
 
 
 class _Reply:
-    """One request's ``send``: adds the headers that every answer has, and bounds how long a whole body waits.
+    """One request's ``send``: adds the headers that every answer has, and bounds how long what it sends waits.
 
     Streams bound their own writes (``sse.py``). Raises WriteTimeout.
     """
@@ -132,7 +132,7 @@ class _Reply:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._trace.status = message["status"]
-            await self._send({**message, "headers": [*message["headers"], *self.headers]})
+            await self._bounded({**message, "headers": [*message["headers"], *self.headers]})
         elif message.get("more_body", False):
             await self._send(message)
         else:
@@ -144,8 +144,11 @@ class _Reply:
         for start in range(0, max(1, len(pieces)), PIECE_BYTES):
             end = start + PIECE_BYTES
             piece = {"body": bytes(pieces[start:end]), "more_body": end < len(pieces)}
-            try:
-                with anyio.fail_after(self._write_timeout_s):
-                    await self._send({"type": "http.response.body", **piece})
-            except TimeoutError:
-                raise WriteTimeout from None
+            await self._bounded({"type": "http.response.body", **piece})
+
+    async def _bounded(self, message: Message) -> None:
+        try:
+            with anyio.fail_after(self._write_timeout_s):
+                await self._send(message)
+        except TimeoutError:
+            raise WriteTimeout from None

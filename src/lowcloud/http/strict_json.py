@@ -65,7 +65,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite
 
 
 def _strings(root: object) -> Iterator[tuple[str, str]]:
-    """Every string inside, keys too, with its path."""
+    """Every string inside with its path; keys before what they hold, so that no path has a bad key."""
     stack: list[tuple[str, object]] = [("", root)]
     while stack:
         path, value = stack.pop()
@@ -84,7 +84,5 @@ def _refuse_surrogates(path: str, string: str) -> None:
     try:
         string.encode()
     except UnicodeEncodeError as error:
-        where = path.encode(errors="replace").decode()
-        raise BadRequest(
-            f"{where}: a lone surrogate (\\u{ord(string[error.start]):04x}) is not a character.", param=where
-        ) from None
+        half = f"\\u{ord(string[error.start]):04x}"
+        raise BadRequest(f"{path}: a lone surrogate ({half}) is not a character.", param=path) from None

@@ -1,0 +1,297 @@
+"""A whole HTTP layer on scripted engines, an ASGI client that streams, and a clock that a test drives."""
+
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import anyio
+import pytest
+import structlog
+from starlette.types import ASGIApp, Message
+from structlog.testing import CapturingLogger
+
+from lowcloud.core.principal import Permission, Principal
+from lowcloud.engines.scripted import Reply, ScriptedEmbedder, ScriptedEngine, Stage
+from lowcloud.http.auth import Auth, OpenAuth
+from lowcloud.http.routes import HttpParts, build
+from lowcloud.http.settings import HttpSettings
+from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
+from lowcloud.serving.pool import Hosted, Pool
+from lowcloud.serving.service import Limits, Service
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+LLAMA = "@cf/meta/llama-3.1-8b-instruct"
+BGE = "@cf/baai/bge-large-en-v1.5"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class FakeClock:
+    """Time that passes only in ``advance``."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._wakes: list[tuple[float, anyio.Event]] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 1_800_000_000.0
+
+    async def sleep(self, seconds: float) -> None:
+        event = anyio.Event()
+        self._wakes.append((self.now + seconds, event))
+        await event.wait()
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, and let those who slept do what they then do."""
+        self.now += seconds
+        for wake in [wake for wake in self._wakes if wake[0] <= self.now]:
+            self._wakes.remove(wake)
+            wake[1].set()
+        await anyio.wait_all_tasks_blocked()
+
+
+class RecordingMetrics:
+    """Metrics that keep what they were told."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, int]] = []
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        self.requests.append((route, method, status))
+
+    def render(self) -> bytes:
+        return b"# TYPE lowcloud_up gauge\nlowcloud_up 1\n"
+
+    def ttft(self, model: str, seconds: float) -> None: ...
+    def inter_token(self, model: str, seconds: float) -> None: ...
+    def tokens(self, model: str, *, prompt: int, cached: int, completion: int) -> None: ...
+    def queue(self, model: str, *, requests: int, tokens: int) -> None: ...
+
+
+class Tokens:
+    """A token store with three tokens."""
+
+    async def verify(self, token: str) -> Principal | None:
+        known = {
+            "good": Principal("t1", ACCOUNT, frozenset(Permission)),
+            "reader": Principal("t2", ACCOUNT, frozenset({Permission.WORKERS_AI_READ})),
+            "powerless": Principal("t3", ACCOUNT, frozenset()),
+        }
+        return known.get(token)
+
+
+@dataclass
+class Answer:
+    """What a client got. ``pieces`` are the body's pieces as they were sent."""
+
+    status: int
+    headers: dict[str, str]
+    pieces: list[bytes] = field(default_factory=list)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.pieces)
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def events(self) -> list[str]:
+        """The stream's events: data without its prefix, and comments as they are."""
+        return [event.removeprefix("data: ") for event in self.body.decode().split("\n\n") if event]
+
+    @property
+    def chunks(self) -> list[Any]:
+        return [json.loads(event) for event in self.events if event.startswith("{")]
+
+
+class Exchange:
+    """One request that is under way. ``stalled`` makes ``send`` wait, as for a client that takes nothing."""
+
+    def __init__(self, app: ASGIApp, scope: Mapping[str, Any], body: Sequence[bytes]) -> None:
+        self._app = app
+        self._scope = dict(scope)
+        self._body = list(body)
+        self._left = anyio.Event()
+        self._changed = anyio.Event()
+        self.stalled = False
+        self.is_body_whole = True
+        self.is_over = anyio.Event()
+        self.answer: Answer | None = None
+
+    async def run(self) -> None:
+        try:
+            await self._app(self._scope, self._receive, self._send)
+        finally:
+            self._turn(self.is_over)
+
+    @property
+    def unread(self) -> int:
+        """Pieces of the body that the server didn't take."""
+        return len(self._body)
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self._left.set()
+
+    async def until(self, is_met: Callable[[Answer], bool]) -> Answer:
+        """The answer so far, once it is as asked."""
+        while self.answer is None or not is_met(self.answer):
+            assert not self.is_over.is_set(), f"it ended as {self.answer}"
+            await self._changed.wait()
+        return self.answer
+
+    def _turn(self, event: anyio.Event | None = None) -> None:
+        if event is not None:
+            event.set()
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    async def _receive(self) -> Message:
+        if self._left.is_set() or not self._body:
+            await self._left.wait()
+            return {"type": "http.disconnect"}
+        piece = self._body.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(self._body) or not self.is_body_whole}
+
+    async def _send(self, message: Message) -> None:
+        if self.stalled:
+            await anyio.sleep_forever()
+        if message["type"] == "http.response.start":
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in message["headers"]}
+            self.answer = Answer(message["status"], headers)
+        else:
+            assert self.answer is not None
+            if message.get("body"):
+                self.answer.pieces.append(message["body"])
+        self._turn()
+
+
+@dataclass
+class World:
+    """One server, and what a test looks at."""
+
+    app: ASGIApp
+    service: Service
+    chat: ScriptedEngine
+    embedder: ScriptedEmbedder
+    metrics: RecordingMetrics
+    clock: FakeClock
+    logs: CapturingLogger
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Exchange:
+        """A request that isn't sent yet. ``body``: pieces of bytes, bytes, or what becomes JSON."""
+        pieces = body if isinstance(body, list) and body and isinstance(body[0], bytes) else [_bytes(body)]
+        merged = {"host": "127.0.0.1:8780", **(headers or {})}
+        raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in merged.items()]
+        raw_path, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": raw_path,
+            "raw_path": raw_path.encode(),
+            "query_string": query.encode(),
+            "headers": raw,
+        }
+        return Exchange(self.app, scope, pieces)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """The whole answer."""
+        exchange = self.exchange(method, path, body, headers)
+        with anyio.fail_after(30):
+            await exchange.run()
+        assert exchange.answer is not None
+        return exchange.answer
+
+    async def chat_completion(self, headers: Mapping[str, str] | None = None, **fields: object) -> Answer:
+        """The whole answer to a chat completion that says hello."""
+        return await self.ask("POST", "/v1/chat/completions", hello(**fields), headers)
+
+    async def embeddings(self, headers: Mapping[str, str] | None = None, **fields: object) -> Answer:
+        """The whole answer to an embeddings request."""
+        return await self.ask("POST", "/v1/embeddings", {"model": EMBEDDING_STAND_IN, "input": "tea"} | fields, headers)
+
+
+def hello(**fields: object) -> dict[str, object]:
+    """A body that says hello."""
+    return {"model": CHAT_STAND_IN, "messages": [{"role": "user", "content": "hello there"}]} | fields
+
+
+def _bytes(body: object) -> bytes:
+    if body is None:
+        return b""
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+MakeWorld = Callable[..., AbstractAsyncContextManager[World]]
+
+
+@pytest.fixture
+def make_world() -> MakeWorld:
+    """Builds a world: ``async with make_world(reply="...") as world``."""
+
+    @asynccontextmanager
+    async def make(
+        *,
+        reply: Reply | str = "one two three",
+        settings: HttpSettings | None = None,
+        auth: Auth | None = None,
+        limits: Limits | None = None,
+        stage: Stage | None = None,
+        cached_tokens: int = 0,
+    ) -> AsyncGenerator[World, None]:
+        cards = {card.id: card for card in packaged_cards()}
+        chat = ScriptedEngine(cards[CHAT_STAND_IN], reply, stage=stage, cached_tokens=cached_tokens)
+        embedder = ScriptedEmbedder(cards[EMBEDDING_STAND_IN], stage=stage)
+        catalogue = Catalogue(cards.values(), [chat.card, embedder.card], stand_ins=True)
+        metrics, clock, logs, ids = RecordingMetrics(), FakeClock(), CapturingLogger(), count(1)
+        hosted = {chat.card.id: lambda: Hosted(chat), embedder.card.id: lambda: Hosted(embedder)}
+        async with Pool(hosted, load_wait_s=30.0) as pool:
+            service = Service(catalogue, pool, metrics, limits=limits)
+            parts = HttpParts(
+                service,
+                auth or OpenAuth(),
+                metrics,
+                settings or HttpSettings(any_account=True),
+                clock,
+                lambda: f"id-{next(ids)}",
+                structlog.wrap_logger(logs, wrapper_class=structlog.make_filtering_bound_logger(0), processors=[]),
+            )
+            yield World(build(parts), service, chat, embedder, metrics, clock, logs)
+
+    return make
+
+
+@pytest.fixture
+async def world(make_world: MakeWorld) -> AsyncGenerator[World, None]:
+    """The usual world: ``dev``, a chat model that says "one two three"."""
+    async with make_world() as made:
+        yield made
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    """A token store: ``good``, ``reader`` (may read) and ``powerless``, all of one account."""
+    return Tokens()

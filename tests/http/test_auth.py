@@ -1,0 +1,78 @@
+import pytest
+
+from lowcloud.core.principal import DEV_ACCOUNT, Permission
+from lowcloud.http.auth import OpenAuth, TokenAuth
+from lowcloud.http.settings import HttpSettings
+
+pytestmark = pytest.mark.anyio
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+OTHER = "f" * 32
+
+
+@pytest.fixture
+async def guarded(make_world, tokens):
+    async with make_world(auth=TokenAuth(tokens), settings=HttpSettings()) as world:
+        yield world
+
+
+async def models(world, token, account=None):
+    base = "/v1" if account is None else f"/client/v4/accounts/{account}/ai/v1"
+    headers = {} if token is None else {"authorization": token}
+    return await world.ask("GET", f"{base}/models", headers=headers)
+
+
+@pytest.mark.parametrize(
+    "token", [None, "", "Bearer ", "Bearer", "Basic dTpw", "Bearer unknown", "good", "Bearer \xff"]
+)
+async def test_without_a_known_token_the_answer_is_401(guarded, token):
+    answer = await models(guarded, token)
+    assert (answer.status, answer.json["error"]["code"]) == (401, "invalid_api_key")
+    assert (answer.headers["www-authenticate"], answer.json["errors"][0]["code"]) == ("Bearer", 10000)
+
+
+@pytest.mark.parametrize("token", ["Bearer good", "bearer good", "Bearer  good "])
+async def test_a_known_token_is_let_in_on_the_short_base_and_its_own_account(guarded, token):
+    assert (await models(guarded, token)).status == 200
+    assert (await models(guarded, token, ACCOUNT)).status == 200
+    assert (await models(guarded, token, ACCOUNT.upper())).status == 200
+
+
+async def test_another_account_is_a_403(guarded):
+    answer = await models(guarded, "Bearer good", OTHER)
+    assert (answer.status, answer.json["error"]["code"]) == (403, "permission_denied")
+
+
+async def test_one_of_the_permissions_is_enough_and_none_is_a_403(guarded):
+    assert (await models(guarded, "Bearer reader")).status == 200
+    answer = await models(guarded, "Bearer powerless")
+    assert answer.status == 403
+    assert "Workers AI Read or Workers AI Write" in answer.json["error"]["message"]
+
+
+async def test_an_unknown_route_is_a_404_without_a_token(guarded):
+    assert (await guarded.ask("GET", "/v1/nope")).status == 404
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"])
+async def test_operations_need_no_token(guarded, path):
+    assert (await guarded.ask("GET", path)).status == 200
+
+
+async def test_no_token_is_ever_logged(guarded):
+    await models(guarded, "Bearer good")
+    assert "good" not in repr(guarded.logs.calls)
+    assert guarded.logs.calls[0].kwargs["token"] == "t1"
+
+
+async def test_the_open_door_lets_everyone_in_as_the_account_of_the_path():
+    principal = await OpenAuth().principal({}, "mine", frozenset())
+    assert (principal.account_id, principal.permissions) == ("mine", frozenset(Permission))
+    assert (await OpenAuth().principal({}, None, frozenset())).account_id == DEV_ACCOUNT
+
+
+async def test_a_token_of_dev_is_good_for_any_account(make_world, tokens):
+    settings = HttpSettings(any_account=True)
+    async with make_world(auth=TokenAuth(tokens, any_account=True), settings=settings) as world:
+        assert (await models(world, "Bearer good", "anything")).status == 200
+        assert world.logs.calls[0].kwargs["account"] == "anything"
+        assert (await models(world, "Bearer unknown", "anything")).status == 401
