@@ -1,0 +1,37 @@
+"""What several commands share: the option that names the settings file, and how a command fails."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from lowcloud.settings import Settings, SettingsError, load
+
+BAD_SETTINGS = 2
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="LOWCLOUD_CONFIG",
+    help="The settings file (TOML); also LOWCLOUD_CONFIG.",
+)
+
+
+class BadSettingsError(click.ClickException):
+    """Settings that can't be: one line each, naming the key. Exit status 2."""
+
+    exit_code = BAD_SETTINGS
+
+
+def settings_of(config: Path | None, flags: Mapping[str, Mapping[str, object]] | None = None) -> Settings:
+    """The settings, or the end of the command with what is wrong with them."""
+    try:
+        return load(config, flags=flags)
+    except SettingsError as error:
+        refuse(error)
+
+
+def refuse(error: SettingsError) -> NoReturn:
+    """End the command with what is wrong with the settings."""
+    raise BadSettingsError(str(error)) from error

@@ -1,0 +1,32 @@
+"""``lowcloud prepare``: what the first request to a model would wait for, done before."""
+
+import time
+from pathlib import Path
+
+import click
+
+from lowcloud.cli.models_here import models_here, spec_of
+from lowcloud.cli.options import config_option, settings_of
+from lowcloud.cli.probe import start_once
+
+TIMEOUT_S = 3600
+
+
+@click.command()
+@config_option
+def prepare(config: Path | None) -> None:
+    """Convert and self-test every model that is here, once; later starts find both in the cache."""
+    settings = settings_of(config)
+    here = models_here(settings)
+    for problem in here.problems:
+        click.echo(problem, err=True)
+    failed = False
+    for model in here.models:
+        begin = time.monotonic()
+        outcome = start_once(spec_of(settings, model), TIMEOUT_S)
+        seconds = time.monotonic() - begin
+        failed |= outcome.ready is None
+        state = "is ready" if outcome.ready else "can't be served"
+        click.echo(f"{model.id} {state} ({seconds:.1f} s): {outcome.note}", err=outcome.ready is None)
+    if failed:
+        raise click.exceptions.Exit(1)
