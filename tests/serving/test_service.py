@@ -290,3 +290,47 @@ async def test_an_engine_of_another_kind_than_its_card_is_a_bug_that_is_not_hidd
             await r.ask(hello)
         with pytest.raises(TypeError, match="doesn't embed"):
             await r.service.embed(EMBEDDING_STAND_IN, Embed("e", (Text("a"),)))
+
+
+async def test_a_client_that_leaves_while_it_is_not_reading_gives_everything_back(rig, hello):
+    async with rig() as r:
+        is_writing, never = anyio.Event(), anyio.Event()
+
+        async def write() -> None:
+            async with aclosing(r.service.generate(CHAT_STAND_IN, hello)) as events:
+                async for event in events:
+                    if isinstance(event, TextDelta):
+                        is_writing.set()
+                        await never.wait()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write)
+            await is_writing.wait()
+            tasks.cancel_scope.cancel()
+        assert (r.chat.running, r.chat.cancelled) == ([], ["hello"])
+        assert r.meter.queues[-1] == (CHAT_STAND_IN, 0, 0)
+
+
+async def test_of_many_clients_those_that_stay_are_answered_and_nothing_is_left_of_the_others(rig, hello):
+    async with rig() as r:
+        scopes = {f"r{number}": anyio.CancelScope() for number in range(32)}
+
+        async def visit(name: str, scope: anyio.CancelScope) -> None:
+            with scope:
+                await r.ask(replace(hello, id=name))
+
+        r.chat.stage.hold("token:1")
+        r.chat.stage.hold("finish")
+        async with anyio.create_task_group() as tasks:
+            for name, scope in scopes.items():
+                tasks.start_soon(visit, name, scope)
+            await r.chat.stage.reached("token:1", 32)
+            leaving = list(scopes)[::2]
+            for name in leaving:
+                scopes[name].cancel()
+            r.chat.stage.open("token:1")
+            await r.chat.stage.reached("finish", 16)
+            assert (sorted(r.chat.cancelled), len(r.chat.running)) == (sorted(leaving), 16)
+            r.chat.stage.open("finish")
+        assert sorted(r.chat.finished) == sorted(set(scopes) - set(leaving))
+        assert (r.chat.running, r.meter.queues[-1]) == ([], (CHAT_STAND_IN, 0, 0))
