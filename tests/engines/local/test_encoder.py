@@ -162,6 +162,13 @@ def test_a_missing_tensor_is_named(folder: Path):
         Encoder.load(spec(folder))
 
 
+def test_weights_smaller_than_the_config_says_are_refused(folder: Path):
+    for change in ({"vocab_size": VOCAB + 1}, {"max_position_embeddings": PLACES + 1}):
+        tiny(folder, **change)
+        with pytest.raises(ModelUnusable, match=r"rows; config\.json says"):
+            Encoder.load(spec(folder))
+
+
 def test_weights_of_another_kind_or_shape_are_refused(folder: Path):
     weights = tiny(folder)
     for broken in (np.zeros((VOCAB, HIDDEN), np.int64), np.zeros((VOCAB, HIDDEN + 1), np.float32)):
@@ -197,7 +204,7 @@ class Peer:
         while len(found) < n:
             match self.next():
                 case Vectors(outputs=outputs):
-                    found |= {job: vector for job, vector in outputs}
+                    found |= dict(outputs)
                 case Refused(seq=job, code=code):
                     found[job] = code
         return found
@@ -214,7 +221,7 @@ def serving(folder: Path, **settings: object) -> Iterator[Peer]:
         try:
             yield Peer(ours, thread)
         finally:
-            ours.shutdown(socket.SHUT_RDWR)
+            ours.close()
             thread.join(60)
             assert not thread.is_alive()
 
@@ -268,10 +275,19 @@ def test_a_model_that_cannot_be_served_is_reported(folder: Path):
     assert "model_type" in frame.message
 
 
-def test_bytes_that_no_peer_of_ours_sends_end_the_worker(folder: Path):
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff junk", encode(Failed("a frame of the other direction"))])
+def test_what_no_peer_of_ours_sends_ends_the_worker(folder: Path, data: bytes):
     tiny(folder)
     with serving(folder) as peer:
         peer.next()
-        peer.sock.sendall(b"\xff\xff\xff\xff junk")
+        peer.sock.sendall(data)
+        peer.thread.join(60)
+        assert not peer.thread.is_alive()
+
+
+def test_a_peer_that_leaves_while_the_model_loads_ends_the_worker(folder: Path):
+    tiny(folder)
+    with serving(folder) as peer:
+        peer.sock.close()
         peer.thread.join(60)
         assert not peer.thread.is_alive()

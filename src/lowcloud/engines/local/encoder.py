@@ -186,8 +186,9 @@ def _read(sock: socket.socket, incoming: Incoming) -> None:
     try:
         while data := sock.recv(_READ_BYTES):
             for frame in reader.feed(data):
-                if isinstance(frame, Encode | Cancel):
-                    incoming.put(frame)
+                if not isinstance(frame, Encode | Cancel):
+                    return
+                incoming.put(frame)
     except (OSError, ValueError):
         return
     finally:

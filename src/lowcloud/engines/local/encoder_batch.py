@@ -62,7 +62,7 @@ class Batcher:
             return None
         if self._full() is not None:
             return 0.0
-        return max(0.0, self._oldest().arrived_s + self._wait_s - now)
+        return max(0.0, self._deadline_s(self._oldest()) - now)
 
     def take(self, now: float) -> tuple[Job, ...]:
         """The next closed batch, which no longer waits here; empty when none is closed.
@@ -72,10 +72,13 @@ class Batcher:
         if not self._waiting:
             return ()
         oldest = self._oldest()
-        if now - oldest.arrived_s >= self._wait_s:
+        if now >= self._deadline_s(oldest):
             return self._batch(length_class(len(oldest.ids)))
         full = self._full()
         return () if full is None else self._batch(full)
+
+    def _deadline_s(self, job: Job) -> float:
+        return job.arrived_s + self._wait_s
 
     def _oldest(self) -> Job:
         return next(iter(self._waiting.values()))

@@ -55,11 +55,19 @@ class _Bert:
 
     def embed(self, ids: Node, positions: Node) -> Node:
         """Words, positions and the first token type: there is only one segment."""
-        places = self._weight("embeddings.position_embeddings.weight")
+        table = self._rows("embeddings.word_embeddings.weight", self._config.vocab_size)
+        places = self._rows("embeddings.position_embeddings.weight", self._config.max_position_embeddings)
         types = self._weight("embeddings.token_type_embeddings.weight")
-        words = op.gather(op.constant(self._weight("embeddings.word_embeddings.weight")), ids, _axis(0))
+        words = op.gather(op.constant(table), ids, _axis(0))
         placed = op.gather(op.constant(places + types[:1]), positions, _axis(0))
         return self._norm(op.add(words, placed), "embeddings.LayerNorm")
+
+    def _rows(self, name: str, n_rows: int) -> NDArray[np.float32]:
+        """A table with at least the rows that ids are checked against: native code reads past its end otherwise."""
+        table = self._weight(name)
+        if len(table) < n_rows:
+            raise ModelUnusable(f"{name} has {len(table)} rows; config.json says {n_rows}.")
+        return table
 
     def layer(self, at: str, tokens: Node, rows: Node, places: Node, bias: Node) -> Node:
         """One layer: (n_tokens, hidden) to the same."""
