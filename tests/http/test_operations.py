@@ -1,0 +1,90 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from lowcloud.http.openai import schemas
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_health_says_that_the_process_answers(world):
+    answer = await world.ask("GET", "/healthz")
+    assert (answer.status, answer.json) == (200, {"status": "ok"})
+
+
+async def test_ready_is_about_the_server_and_names_the_models(world):
+    answer = await world.ask("GET", "/readyz")
+    ready = schemas.Readiness.model_validate(answer.json)
+    assert (answer.status, ready.ready) == (200, True)
+    assert {model.id for model in ready.models} == {"@local/smollm2-135m-instruct", "@local/all-minilm-l6-v2"}
+
+
+async def test_a_server_that_stops_is_not_ready_but_healthy(world):
+    world.service.stop_accepting()
+    answer = await world.ask("GET", "/readyz")
+    assert (answer.status, answer.json["ready"]) == (503, False)
+    assert (await world.ask("GET", "/healthz")).status == 200
+
+
+async def test_metrics_are_in_the_text_format(world):
+    answer = await world.ask("GET", "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert b"lowcloud_up 1" in answer.body
+
+
+async def test_the_openapi_document_holds_every_route_and_resolves_every_reference(world):
+    document = (await world.ask("GET", "/openapi.json")).json
+    account = "/client/v4/accounts/{account_id}/ai/v1"
+    for base in ("/v1", account):
+        for path in ("/chat/completions", "/embeddings", "/models", "/models/{model}"):
+            assert base + path in document["paths"]
+    assert document["openapi"] == "3.1.0"
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', str(document).replace("'", '"')))
+    assert references <= set(document["components"]["schemas"])
+    names = [each["operationId"] for path in document["paths"].values() for each in path.values()]
+    assert len(names) == len(set(names))
+    chat = document["paths"]["/v1/chat/completions"]["post"]
+    assert {"400", "401", "404", "408", "413", "415", "429", "500", "503"} <= set(chat["responses"])
+    assert "422" not in chat["responses"]
+    assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
+
+
+async def test_the_document_describes_the_bodies(world):
+    components = (await world.ask("GET", "/openapi.json")).json["components"]["schemas"]
+    chat = components["ChatBody"]
+    assert chat["required"] == ["model", "messages"]
+    assert {"temperature", "stop", "logit_bias", "ignore_eos"} <= set(chat["properties"])
+    assert chat["properties"]["messages"]["items"]["$ref"].endswith("ChatMessage")
+    stop = str(chat["properties"]["stop"])
+    assert "array" in stop
+    assert "string" in stop
+
+
+class Tags(HTMLParser):
+    """Collects the tags and the links of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.links: set[str] = set()
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name in ("href", "src"):
+                self.links.add(value)
+            if name == "id":
+                self.ids.add(value)
+
+
+async def test_the_page_is_self_contained_and_its_links_lead_somewhere(world):
+    answer = await world.ask("GET", "/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    page = Tags()
+    page.feed(answer.body.decode())
+    assert not page.tags & {"script", "link", "img", "iframe"}
+    assert page.links <= {"/openapi.json"} | {f"#{name}" for name in page.ids}
+    assert {"ChatBody", "ChatCompletion", "createEmbeddings_short"} <= page.ids
