@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from lowcloud.core.errors import EngineFailed, LowcloudError, ModelNotFound, Unavailable
@@ -242,3 +243,18 @@ async def test_the_status_says_what_each_model_does():
             ("ready", "bf16, 2 threads", False),
             ("ready", "", False),
         ]
+
+
+async def test_leaving_the_pool_does_not_wait_for_an_engine_that_is_being_built():
+    entered, go, built = threading.Event(), threading.Event(), threading.Event()
+
+    def build() -> Hosted:
+        entered.set()
+        go.wait(10)
+        built.set()
+        return Hosted(ScriptedEngine(CARD))
+
+    async with Pool({"m": build}, load_wait_s=30, preload=["m"]):
+        await anyio.to_thread.run_sync(entered.wait, 10)
+    assert not built.is_set()
+    go.set()
