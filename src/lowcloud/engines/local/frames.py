@@ -157,6 +157,10 @@ class FrameReader:
 
 
 def _decode(body: bytes) -> Frame:
-    kind, *values = msgpack.unpackb(body)
-    frame: Frame = _KINDS[kind](*values)
+    try:
+        number, *values = msgpack.unpackb(body)
+        kind = _KINDS[range(len(_KINDS)).index(number)]
+        frame: Frame = kind(*values)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise ValueError("a frame that no peer of this version sends") from error
     return frame

@@ -2,7 +2,7 @@
 
 A token's draws depend on nothing but its own place, so a sequence that goes on after a crash, or was swapped out,
 draws what it would have drawn. Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011. The numbers
-are those of ``numpy.random.Philox(key=[seed mod 2**64, choice], counter=[0, position, 0, 0])``, which costs more.
+are those of ``numpy.random.Philox`` with the key (seed mod 2**64, choice) and the counter (0, position, 0, 0).
 """
 
 _WORD = 2**64 - 1

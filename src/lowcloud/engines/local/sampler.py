@@ -24,6 +24,7 @@ Ids = NDArray[np.int64]
 
 LANE = 256
 _TRIES = 8  # at about 30 us each; then the nucleus is found by sorting candidates
+_LEAST = 1e-45  # the smallest float32 above 0
 _COLDEST = 1e-30  # below it, 1 / temperature leaves float32
 
 
@@ -85,8 +86,9 @@ class Sampler:
             np.exp(weights, out=weights)  # the likeliest token weighs 1
         if 0 < request.top_k < self._n_vocab:
             ids = greatest(self._weights, request.top_k)
-            target = request.top_p * float(weights[ids].sum(dtype=np.float64))
-            return _pick(ids[weights[ids] >= request.min_p], weights, _bound(request.top_p, target), draws)
+            target = request.top_p * float(self._weights[ids].sum(dtype=np.float64))
+            ids = ids[self._weights[ids] >= max(request.min_p, _LEAST)]  # weightless ids may be padding
+            return _pick(ids, weights, _bound(request.top_p, target), draws)
         if request.min_p > 0:
             target = request.top_p * float(weights.sum(dtype=np.float64)) if request.top_p < 1 else 0.0
             return _pick(np.flatnonzero(weights >= request.min_p), weights, _bound(request.top_p, target), draws)
@@ -157,7 +159,7 @@ def nucleus(weights: F32, target: float) -> Ids:
         ends = np.cumsum(weights[ids], dtype=np.float64)
         if ends[-1] >= target or len(ids) == weights.size:
             last = weights[ids[min(int(np.searchsorted(ends, target)), len(ids) - 1)]]
-            return np.flatnonzero(weights >= last)
+            return np.flatnonzero(weights >= max(last, _LEAST))
         k *= 8
 
 
