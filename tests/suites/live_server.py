@@ -1,7 +1,7 @@
 """A real server process: ``lowcloud`` as installed, on a free loopback port, with its own data folder."""
 
 import os
-import socket
+import re
 import subprocess
 import sys
 import threading
@@ -13,16 +13,16 @@ from pathlib import Path
 
 START_S = 120
 STOP_S = 40
-ACCOUNT = "0123456789abcdef0123456789abcdef"
+ACCOUNT = "0" * 32  # what the server calls its own where tokens are lifted
 
 
 @contextmanager
 def running(command: list[str], scratch: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """The root URL of ``lowcloud COMMAND --port P``, ready; stopped by SIGTERM at the end.
+    """The root URL of ``lowcloud COMMAND --port 0``, ready; stopped by SIGTERM at the end.
 
     Raises RuntimeError with the server's log when it ends before it is ready.
     """
-    port, log = free_port(), scratch / "server.log"
+    log = scratch / "server.log"
     ours = {
         name: value for name, value in os.environ.items() if not name.startswith(("LOWCLOUD_", "COV_", "COVERAGE_"))
     }
@@ -30,34 +30,35 @@ def running(command: list[str], scratch: Path, environment: Mapping[str, str] | 
     ours |= {"LOWCLOUD_STORAGE__DATA_DIR": str(scratch / "data"), "LOWCLOUD_LOCAL__KV_CACHE_BYTES": "128MiB"}
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("lowcloud")), *command, "--port", str(port)],
+            [str(Path(sys.executable).with_name("lowcloud")), *command, "--port", "0"],
             env={**ours, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=sink,
         )
         try:
-            await_ready(process, port, log)
-            yield f"http://127.0.0.1:{port}"
+            yield ready_url(process, log)
         finally:
             stop(process)
 
 
-def await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def ready_url(process: subprocess.Popen[bytes], log: Path) -> str:
     """Read what the server prints until it says where it listens; then ask it whether it is ready."""
-    printed = b""
+    printed, found = b"", None
     bound = threading.Timer(START_S, process.kill)
     bound.start()
     while line := process.stdout.readline():
         printed += line
-        if f":{port}".encode() in line:
+        if found := re.search(rb"http://127\.0\.0\.1:\d+", line):
             break
     bound.cancel()
-    if not line:
+    if not found:
         raise RuntimeError(f"the server ended\n{printed.decode()}\n{log.read_text()}")
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=START_S) as answer:
+    url = found.group().decode()
+    with urllib.request.urlopen(f"{url}/readyz", timeout=START_S) as answer:  # noqa: S310 - loopback
         if answer.status != 200:
             raise RuntimeError(f"the server is not ready\n{log.read_text()}")
+    return url
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -67,12 +68,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait(STOP_S)
     process.stdout.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def bundled(package: str, pattern: str) -> Path:

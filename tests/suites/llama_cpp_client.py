@@ -16,10 +16,8 @@ import suite_recorder
 # Served at the root by llama.cpp as well.
 BARE_ROUTES = ("/chat/completions", "/embeddings", "/models")
 
-
-def pytest_configure() -> None:
-    # Their utils import wget at the top to download models; an external server needs none.
-    sys.modules.setdefault("wget", ModuleType("wget"))
+# Their conftest imports wget, to download models; an external server needs none. It is loaded before any hook runs.
+sys.modules.setdefault("wget", ModuleType("wget"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
