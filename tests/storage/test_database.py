@@ -5,11 +5,13 @@ import sys
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
 from lowcloud.storage.database import open_database
-from lowcloud.storage.tables import metadata
+from lowcloud.storage.tables import REVISION, metadata
 
 
 @pytest.fixture
@@ -38,6 +40,12 @@ def test_indexes_and_constraints_have_the_names_of_the_tables(tmp_path, url):
         assert str(seen[0]) == str(seen[1])
     migrated.dispose()
     declared.dispose()
+
+
+def test_the_revision_that_counts_as_current_is_the_newest_migration():
+    config = Config()
+    config.set_main_option("script_location", "lowcloud.storage:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
 
 
 def test_a_second_open_changes_nothing(url):

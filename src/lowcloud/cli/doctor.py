@@ -14,9 +14,9 @@ from typing import Literal, TypeAlias
 
 import click
 
-from lowcloud.cli.models_here import models_here, spec_of
-from lowcloud.cli.options import config_option, settings_of
+from lowcloud.cli.options import config_option, local_models, settings_of
 from lowcloud.cli.probe import start_once
+from lowcloud.inventory import spec_of
 from lowcloud.settings import Settings
 from lowcloud.storage.folder import Holder, holder
 
@@ -51,7 +51,7 @@ def doctor(quick: bool, config: Path | None) -> None:
     findings: list[Finding] = []
     for finding in (*_machine(settings), *_installation(), _port(settings)):
         _tell(finding, findings)
-    here = models_here(settings)
+    here = local_models(settings)
     for problem in here.problems:
         _tell(Finding("model", "wrong", problem, "Run scripts/dev, or see docs/install.md."), findings)
     for model in here.models:

@@ -6,6 +6,8 @@ from typing import NoReturn
 
 import click
 
+from lowcloud.inventory import models_here
+from lowcloud.models.store import Found
 from lowcloud.settings import Settings, SettingsError, load
 
 BAD_SETTINGS = 2
@@ -28,6 +30,14 @@ def settings_of(config: Path | None, flags: Mapping[str, Mapping[str, object]] |
     """The settings, or the end of the command with what is wrong with them."""
     try:
         return load(config, flags=flags)
+    except SettingsError as error:
+        refuse(error)
+
+
+def local_models(settings: Settings) -> Found:
+    """The models on this machine, or the end of the command with what is wrong with a configured one."""
+    try:
+        return models_here(settings)
     except SettingsError as error:
         refuse(error)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from lowcloud.cli.models_here import models_here, spec_of
-from lowcloud.cli.options import config_option, settings_of
+from lowcloud.cli.options import config_option, local_models, settings_of
 from lowcloud.cli.probe import start_once
+from lowcloud.inventory import spec_of
 
 TIMEOUT_S = 3600
 
@@ -17,7 +17,7 @@ TIMEOUT_S = 3600
 def prepare(config: Path | None) -> None:
     """Convert and self-test every model that is here, once; later starts find both in the cache."""
     settings = settings_of(config)
-    here = models_here(settings)
+    here = local_models(settings)
     for problem in here.problems:
         click.echo(problem, err=True)
     failed = False

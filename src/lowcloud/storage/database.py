@@ -6,12 +6,12 @@ from types import TracebackType
 from typing import TypeVar
 
 import anyio.to_thread
-from alembic import command
-from alembic.config import Config
 from anyio import CapacityLimiter
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from lowcloud.storage.tables import REVISION
 
 THREADS = 4
 BUSY_WAIT_S = 5
@@ -28,11 +28,9 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables up to date, in one transaction that other processes wait for. Blocking."""
-        config = Config()
-        config.set_main_option("script_location", "lowcloud.storage:migrations")
         with self._engine.execution_options(begin="IMMEDIATE").begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if not _is_current(connection):
+                _upgrade(connection)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """The result of ``work``, which runs in a transaction in a thread."""
@@ -64,6 +62,23 @@ def open_database(url: str) -> Database:
     database = Database(url)
     database.migrate()
     return database
+
+
+def _is_current(connection: Connection) -> bool:
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found == REVISION
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - half a second that a start with a current database is spared
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", "lowcloud.storage:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def _engine(url: str) -> Engine:

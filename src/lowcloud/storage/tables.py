@@ -2,6 +2,8 @@
 
 from sqlalchemy import Column, Double, MetaData, String, Table
 
+REVISION = "0001"  # the newest migration
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
