@@ -16,6 +16,7 @@ import logging
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -56,9 +57,9 @@ class MismatchError(Exception):
 
 def judge(facts: Facts, spec: WorkerSpec, available_bytes: int, log: Log) -> Verdict:
     """The kept verdict, or that of a new test. Without memory for two models nothing is tested, and nothing kept."""
-    place = _place(facts, spec)
-    if place.is_file():
-        return Verdict(**json.loads(place.read_text("utf-8")))
+    kept = place(facts, spec)
+    if kept.is_file():
+        return Verdict(**json.loads(kept.read_text("utf-8")))
     if available_bytes < 3 * facts.xml.with_suffix(".bin").stat().st_size + 2**30:
         return Verdict(True, "not self-tested: too little memory for two models")
     log.info("self-test of paged attention, once for this model")
@@ -68,12 +69,13 @@ def judge(facts: Facts, spec: WorkerSpec, available_bytes: int, log: Log) -> Ver
         status = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=TIMEOUT_S, check=False).returncode  # noqa: S603
     except subprocess.TimeoutExpired:
         return Verdict(False, "the self-test took too long")
-    if place.is_file():
-        return Verdict(**json.loads(place.read_text("utf-8")))
+    if kept.is_file():
+        return Verdict(**json.loads(kept.read_text("utf-8")))
     return Verdict(False, f"the self-test's process ended with status {status}")
 
 
-def _place(facts: Facts, spec: WorkerSpec) -> Path:
+def place(facts: Facts, spec: WorkerSpec) -> Path:
+    """Where the verdict is kept: a name made of all that could change it."""
     weights = facts.xml.with_suffix(".bin").stat()
     parts = (
         SELFTEST_VERSION,
@@ -232,11 +234,11 @@ def main(arguments: list[str]) -> int:
     spec = WorkerSpec.from_json(arguments[0])
     facts = read_facts(Path(spec.source))
     verdict = compare(_load, spec)
-    place = _place(facts, spec)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_suffix(f".{platform.node()}.{id(verdict)}")
-    part.write_text(json.dumps(asdict(verdict)), "utf-8")
-    part.replace(place)
+    kept = place(facts, spec)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=kept.parent, delete=False) as part:
+        json.dump(asdict(verdict), part)
+    Path(part.name).replace(kept)
     return 0
 
 
