@@ -116,7 +116,10 @@ class Answer:
 
 
 class Exchange:
-    """One request that is under way. ``stalled`` makes ``send`` wait, as for a client that takes nothing."""
+    """One request that is under way.
+
+    ``stalled`` makes ``send`` wait, as for a client that takes nothing; ``breaks_after`` so many pieces it raises.
+    """
 
     def __init__(self, app: ASGIApp, scope: Mapping[str, Any], body: Sequence[bytes]) -> None:
         self._app = app
@@ -126,6 +129,7 @@ class Exchange:
         self._changed = anyio.Event()
         self.stalled = False
         self.is_body_whole = True
+        self.breaks_after: int | None = None
         self.is_over = anyio.Event()
         self.answer: Answer | None = None
 
@@ -167,6 +171,8 @@ class Exchange:
     async def _send(self, message: Message) -> None:
         if self.stalled:
             await anyio.sleep_forever()
+        if self.answer is not None and len(self.answer.pieces) == self.breaks_after:
+            raise OSError("the connection broke")
         if message["type"] == "http.response.start":
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in message["headers"]}
             self.answer = Answer(message["status"], headers)
@@ -261,9 +267,10 @@ def make_world() -> MakeWorld:
         limits: Limits | None = None,
         stage: Stage | None = None,
         cached_tokens: int = 0,
+        engine: type[ScriptedEngine] = ScriptedEngine,
     ) -> AsyncGenerator[World, None]:
         cards = {card.id: card for card in packaged_cards()}
-        chat = ScriptedEngine(cards[CHAT_STAND_IN], reply, stage=stage, cached_tokens=cached_tokens)
+        chat = engine(cards[CHAT_STAND_IN], reply, stage=stage, cached_tokens=cached_tokens)
         embedder = ScriptedEmbedder(cards[EMBEDDING_STAND_IN], stage=stage)
         catalogue = Catalogue(cards.values(), [chat.card, embedder.card], stand_ins=True)
         metrics, clock, logs, ids = RecordingMetrics(), FakeClock(), CapturingLogger(), count(1)

@@ -2,6 +2,8 @@ import anyio
 import pytest
 
 from lowcloud.core.errors import EngineFailed, Overloaded, Unavailable
+from lowcloud.core.events import Usage
+from lowcloud.engines.scripted import ScriptedEngine
 from lowcloud.http.openai import schemas
 from lowcloud.http.settings import HttpSettings
 from lowcloud.serving.admission import Bounds
@@ -181,6 +183,7 @@ async def test_a_heartbeat_that_nobody_takes_ends_the_stream_as_well(world):
         await anyio.wait_all_tasks_blocked()
         exchange.stalled = True
         await world.clock.advance(10)
+        world.chat.stage.open("token:1")
         await world.clock.advance(60)
         with anyio.fail_after(5):
             await exchange.is_over.wait()
@@ -269,3 +272,16 @@ async def test_a_server_that_stops_accepts_nothing_new(world):
     world.service.stop_accepting()
     answer = await world.chat_completion()
     assert (answer.status, int(answer.headers["retry-after"]) > 0) == (503, True)
+
+
+class Confused(ScriptedEngine):
+    """An engine whose events don't begin with ``Started``."""
+
+    async def generate(self, prepared):
+        yield Usage(1, 0, 1)
+
+
+async def test_events_that_do_not_begin_with_the_start_are_a_500(make_world):
+    async with make_world(engine=Confused) as world:
+        answer = await world.chat_completion()
+    assert (answer.status, answer.json["error"]["code"]) == (500, "internal_error")

@@ -4,6 +4,7 @@ import pytest
 from lowcloud.http.settings import HttpSettings
 
 pytestmark = pytest.mark.anyio
+HELLO = {"model": "@local/smollm2-135m-instruct", "messages": [{"role": "user", "content": "hello"}]}
 
 
 async def test_every_reply_has_its_request_id_under_both_names(world):
@@ -136,3 +137,11 @@ async def test_a_large_answer_goes_out_in_pieces(world):
     assert len(answer.pieces) > 1
     assert max(map(len, answer.pieces)) <= 65_536
     assert int(answer.headers["content-length"]) == len(answer.body)
+
+
+async def test_a_connection_that_breaks_within_a_stream_is_noted_and_leaves_nothing_running(world):
+    exchange = world.exchange("POST", "/v1/chat/completions", HELLO | {"stream": True})
+    exchange.breaks_after = 2
+    await exchange.run()
+    assert (exchange.answer.status, len(world.chat.cancelled), world.chat.running) == (200, 1, [])
+    assert world.logs.calls[-1].kwargs["outcome"] == "broken"

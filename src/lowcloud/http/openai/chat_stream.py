@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from lowcloud.core.events import Alternative, Event, Finished, Started, TextDelta, TokenLogprob, Usage
 from lowcloud.http.encode import to_json
 
+MIN_LOGPROB = -9999.0  # what OpenAI says for a token that can't come; JSON has no -Infinity
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -48,20 +50,17 @@ class ChunkWriter:
     def feed(self, event: Event) -> bytes:
         """The whole SSE events that ``event`` becomes; empty where it becomes none."""
         match event:
-            case TextDelta(choice=choice, text=text, logprobs=logprobs):
-                if not text and not logprobs:
-                    return b""
-                shown = _logprobs(logprobs) if logprobs else b"null"
+            case TextDelta(choice=choice, text=text, logprobs=logprobs) if text or logprobs:
+                shown = to_json(logprob_fields(logprobs)) if logprobs else b"null"
                 return self._chunk(choice, b'{"content":%b}' % to_json(text), shown, b"null")
             case Started():
                 role = b'{"role":"assistant","content":"","refusal":null}'
                 return b"".join(self._chunk(choice, role, b"null", b"null") for choice in range(self._choices))
             case Finished(choice=choice, reason=reason):
                 return self._chunk(choice, b"{}", b"null", b'"%b"' % reason.encode())
-            case Usage():
-                if not self._include_usage:
-                    return b""
+            case Usage() if self._include_usage:
                 return self._begin + b'],"usage":%b}\n\n' % to_json(usage_fields(event))
+        return b""
 
     def _chunk(self, choice: int, delta: bytes, logprobs: bytes, reason: bytes) -> bytes:
         body = b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}' % (choice, delta, logprobs, reason)
@@ -94,8 +93,6 @@ class WholeAnswer:
                 self._choices[choice].reason = reason
             case Usage():
                 self._usage = event
-            case Started():
-                pass
 
     def body(self) -> bytes:
         """The answer, once the events have ended."""
@@ -132,12 +129,5 @@ def logprob_fields(logprobs: Sequence[TokenLogprob]) -> dict[str, object]:
     return {"content": content, "refusal": None}
 
 
-def _logprobs(logprobs: Sequence[TokenLogprob]) -> bytes:
-    return to_json(logprob_fields(logprobs))
-
-
 def _alternative(one: Alternative) -> dict[str, object]:
     return {"token": one.token, "logprob": max(one.logprob, MIN_LOGPROB), "bytes": list(one.bytes)}
-
-
-MIN_LOGPROB = -9999.0  # what OpenAI says for a token that can't come; JSON has no -Infinity
