@@ -1,0 +1,79 @@
+"""``lowcloud doctor``: what each finding says, and what it advises."""
+
+import errno
+import socket
+
+import pytest
+from click.testing import CliRunner
+
+from lowcloud.cli.doctor import judge_model, judge_port, judge_processor, judge_room
+from lowcloud.cli.main import main
+from lowcloud.storage.folder import Holder
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("flags", "state", "advice"),
+    [
+        ({"avx2", "avx512f", "avx512_bf16", "sse"}, "ok", ""),
+        ({"avx2"}, "note", "No BF16: models run in f32"),
+        ({"asimd"}, "note", "may run unpaged"),
+    ],
+)
+def test_a_processor_is_judged_by_its_features(flags, state, advice):
+    finding = judge_processor("x86_64", flags)
+    assert finding.state == state
+    assert advice in finding.advice
+
+
+def test_features_are_named():
+    assert judge_processor("x86_64", {"avx512f", "avx2", "sse"}).found == "x86_64, avx2, avx512f"
+
+
+def test_room_that_is_scarce_is_noted_with_advice():
+    assert judge_room("disk", "free", 3 * GIB, GIB, "Make room.").advice == ""
+    finding = judge_room("disk", "free", GIB // 2, GIB, "Make room.")
+    assert (finding.state, finding.found, finding.advice) == ("note", "0.5 GiB free", "Make room.")
+
+
+@pytest.mark.parametrize(
+    ("failure", "server", "state", "found"),
+    [
+        (None, None, "ok", "h:80 is free"),
+        (errno.EADDRINUSE, Holder(7, "http://h:80"), "ok", "one runs at http://h:80, pid 7"),
+        (errno.EADDRINUSE, None, "wrong", "h:80 is in use by another program"),
+        (errno.EADDRNOTAVAIL, None, "wrong", "h:80: Cannot assign requested address"),
+    ],
+)
+def test_a_port_is_free_ours_or_anothers(failure, server, state, found):
+    finding = judge_port("h", 80, failure, server)
+    assert (finding.state, finding.found) == (state, found)
+
+
+def test_a_model_that_runs_unpaged_is_noted():
+    assert judge_model("@m", "paged attention, KV cache bf16", loads=True, paged=True).state == "ok"
+    assert judge_model("@e", "bf16, 384 dimensions", loads=True, paged=False).state == "ok"
+    unpaged = judge_model("@m", "unpaged, one sequence at a time: self-test failed", loads=True, paged=False)
+    assert (unpaged.state, unpaged.advice) == ("note", "It answers one request at a time.")
+    assert judge_model("@m", "broken", loads=False, paged=False).state == "wrong"
+
+
+def test_the_report_names_processor_memory_disk_versions_and_port(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        env = {
+            "LOWCLOUD_STORAGE__DATA_DIR": str(tmp_path),
+            "LOWCLOUD_SERVER__PORT": str(taken.getsockname()[1]),
+        }
+        result = CliRunner(env=env).invoke(main, ["doctor", "--quick"])
+    assert result.exit_code == 1
+    names = {line.split()[1] for line in result.output.splitlines() if not line.startswith(" ")}
+    assert names >= {"processor", "memory", "disk", "versions", "installed", "port", "model"}
+    assert "is in use by another program" in result.output
+
+
+def test_a_free_port_is_nothing_wrong(tmp_path):
+    env = {"LOWCLOUD_STORAGE__DATA_DIR": str(tmp_path), "LOWCLOUD_SERVER__PORT": "0"}
+    result = CliRunner(env=env).invoke(main, ["doctor", "--quick"])
+    assert result.exit_code == 0
+    assert "127.0.0.1:0 is free" in result.output
