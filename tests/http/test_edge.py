@@ -145,3 +145,14 @@ async def test_a_connection_that_breaks_within_a_stream_is_noted_and_leaves_noth
     await exchange.run()
     assert (exchange.answer.status, len(world.chat.cancelled), world.chat.running) == (200, 1, [])
     assert world.logs.calls[-1].kwargs["outcome"] == "broken"
+
+
+async def test_a_request_that_the_server_cancels_is_noted_and_leaves_nothing_running(world):
+    world.chat.stage.hold("token:1")
+    exchange = world.exchange("POST", "/v1/chat/completions", HELLO | {"stream": True})
+    async with anyio.create_task_group() as group:
+        group.start_soon(exchange.run)
+        await world.chat.stage.reached("token:1")
+        group.cancel_scope.cancel()
+    assert (len(world.chat.cancelled), world.chat.running) == (1, [])
+    assert world.logs.calls[-1].kwargs["outcome"] == "broken"

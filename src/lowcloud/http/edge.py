@@ -64,6 +64,9 @@ class Edge:
             trace.outcome = "client_left"
         except WriteTimeout:
             trace.outcome = "write_timeout"
+        except anyio.get_cancelled_exc_class():
+            trace.outcome = "broken"  # the server stops, and its grace is over
+            raise
         finally:
             self._record(trace)
 

@@ -20,7 +20,7 @@ DONE = b"data: [DONE]\n\n"
 Verdict: TypeAlias = Literal["wait", "beat", "late"]
 
 
-class WriteTimeout(Exception):  # noqa: N818
+class WriteTimeout(Exception):
     """The client took no byte for ``write_timeout_s``."""
 
 

@@ -9,7 +9,7 @@ from starlette.types import Receive
 CLOSE_BOUND_S = 5.0
 
 
-class ClientLeft(Exception):  # noqa: N818 - it says what happened; nothing went wrong here
+class ClientLeft(Exception):
     """The client closed its connection before the answer was complete."""
 
 
