@@ -161,6 +161,18 @@ def test_an_error_in_the_stream_is_raised():
         list(Pieces().feed(b'data: {"error": {"message": "the engine gave up"}}\n\n'))
 
 
+def test_an_event_that_is_no_json_is_an_error():
+    with pytest.raises(ChatError, match="isn't JSON"):
+        list(Pieces().feed(b"data: <html>\n\n"))
+
+
+@pytest.mark.parametrize("url", ["nowhere", "http://"])
+def test_an_address_that_is_none_is_said_so(url):
+    result = chat("--url", url, "Hi")
+    assert result.exit_code == 1
+    assert "No server answers at" in result.output
+
+
 def test_chunks_without_text_say_nothing():
     assert (
         list(Pieces().feed(b'data: {"choices": []}\n\ndata: {"choices": [{"delta": {"role": "assistant"}}]}\n\n')) == []

@@ -121,28 +121,34 @@ def _say(target: Target, conversation: list[dict[str, str]], words: str) -> None
 
 async def answer(target: Target, messages: list[dict[str, str]]) -> AsyncGenerator[str, None]:
     """The pieces of the model's answer as they come. Raises ChatError."""
-    asked = {"max_tokens": target.max_tokens, "temperature": target.temperature}
-    body = {"model": target.model, "messages": messages, "stream": True} | {
-        k: v for k, v in asked.items() if v is not None
-    }
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
-    url = f"{target.url}/v1/chat/completions"
     headers = {"Authorization": f"Bearer {target.token}"}
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(url, json=body, headers=headers) as response,
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.post(f"{target.url}/v1/chat/completions", json=_body(target, messages)) as response,
         ):
             if response.status != 200:
                 raise ChatError(_refusal(response.status, await response.text()))
-            pieces = Pieces()
-            async for chunk in response.content.iter_any():
-                for piece in pieces.feed(chunk):
-                    yield piece
-            if not pieces.is_done:
-                raise ChatError("The answer broke off.")
+            async for piece in _pieces(response.content):
+                yield piece
     except (aiohttp.ClientError, TimeoutError) as error:
         raise ChatError(f"No server answers at {target.url} ({error}). Start one with: lowcloud dev") from error
+
+
+def _body(target: Target, messages: list[dict[str, str]]) -> dict[str, object]:
+    body: dict[str, object] = {"model": target.model, "messages": messages, "stream": True}
+    asked = {"max_tokens": target.max_tokens, "temperature": target.temperature}
+    return body | {key: value for key, value in asked.items() if value is not None}
+
+
+async def _pieces(content: aiohttp.StreamReader) -> AsyncGenerator[str, None]:
+    pieces = Pieces()
+    async for chunk in content.iter_any():
+        for piece in pieces.feed(chunk):
+            yield piece
+    if not pieces.is_done:
+        raise ChatError("The answer broke off.")
 
 
 class Pieces:
@@ -161,7 +167,14 @@ class Pieces:
             if data == "[DONE]":
                 self.is_done = True
             elif data:
-                yield from _texts(json.loads(data))
+                yield from _texts(_event(data))
+
+
+def _event(data: str) -> object:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise ChatError("The server sent an event that isn't JSON.") from error
 
 
 def _texts(event: object) -> Iterator[str]:
