@@ -1,8 +1,8 @@
 """GGUF file -> OpenVINO IR folder, once, in a process of its own.
 
 ``prepare`` gives the folder, converting where it isn't there yet; the process that converts is
-``python -m lowcloud.engines.local.convert SOURCE CACHE``. The folder appears by one rename, so it is whole or not there;
-a file lock keeps two processes from the same work. Its name holds the content's hash and both versions.
+``python -m lowcloud.engines.local.convert SOURCE CACHE``. The folder appears by one rename, so it is whole or not
+there; a file lock keeps two processes from the same work. Its name holds the content's hash and both versions.
 """
 
 import fcntl
@@ -32,12 +32,15 @@ def prepare(source: Path, cache_dir: Path, *, timeout_s: float = 3600) -> Path:
     """
     if source.is_dir():
         return source
-    if not source.is_file():
-        raise ModelUnusable(f"there is no model at {source}")
     folder = _folder_of(source, cache_dir)
     if not folder.exists():
         _convert_apart(source, cache_dir, timeout_s)
     return folder
+
+
+def is_prepared(source: Path, cache_dir: Path) -> bool:
+    """Whether ``prepare`` has nothing to do. Blocking. Raises ModelUnusable."""
+    return source.is_dir() or _folder_of(source, cache_dir).exists()
 
 
 def convert(source: Path, cache_dir: Path) -> Path:
@@ -60,15 +63,17 @@ def _convert_apart(source: Path, cache_dir: Path, timeout_s: float) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
-        raise ModelUnusable(f"converting {source.name} took longer than {timeout_s:.0f} s") from error
+        raise ModelUnusable(f"Converting {source.name} took longer than {timeout_s:g} s.") from error
     if done.returncode == _REFUSED:
         raise ModelUnusable(done.stderr.strip())
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ModelUnusable(f"converting {source.name} ended with status {done.returncode}: {last}")
+        sys.stderr.write(done.stderr)  # into our log: it may name paths, which callers don't see
+        raise ModelUnusable(f"Converting {source.name} failed with status {done.returncode}; the log says more.")
 
 
 def _folder_of(source: Path, cache_dir: Path) -> Path:
+    if not source.is_file():
+        raise ModelUnusable(f"There is no file {source.name}.")
     parts = (source.stem, _content_hash(source, cache_dir)[:16], f"c{CONVERTER_VERSION}", f"ov{version('openvino')}")
     return cache_dir / "ir" / "-".join(parts)
 

@@ -7,7 +7,7 @@ Source: ggml, docs/gguf.md (versions 2 and 3), read 2026-11.
 
 import mmap
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lowcloud.core.errors import ModelUnusable
 
 Scalar: TypeAlias = int | float | bool | str
-Value: TypeAlias = Scalar | list[Scalar]
+Value: TypeAlias = Scalar | Sequence[Scalar]
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -66,7 +66,7 @@ class GgufFile:
     def number(self, key: str, default: float | None = None) -> float:
         """A number of the metadata. Raises ModelUnusable where it is missing without a default, or no number."""
         value = self.metadata.get(key, default)
-        if isinstance(value, str | list) or value is None:
+        if not isinstance(value, int | float):
             raise ModelUnusable(f"{self.path.name}: the metadata has no number {key}.")
         return value
 
@@ -139,13 +139,13 @@ class _Header:
     def _value(self, kind: int) -> Value:
         if kind != _ARRAY:
             return self._scalars[kind]()
-        item, count = self._u32(), self._u64()
-        if item in _NUMBERS:
-            form = struct.Struct(f"<{self._bounded(count)}{_NUMBERS[item]}")
-            self._at += form.size
-            return list(form.unpack_from(self._buffer, self._at - form.size))
-        read = self._scalars[item]  # an array of arrays is a KeyError: no key that we read is one
-        return [read() for _ in range(self._bounded(count))]
+        item, count = self._u32(), self._bounded(self._u64())
+        if item == _STRING:
+            return self._strings(count)
+        # An array of arrays is a KeyError: no key that we read is one.
+        form = struct.Struct(f"<{count}{_NUMBERS[item]}")
+        self._at += form.size
+        return list(form.unpack_from(self._buffer, self._at - form.size))
 
     def _bounded(self, count: int) -> int:
         if count > len(self._buffer):
@@ -164,13 +164,21 @@ class _Header:
         return read
 
     def _string(self) -> str:
-        start = self._at + _U64.size
-        (size,) = _U64.unpack_from(self._buffer, self._at)
-        raw = self._buffer[start : start + size]
-        if len(raw) != size:
+        (text,) = self._strings(1)
+        return text
+
+    def _strings(self, count: int) -> list[str]:
+        """The next strings, in a loop that a vocabulary of 100,000 is worth."""
+        buffer, at, size_at = self._buffer, self._at, _U64.unpack_from
+        found: list[bytes] = []
+        for _ in range(count):
+            start = at + _U64.size
+            at = start + size_at(buffer, at)[0]
+            found.append(buffer[start:at])
+        if at > len(buffer):
             raise ValueError("a string runs past the end")
-        self._at = start + size
-        return raw.decode()
+        self._at = at
+        return [text.decode() for text in found]
 
     def _u32(self) -> int:
         self._at += _U32.size

@@ -32,6 +32,7 @@ def decoder_shape(file: GgufFile) -> Shape:
     _refuse_if(file, file.integer(f"{arch}.expert_count", 0) > 0, "mixtures of experts")
     _refuse_if(file, file.integer(f"{arch}.rope.dimension_count", head_dim) != head_dim, "partial rotary embeddings")
     _refuse_if(file, file.integer(f"{arch}.attention.value_length", head_dim) != head_dim, "values of another size")
+    _refuse_if(file, file.integer("split.count", 1) > 1, "files in several parts")
     scaling = file.text(f"{arch}.rope.scaling.type", "none")
     _refuse_if(file, scaling not in ("none", "linear"), f"rope scaling of type {scaling}")
     factors = file.tensors.get("rope_freqs.weight")

