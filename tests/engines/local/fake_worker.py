@@ -8,11 +8,13 @@ after them; ``plan``, what each life does, the last one for all that follow:
     die_at: N        be killed once every sequence has N tokens
     fail: message    send Failed and end            mute: true       never become ready, end with the socket
     refuse: code     refuse every sequence          garbage: true    send bytes that are no frame
-    stubborn: true   don't end when the socket closes
+    echo: true       send back the first frame
+    stubborn: true   don't end when the socket closes        deaf: true   become ready, read nothing
 
 ``stats`` of its steps: sequences as ``running``, and ``Cancel`` frames so far as ``preemptions``.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,7 +22,6 @@ import select
 import signal
 import socket
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ class FakeWorker:
         self.cancels = 0
 
     def serve(self) -> None:
-        print(f"life in process {os.getpid()}", flush=True)
+        sys.stdout.write(f"life in process {os.getpid()}\n")
+        sys.stdout.flush()
         if "fail" in self.does:
             self.send(Failed(self.does["fail"]))
             return
@@ -72,6 +74,8 @@ class FakeWorker:
             self.sock.sendall(b"\xff" * 64)
         if not self.does.get("mute"):
             self.send(Ready("fake-weights", True, N_VOCAB, CONTEXT, 64, "a fake"))
+        if self.does.get("deaf"):
+            signal.pause()
         while self.receive():
             if self.runs():
                 self.step()
@@ -87,6 +91,8 @@ class FakeWorker:
         return True
 
     def take(self, frame: Frame) -> None:
+        if self.does.pop("echo", False):
+            self.send(frame)
         match frame:
             case Submit(seq=seq) if "refuse" in self.does:
                 self.send(Refused(seq, self.does["refuse"], "as told"))
@@ -152,12 +158,10 @@ def _life(options: dict[str, Any]) -> int:
 def main() -> None:
     options = json.loads(sys.argv[1])
     worker = FakeWorker(options, socket.socket(fileno=int(sys.argv[3])))
-    try:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the server is gone
         worker.serve()
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the server is gone
-    while worker.does.get("stubborn"):
-        time.sleep(3600)
+    if worker.does.get("stubborn"):
+        signal.pause()
 
 
 if __name__ == "__main__":

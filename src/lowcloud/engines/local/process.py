@@ -124,6 +124,10 @@ class WorkerProcess:
         self._changed = anyio.Event()
 
     @property
+    def spec(self) -> WorkerSpec:
+        return self._spec
+
+    @property
     def state(self) -> RuntimeState:
         return self._state
 
@@ -278,7 +282,9 @@ class WorkerProcess:
         )
 
     def _fail(self, number: int, error: LowcloudError) -> None:
-        self._clients.pop(number).client.fail(error)
+        entry = self._clients.pop(number, None)  # another's failure may have closed it
+        if entry:
+            entry.client.fail(error)
 
     def _send(self, frame: Frame) -> None:
         if self._link:

@@ -1,0 +1,170 @@
+"""One request under way: a sequence a choice at the worker, their tokens turned into the request's events.
+
+Runs on the event loop, called by the worker's reader. A sequence keeps its tokens, so that a worker that follows a dead
+one can go on where that stopped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lowcloud.core.errors import BadRequest, EngineFailed, LowcloudError, PromptTooLong
+from lowcloud.core.events import Finished, FinishReason, Started, TextDelta, Usage
+from lowcloud.engines.engine import Prepared
+from lowcloud.engines.local.defaults import param_of
+from lowcloud.engines.local.frames import Accepted, Refused, Submit
+from lowcloud.engines.local.mailbox import Mailbox
+from lowcloud.engines.local.process import Output, Part, WorkerProcess
+from lowcloud.engines.local.transcript import Said, Transcript
+from lowcloud.engines.local.vocabulary import Tokenizer
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What turns a model's tokens into text: ``stop_ids`` end an answer."""
+
+    tokenizer: Tokenizer
+    stop_ids: tuple[int, ...]
+
+
+class Generation:
+    """The sequences of ``prepared``, whose sampling has no None left. ``mailbox`` gets its events, or its error."""
+
+    def __init__(self, prepared: Prepared, vocabulary: Vocabulary, process: WorkerProcess) -> None:
+        self.mailbox = Mailbox()
+        self._prepared, self._process = prepared, process
+        self._cached: int | None = None
+        self._sequences = [_Sequence(self, choice, prepared, vocabulary) for choice in range(prepared.request.choices)]
+        self._unfinished = len(self._sequences)
+        self._numbers: list[int] = []
+
+    def start(self) -> None:
+        """Submit every choice; the prompt's blocks are shared by prefix reuse. Raises Overloaded."""
+        for sequence in self._sequences:
+            self._numbers.append(self._process.open(sequence))
+
+    def close(self) -> None:
+        """Cancel what isn't finished. Once closed, nothing comes."""
+        for number in self._numbers:
+            self._process.close(number)
+
+    def accepted(self, cached: int) -> None:
+        """A worker has begun a sequence. The first time in all is the request's start."""
+        if self._cached is not None:
+            return
+        self._cached = cached
+        prepared, loaded = self._prepared, self._process.loaded
+        weights = loaded.weights if loaded else ""
+        self.mailbox.put(
+            Started(prepared.prompt_tokens, cached, weights, default_max_tokens=prepared.default_max_tokens)
+        )
+
+    def said(self, choice: int, said: Said) -> None:
+        """A piece of a choice's text. Nothing at all is no event."""
+        if said.text or said.logprobs:
+            self.mailbox.put(TextDelta(choice, said.text, said.logprobs))
+
+    def finished(self, choice: int, reason: FinishReason, stop: str | None) -> None:
+        """A choice is complete. The worker is told, unless it said so itself."""
+        self._process.close(self._numbers[choice])
+        self.mailbox.put(Finished(choice, reason, stop))
+        self._unfinished -= 1
+        if not self._unfinished:
+            completion = sum(sequence.n_tokens for sequence in self._sequences)
+            self.mailbox.put(Usage(self._prepared.prompt_tokens, self._cached or 0, completion))
+            self.mailbox.close()
+
+    def failed(self, error: LowcloudError) -> None:
+        """One sequence's failure is the request's."""
+        self.close()
+        self.mailbox.close(error)
+
+
+class _Sequence:
+    """One choice: a client of the worker's process."""
+
+    def __init__(self, generation: Generation, choice: int, prepared: Prepared, vocabulary: Vocabulary) -> None:
+        self._generation, self._choice = generation, choice
+        self._prepared = prepared
+        self._stop_ids = () if prepared.request.ignore_eos else vocabulary.stop_ids
+        self._transcript = Transcript(vocabulary.tokenizer, prepared.request.stop)
+        self._tokens: list[int] = []
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens generated: a stop token counts, what came after a stop string doesn't."""
+        return len(self._tokens)
+
+    def frame(self, number: int) -> Submit:
+        return _submit(number, self._choice, self._tokens, self._prepared, self._stop_ids)
+
+    def take(self, part: Part) -> None:
+        match part:
+            case Output():
+                self._add(part)
+            case Accepted():
+                self._generation.accepted(part.cached)
+            case Refused():
+                self._generation.failed(_refusal(part, param_of(self._prepared.request.prompt)))
+            case _:
+                raise TypeError(f"a sequence gets no {type(part).__name__}")
+
+    def fail(self, error: LowcloudError) -> None:
+        self._generation.failed(error)
+
+    def _add(self, output: Output) -> None:
+        last = len(output.tokens) - 1
+        for index, token in enumerate(output.tokens):
+            self._tokens.append(token)
+            if index == last and output.finish == "stop":
+                break  # the stop token itself has no text
+            said = self._transcript.add(token, output.logprobs[index] if output.logprobs else None)
+            self._generation.said(self._choice, said)
+            if said.stop is not None:
+                self._generation.finished(self._choice, "stop", said.stop)
+                return
+        if output.finish is not None:
+            rest = self._transcript.end()
+            self._generation.said(self._choice, rest)
+            self._generation.finished(self._choice, "stop" if rest.stop else output.finish, rest.stop)
+
+
+def _submit(seq: int, choice: int, forced: list[int], prepared: Prepared, stop_ids: Sequence[int]) -> Submit:
+    request, sampling = prepared.request, prepared.request.sampling
+    return Submit(
+        seq=seq,
+        ids=list(prepared.prompt_ids or ()),
+        forced=list(forced),
+        max_tokens=prepared.max_tokens,
+        stop_ids=list(stop_ids),
+        temperature=_set(sampling.temperature),
+        top_p=_set(sampling.top_p),
+        top_k=_set(sampling.top_k),
+        min_p=_set(sampling.min_p),
+        repetition_penalty=_set(sampling.repetition_penalty),
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        logit_bias=[[token, bias] for token, bias in sampling.logit_bias],
+        seed=_set(sampling.seed),
+        choice=choice,
+        n_logprobs=-1 if request.top_logprobs is None else request.top_logprobs,
+    )
+
+
+def _refusal(refused: Refused, param: str) -> LowcloudError:
+    match refused.code:
+        case "too_long":
+            return PromptTooLong(f"The prompt is too long: {refused.message}.", param=param)
+        case "bad_token":
+            return BadRequest(f"The model can't take this prompt: {refused.message}.", param=param)
+        case _:
+            return EngineFailed(f"The model gave up on this request: {refused.message}.")
+
+
+def _set(value: Number | None) -> Number:
+    """Of a sampling that ``sampling_of`` filled in; None there is our bug."""
+    if value is None:
+        raise TypeError("a prepared request has every default filled in")
+    return value
