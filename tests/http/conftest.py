@@ -64,9 +64,18 @@ class RecordingMetrics:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, int]] = []
+        self._changed = anyio.Event()
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         self.requests.append((route, method, status))
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+    async def recorded(self, requests: int = 1) -> None:
+        """Return once so many requests have ended."""
+        with anyio.fail_after(60):
+            while len(self.requests) < requests:
+                await self._changed.wait()
 
     def render(self) -> bytes:
         return b"# TYPE lowcloud_up gauge\nlowcloud_up 1\n"
