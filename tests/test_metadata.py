@@ -56,7 +56,7 @@ def test_the_wheels_metadata_is_the_projects(wheel):
 
 def test_the_changelogs_newest_entry_is_this_version():
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
-    newest = re.search(r"^## \[?(\d[^\] ]*)", changelog, re.MULTILINE)
+    newest = re.search(r"^## \[?(\d[^\]\s]*)", changelog, re.MULTILINE)
     assert newest is not None
     assert newest[1] == lowcloud.__version__
 
