@@ -1,0 +1,179 @@
+"""The composition root: from settings to every object, and the life of a server. Only this file knows all layers."""
+
+import contextlib
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Literal, TypeAlias
+
+import anyio
+import uvloop
+
+from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
+from lowcloud.http.auth import Auth, OpenAuth, TokenAuth
+from lowcloud.http.routes import HttpParts, build
+from lowcloud.http.server import Listener, listen, serve
+from lowcloud.http.settings import HttpSettings
+from lowcloud.inventory import models_here, spec_of
+from lowcloud.models.catalogue import Catalogue, packaged_cards
+from lowcloud.models.store import LocalModel
+from lowcloud.serving.admission import Bounds
+from lowcloud.serving.pool import Hosted, Pool
+from lowcloud.serving.service import Limits, Service
+from lowcloud.settings import Settings, SettingsError, is_loopback
+from lowcloud.storage.database import open_database
+from lowcloud.storage.folder import claim
+from lowcloud.storage.tokens import TokenStore
+from lowcloud.telemetry import logs
+from lowcloud.telemetry.metrics import Metrics
+
+Mode: TypeAlias = Literal["dev", "serve"]
+TEXT_THREADS = 4  # a model's rendering and tokenising; the loop's own core goes on
+Announce: TypeAlias = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class OneToken:
+    """The token of one run of ``dev`` off loopback: printed at its start, kept as a hash, gone with the process."""
+
+    digest: bytes
+
+    async def verify(self, token: str) -> Principal | None:
+        """The principal of that token."""
+        if hmac.compare_digest(_digest(token), self.digest):
+            return Principal("dev", DEV_ACCOUNT, frozenset(Permission))
+        return None
+
+
+def run(settings: Settings, mode: Mode, announce: Announce) -> int:
+    """Serve until SIGINT or SIGTERM; the exit status. ``announce`` gets what to tell the person who started it.
+
+    Raises SettingsError, FolderInUseError, OSError before it listens.
+    """
+    logs.configure(settings.logs.level, settings.logs.format, dev=mode == "dev")
+    with claim(settings.storage.data_dir) as folder:
+        found = models_here(settings)
+        catalogue = _catalogue(settings, mode, found.models)
+        with _auth(settings, mode, announce) as auth:
+            listener = listen(settings.server.host, settings.server.port)
+            folder.announce(listener.url)
+            for line in greeting(listener.url, catalogue, found.problems):
+                announce(line)
+            uvloop.run(_serve(settings, Parts(mode, catalogue, found.models, auth), listener))
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is made before the event loop starts."""
+
+    mode: Mode
+    catalogue: Catalogue
+    models: tuple[LocalModel, ...]
+    auth: Auth
+
+
+async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
+    metrics = Metrics()
+    hosted: Mapping[str, Callable[[], Hosted]] = {
+        model.id: partial(_host, settings, model, metrics) for model in parts.models
+    }
+    preload = [model_id for model_id, model in settings.models.items() if model.preload]
+    async with Pool(hosted, load_wait_s=settings.serving.load_wait_s, preload=preload) as pool:
+        service = Service(parts.catalogue, pool, metrics, limits=_limits(settings))
+        app = build(HttpParts(service, parts.auth, metrics, _http(settings, parts.mode)))
+        await serve(app, listener, grace_s=settings.server.shutdown_grace_s, on_stop=service.stop_accepting)
+
+
+def _host(settings: Settings, model: LocalModel, metrics: Metrics) -> Hosted:
+    """The engine of one model, and its worker. Blocking: it reads the tokenizer. Raises ModelUnusable.
+
+    The libraries that engines need are an extra, and a server whose models nobody asks for holds none in memory: so
+    they are imported here.
+    """
+    from lowcloud.engines.local.process import WorkerProcess  # noqa: PLC0415
+
+    worker = WorkerProcess(spec_of(settings, model), model.id, metrics)
+    if model.kind == "embedding":
+        from lowcloud.engines.local.embedder import LocalEmbedder, describe  # noqa: PLC0415
+
+        return Hosted(LocalEmbedder(model.card, describe(model.source), worker), worker)
+
+    from lowcloud.engines.local.convert import is_prepared  # noqa: PLC0415
+    from lowcloud.engines.local.engine import LocalEngine, Surroundings  # noqa: PLC0415
+    from lowcloud.engines.local.tokenizer import load_text_assets  # noqa: PLC0415
+
+    around = Surroundings(
+        anyio.CapacityLimiter(TEXT_THREADS), lambda: secrets.randbits(63), lambda: datetime.now().astimezone()
+    )
+    engine = LocalEngine(model.card, load_text_assets(model.source), worker, around)
+    is_converted = is_prepared(model.source, settings.local.cache_dir)
+    return Hosted(engine, worker, load_wait_s=None if is_converted else settings.serving.convert_wait_s)
+
+
+def _catalogue(settings: Settings, mode: Mode, models: tuple[LocalModel, ...]) -> Catalogue:
+    stand_ins = settings.serving.stand_ins == "always" or (settings.serving.stand_ins == "auto" and mode == "dev")
+    try:
+        local = [model.card for model in models]
+        return Catalogue(packaged_cards(), local, mapping=settings.map, stand_ins=stand_ins)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _auth(settings: Settings, mode: Mode, announce: Announce) -> Iterator[Auth]:
+    loopback = is_loopback(settings.server.host)
+    if loopback and (mode == "dev" or settings.server.insecure_loopback):
+        yield OpenAuth()
+    elif mode == "dev":
+        token = "lowcloud_" + secrets.token_urlsafe(32)
+        announce(f"Other machines reach this address, so every request needs this token: {token}")
+        yield TokenAuth(OneToken(_digest(token)), any_account=True)
+    else:
+        with open_database(settings.storage.url()) as database:
+            yield TokenAuth(TokenStore(database))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _limits(settings: Settings) -> Limits:
+    serving = settings.serving
+    return Limits(Bounds(serving.max_queued_requests, serving.max_queued_tokens), serving.request_deadline_s)
+
+
+def _http(settings: Settings, mode: Mode) -> HttpSettings:
+    server = settings.server
+    return HttpSettings(
+        allowed_hosts=server.allowed_hosts,
+        cors_origins=server.cors_origins,
+        any_account=mode == "dev",
+        accept_token_ids=settings.embeddings.accept_token_ids,
+        max_body_bytes=server.max_body_bytes,
+        discard_bytes=server.discard_bytes,
+        body_timeout_s=server.body_timeout_s,
+        heartbeat_s=server.heartbeat_s,
+        write_timeout_s=server.write_timeout_s,
+    )
+
+
+def greeting(url: str, catalogue: Catalogue, problems: tuple[str, ...]) -> list[str]:
+    """Where it listens, which models are here, what is missing, and a line to paste."""
+    answers = catalogue.answerable()
+    here = [answer.card.id for answer in answers if answer.card.id == answer.by.id]
+    others = len(answers) - len(here)
+    lines = [f"Lowcloud listens on {url}", f"Models here: {', '.join(here) or 'none'}"]
+    if others:
+        lines.append(f"They also answer for {others} other ids (GET {url}/v1/models lists them).")
+    lines += [f"Not here: {problem}" for problem in problems]
+    chat = next((answer for answer in answers if answer.by.task == "Text Generation"), None)
+    if chat is not None:
+        body = {"model": chat.card.id, "messages": [{"role": "user", "content": "Make some robot noises"}]}
+        lines.append(f"Try: curl {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'")
+    return lines
