@@ -1,6 +1,6 @@
 """The examples of the README and the docs run as they stand, but for the port, against ``lowcloud dev``.
 
-A block of code under ``<!-- run: python -->`` (or ``node``, or ``sh``) is an example; it must end with status 0 and print
+A block of code under ``<!-- run: python -->`` (``node``, ``sh``) is an example: it must end with status 0 and print
 something that is no error.
 """
 
