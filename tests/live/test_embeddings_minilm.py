@@ -160,13 +160,13 @@ async def test_inputs_in_flight_outlive_the_worker():
     texts = [f"{number} bottles of beer on the wall" for number in range(300)]
     async with served() as minilm:
         expected = await minilm.embed(*texts)
+        worker = Watched(minilm.process)
+        watched = Served(LocalEmbedder(CARD, describe(folder()), worker), minilm.process)
         replies: list[Embedded] = []
 
         async def ask() -> None:
-            replies.append(await minilm.embed(*texts))
+            replies.append(await watched.embed(*texts))
 
-        worker = Watched(minilm.process)
-        minilm = Served(LocalEmbedder(CARD, describe(folder()), worker), minilm.process)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             tasks.start_soon(ask)

@@ -103,7 +103,7 @@ def numbers(vector: bytes) -> np.ndarray:
 
 
 def spec(folder: Path, **settings: object) -> WorkerSpec:
-    return WorkerSpec("embedding", str(folder), "", threads=1, **settings)
+    return WorkerSpec("embedding", str(folder), "", **{"threads": 1, **settings})
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("act", ["gelu", "gelu_new", "relu"])
 def test_the_graph_gives_the_vectors_of_a_plain_bert(folder: Path, act: str):
     weights = tiny(folder, hidden_act=act)
-    encoder = Encoder(describe(folder), "f32", 1)
+    encoder = Encoder(describe(folder), "f32", 1).lanes[0]
     for pooling, row in (("mean", 0), ("cls", 1)):
         for ids, vector in zip(INPUTS, encoder.vectors(jobs(INPUTS, pooling)), strict=True):
             assert np.allclose(numbers(vector), reference(weights, ids, act)[row], atol=1e-5)
@@ -122,14 +122,14 @@ def test_the_graph_gives_the_vectors_of_a_plain_bert(folder: Path, act: str):
 
 def test_weights_in_f16_and_under_a_larger_models_names_are_read(folder: Path):
     weights = tiny(folder, prefix="bert.", dtype=np.float16)
-    (vector,) = Encoder(describe(folder), "f32", 1).vectors(jobs([[3, 1, 4]]))
+    (vector,) = Encoder(describe(folder), "f32", 1).lanes[0].vectors(jobs([[3, 1, 4]]))
     assert np.allclose(numbers(vector), reference(weights, [3, 1, 4])[0], atol=1e-5)
 
 
 def test_inputs_of_both_poolings_share_a_batch(folder: Path):
     weights = tiny(folder)
     mixed = [Job(0, (1, 2, 3), "cls", 0.0), Job(1, (1, 2, 3), "mean", 0.0)]
-    cls, mean = Encoder(describe(folder), "f32", 1).vectors(mixed)
+    cls, mean = Encoder(describe(folder), "f32", 1).lanes[0].vectors(mixed)
     assert np.allclose(numbers(cls), reference(weights, [1, 2, 3])[1], atol=1e-5)
     assert np.allclose(numbers(mean), reference(weights, [1, 2, 3])[0], atol=1e-5)
 
@@ -137,11 +137,11 @@ def test_inputs_of_both_poolings_share_a_batch(folder: Path):
 @pytest.mark.parametrize("precision", ["auto", "f32"])
 def test_a_vector_does_not_depend_on_its_company(folder: Path, precision: str):
     tiny(folder)
-    encoder = Encoder.load(spec(folder, precision=precision))
-    alone = [encoder.vectors(jobs([ids]))[0] for ids in INPUTS]
-    assert encoder.vectors(jobs(INPUTS)) == alone
-    assert encoder.vectors(jobs(INPUTS[::-1])) == alone[::-1]
-    assert encoder.vectors(jobs(INPUTS[:3] * 7)) == alone[:3] * 7
+    first, second = Encoder.load(spec(folder, precision=precision, threads=2)).lanes
+    alone = [first.vectors(jobs([ids]))[0] for ids in INPUTS]
+    assert first.vectors(jobs(INPUTS)) == alone
+    assert second.vectors(jobs(INPUTS[::-1])) == alone[::-1]
+    assert second.vectors(jobs(INPUTS[:3] * 7)) == alone[:3] * 7
 
 
 def test_packing_maps_every_token_to_its_place():
@@ -236,9 +236,10 @@ def test_the_worker_names_weights_precision_and_engine(folder: Path):
     assert "mean pooling" in ready.note
 
 
-def test_every_input_is_answered_once_with_its_own_vector(folder: Path):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_input_is_answered_once_with_its_own_vector(folder: Path, threads: int):
     weights = tiny(folder)
-    with serving(folder, precision="f32", encode_tokens=100) as peer:
+    with serving(folder, precision="f32", encode_tokens=100, threads=threads) as peer:
         peer.next()
         peer.send(*(Encode(number, ids, "mean") for number, ids in enumerate(INPUTS * 3)))
         answers = peer.answers(len(INPUTS) * 3)

@@ -67,6 +67,16 @@ def test_a_full_class_does_not_wait_for_an_older_job_that_is_not_due():
     assert ids(batcher.take(1.0)) == list(range(2, 12))
 
 
+def test_idle_lanes_share_what_waits_but_not_in_crumbs():
+    batcher = Batcher(1000, WAIT_S)
+    for number in range(40):
+        batcher.add(job(number))
+    assert [len(batcher.take(9.0, idle_lanes=2)), len(batcher.take(9.0, idle_lanes=1))] == [20, 20]
+    for number in range(20):
+        batcher.add(job(number))
+    assert [len(batcher.take(9.0, idle_lanes=4)), len(batcher.take(9.0, idle_lanes=3))] == [12, 8]
+
+
 def test_nothing_waits_in_an_empty_batcher():
     batcher = Batcher(BUDGET, WAIT_S)
     batcher.cancel(7)
@@ -108,9 +118,9 @@ class Batches(RuleBasedStateMachine):
         del self.waiting[gone]
         self.batcher.cancel(gone)
 
-    @rule()
-    def a_batch_is_taken(self) -> None:
-        due, batch = self.batcher.due_in_s(self.now), self.batcher.take(self.now)
+    @rule(idle_lanes=st.integers(1, 4))
+    def a_batch_is_taken(self, idle_lanes: int) -> None:
+        due, batch = self.batcher.due_in_s(self.now), self.batcher.take(self.now, idle_lanes)
         assert bool(batch) == (due == 0.0)
         taken = [self.waiting.pop(item.id) for item in batch]
         assert taken == list(batch) == sorted(batch, key=lambda item: item.id)

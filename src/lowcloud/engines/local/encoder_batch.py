@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from lowcloud.core.requests import Pooling
 
 _SHORTEST_CLASS = 64
+# A pass over fewer tokens costs more a token.
+_LEAST_SHARE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +66,19 @@ class Batcher:
             return 0.0
         return max(0.0, self._deadline_s(self._oldest()) - now)
 
-    def take(self, now: float) -> tuple[Job, ...]:
+    def take(self, now: float, idle_lanes: int = 1) -> tuple[Job, ...]:
         """The next closed batch, which no longer waits here; empty when none is closed.
 
-        The oldest job's class goes first when it is due, so no job is passed over for long.
+        The oldest job's class goes first when it is due, so no job is passed over for long. With several
+        ``idle_lanes`` to compute in, a batch is one lane's share of its class, but no less than 128 tokens.
         """
         if not self._waiting:
             return ()
         oldest = self._oldest()
         if now >= self._deadline_s(oldest):
-            return self._batch(length_class(len(oldest.ids)))
+            return self._batch(length_class(len(oldest.ids)), idle_lanes)
         full = self._full()
-        return () if full is None else self._batch(full)
+        return () if full is None else self._batch(full, idle_lanes)
 
     def _deadline_s(self, job: Job) -> float:
         return job.arrived_s + self._wait_s
@@ -86,9 +89,9 @@ class Batcher:
     def _full(self) -> int | None:
         return next((kind for kind, tokens in self._tokens.items() if tokens >= self._budget), None)
 
-    def _batch(self, kind: int) -> tuple[Job, ...]:
+    def _batch(self, kind: int, lanes: int) -> tuple[Job, ...]:
         batch: list[Job] = []
-        left = self._budget
+        left = min(self._budget, max(_LEAST_SHARE, -(-self._tokens[kind] // lanes)))
         for job in self._waiting.values():
             if length_class(len(job.ids)) != kind:
                 continue
