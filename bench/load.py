@@ -1,10 +1,11 @@
 """The load generator: raw sockets, one process of its own, so that it measures the server and not an HTTP client.
 
 Started as ``python bench/load.py`` with one JSON job on standard input; prints one JSON result. A job is
-``{"host", "port", "path", "bodies": [json body, ...], "in_flight": n, "total": n, "token"?: str}``: ``in_flight`` connections,
-each sending its next body when its answer is complete. A streamed answer ends with ``data: [DONE]``, a whole one with its
-Content-Length. The result is ``{"wall_s", "replies": [{"ttft_s", "total_s", "gaps_s", "status", "tail"}]}``; ``ttft_s`` is the time to the
-first event that carries content, ``tail`` the end of the answer (where the usage is).
+``{"host", "port", "path", "bodies": [json body, ...], "in_flight": n, "total": n, "token"?: str}``: ``in_flight``
+connections, each sending its next body when its answer is complete. A streamed answer ends with ``data: [DONE]``, a
+whole one with its Content-Length. The result is ``{"wall_s", "replies": [{"ttft_s", "total_s", "gaps_s", "status",
+"tail"}]}``; ``ttft_s`` is the time to the first event that carries content, ``tail`` the end of the answer (where the
+usage is).
 """
 
 import json

@@ -56,7 +56,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(name: str, command: list[str], port: int, ready: str, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+def started(
+    name: str, command: list[str], port: int, ready: str, env: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """Run ``command`` until the block ends; enter it when ``GET ready`` answers 200 (120 s at most)."""
     with tempfile.TemporaryFile() as log:
         begin = time.perf_counter()

@@ -1,4 +1,5 @@
-"""How long from ``lowcloud dev`` to the first token with the converted model cached; memory of a server without a model.
+"""How long from ``lowcloud dev`` to the first token with the converted model cached; memory of a server without a
+model.
 
     scripts/bench start [--rounds 5]
 
@@ -32,9 +33,12 @@ def main() -> None:
     print(machine.describe())
     begin = time.perf_counter()
     subprocess.run([str(Path(sys.executable).with_name("lowcloud")), "prepare"], check=True, capture_output=True)
-    print(f"`lowcloud prepare` (the first conversion and self-test, or nothing when cached): {time.perf_counter() - begin:.1f} s")
+    took = time.perf_counter() - begin
+    print(f"`lowcloud prepare` (the first conversion and self-test, or nothing when cached): {took:.1f} s")
     rows = [round_() for _ in range(rounds)]
-    for name, column in zip(("listens after s", "first token after s", "server RSS MiB, no model"), zip(*rows, strict=True), strict=True):
+    for name, column in zip(
+        ("listens after s", "first token after s", "server RSS MiB, no model"), zip(*rows, strict=True), strict=True
+    ):
         print(f"{name:26} median {statistics.median(column):7.2f}   {min(column):7.2f} - {max(column):7.2f}")
 
 

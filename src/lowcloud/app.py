@@ -151,7 +151,7 @@ def _limits(settings: Settings) -> Limits:
 def _http(settings: Settings, mode: Mode) -> HttpSettings:
     server = settings.server
     return HttpSettings(
-        allowed_hosts=server.allowed_hosts,
+        allowed_hosts=(*server.allowed_hosts, server.host),
         cors_origins=server.cors_origins,
         any_account=mode == "dev",
         accept_token_ids=settings.embeddings.accept_token_ids,

@@ -54,14 +54,19 @@ async def test_an_unknown_route_is_a_404_without_a_token(guarded):
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"])
-async def test_operations_need_no_token(guarded, path):
-    assert (await guarded.ask("GET", path)).status == 200
+async def test_operations_need_no_token_from_this_machine_and_one_from_elsewhere(make_world, tokens, path):
+    settings = HttpSettings(allowed_hosts=("models.example",))
+    async with make_world(auth=TokenAuth(tokens), settings=settings) as world:
+        assert (await world.ask("GET", path)).status == 200
+        elsewhere = {"host": "models.example"}
+        assert (await world.ask("GET", path, headers=elsewhere)).status == 401
+        assert (await world.ask("GET", path, headers={**elsewhere, "authorization": "Bearer good"})).status == 200
 
 
 async def test_no_token_is_ever_logged(guarded):
     await models(guarded, "Bearer good")
     assert "good" not in repr(guarded.logs.calls)
-    assert guarded.logs.calls[0].kwargs["token"] == "t1"
+    assert guarded.logs.calls[0].kwargs["token_id"] == "t1"
 
 
 async def test_the_open_door_lets_everyone_in_as_the_account_of_the_path():

@@ -19,7 +19,8 @@
     └── Unavailable 503             the model is not there yet, or the server is going; ``retry_after_s``
         └── ModelUnusable           the model's files are broken, or of a kind that isn't served here
 
-``number`` is Cloudflare's numeric code for the v4 envelope (Source: Cloudflare docs, Workers AI › Errors, read 2026-11).
+``number`` is Cloudflare's numeric code for the v4 envelope (Source: Cloudflare docs, Workers AI › Errors, read
+2026-11).
 """
 
 from collections.abc import Sequence

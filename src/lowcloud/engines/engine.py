@@ -68,7 +68,7 @@ class Runtime(Protocol):
         """One line for people: what runs, in which precision, or why it doesn't."""
 
     async def run(self) -> None:
-        """Start, supervise and restart until cancelled; then end what was started. Called once, in a task of the pool's."""
+        """Start, supervise and restart until cancelled; then end what was started. Called once, in the pool's task."""
 
     async def ready(self) -> None:
         """Return when the engine can answer. Raises Unavailable (with ``retry_after_s``) while in restart backoff."""

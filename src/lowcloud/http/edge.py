@@ -105,7 +105,7 @@ class Edge:
             outcome=trace.outcome,
             ms=round(seconds * 1000, 1),
             account=trace.account_id,
-            token=trace.token_id,
+            token_id=trace.token_id,
             model=trace.model,
         )
 

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from lowcloud.core.errors import Forbidden
 from lowcloud.http.settings import HttpSettings
@@ -26,6 +28,17 @@ def check_host(headers: Headers, settings: HttpSettings) -> None:
     allowed = (*_LOOPBACK_NAMES, *(entry.lower() for entry in settings.allowed_hosts))
     if "*" not in allowed and (not name or name not in allowed):
         raise Forbidden(f"The Host {host[:200] or '(none)'} is not allowed here; add it to server.allowed_hosts.")
+
+
+def is_from_here(scope: Scope, headers: Headers) -> bool:
+    """Whether a caller on this machine asks this machine: its address and the Host are the loopback's.
+
+    The Host counts too, since a proxy on this machine passes the world's requests on from the loopback address.
+    """
+    client = scope.get("client")
+    address = client[0] if client else "127.0.0.1"  # of a Unix socket
+    found = _HOST.fullmatch(headers.get("host", ""))
+    return ip_address(address).is_loopback and found is not None and found["name"].lower() in _LOOPBACK_NAMES
 
 
 def check_origin(headers: Headers, settings: HttpSettings) -> str | None:

@@ -18,7 +18,7 @@ from lowcloud.http.auth import ACCOUNT_ID, USES_MODELS, Auth
 from lowcloud.http.body import read_body
 from lowcloud.http.call import Call, Handler, Trace
 from lowcloud.http.openapi import Operation
-from lowcloud.http.origin import is_preflight, preflight_headers
+from lowcloud.http.origin import is_from_here, is_preflight, preflight_headers
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.watch import while_connected
 
@@ -30,7 +30,7 @@ _GATEWAY_ACCOUNT = re.compile(r"/v1/[0-9a-fA-F]{32}(/|$)")
 class Route:
     """``template``: ``{name}`` stands for one segment, a last ``{name...}`` for all that are left, slashes included.
 
-    An ``is_open`` route needs no token. A POST route gets its body, which must be JSON.
+    An ``is_open`` route needs no token from this machine itself. A POST route gets its body, which must be JSON.
     """
 
     method: str
@@ -127,7 +127,7 @@ class Router:
             await _methods(trace.method, headers, found)(scope, receive, send)
             return
         principal = None
-        if not route.is_open:
+        if not (route.is_open and is_from_here(scope, headers)):
             principal = await self._auth.principal(headers, account_id, USES_MODELS)
             trace.account_id, trace.token_id = principal.account_id, principal.token_id
         body = await read_body(headers, receive, self._settings) if route.method == "POST" else b""

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 KEEP_ALIVE_S = 75  # uvicorn's 5 s resets the idle connections of pooled clients
+UNSENT_S = 120.0
 _CANCEL_BOUND_S = 5.0
 
 
@@ -26,6 +27,9 @@ def listen(host: str, port: int) -> Listener:
     """Bind ``host``:``port`` (0: a free port). Raises OSError when it is taken or isn't ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.create_server((host, port), family=family, backlog=2048)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # accepted sockets inherit it: what a client that reads no more leaves unsent is dropped with its connection
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNSENT_S))
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     return Listener(bound, f"http://{shown}:{bound.getsockname()[1]}")
 
@@ -41,8 +45,8 @@ class _Server(uvicorn.Server):
 async def serve(app: ASGIApp, listener: Listener, *, grace_s: float, on_stop: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM; then stop accepting, let running requests finish for ``grace_s``, and return.
 
-    ``on_stop`` is called once, when the first signal arrives. A second signal cuts the wait short. Requests that outlast
-    the bound are cancelled, and awaited so that they can free what they hold. Runs in the main thread.
+    ``on_stop`` is called once, when the first signal arrives. A second signal cuts the wait short. Requests that
+    outlast the bound are cancelled, and awaited so that they can free what they hold. Runs in the main thread.
     """
     config = uvicorn.Config(
         app,

@@ -1,8 +1,8 @@
 """The frames between the server and a model's worker process: length-prefixed msgpack on a Unix socket.
 
 Down: ``Submit``, ``Cancel`` (text), ``Encode`` (embeddings). Up: ``Ready`` or ``Failed`` once, then ``Accepted``,
-``Refused`` and ``Step`` (text) or ``Vectors`` (embeddings). A ``Step`` carries every sequence's new tokens of one step, so
-the hop costs per step, not per token. On the wire a frame is a little-endian uint32 length and a msgpack array
+``Refused`` and ``Step`` (text) or ``Vectors`` (embeddings). A ``Step`` carries every sequence's new tokens of one
+step, so the hop costs per step, not per token. On the wire a frame is a little-endian uint32 length and a msgpack array
 ``[kind, *fields in order]``; both ends are of one version, so fields have no names.
 """
 
@@ -22,8 +22,9 @@ Finish: TypeAlias = Literal["stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Start a sequence. ``forced`` tokens were already sent to the caller before the worker died: they are taken through
-    decode steps, never prefilled, so that what follows is bit for bit what it would have been; they are not reported again.
+    """Start a sequence. ``forced`` tokens were already sent to the caller before the worker died: they are taken
+    through decode steps, never prefilled, so that what follows is bit for bit what it would have been; they are not
+    reported again.
 
     ``n_logprobs``: -1 none, else 0..20 alternatives. ``logit_bias``: [[id, bias], ...]. Counts in tokens;
     ``max_tokens`` includes the forced ones. Randomness is Philox keyed by (seed, choice) at the token's position.
