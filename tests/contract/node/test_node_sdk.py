@@ -4,17 +4,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from importlib import util
 from pathlib import Path
 
+import live_server
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent / "suites"))
-
-import live_server  # noqa: E402
-
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(
@@ -29,11 +25,11 @@ TIMEOUT_S = 300
 def outcomes(tmp_path_factory):
     """What each test of sdk.test.mjs did: name -> why it failed, or None."""
     scratch = tmp_path_factory.mktemp("node")
-    with live_server.running(["dev"], scratch) as url:
+    with live_server.running(["dev"], scratch) as server:
         done = subprocess.run(
             [node(), "--test", "--test-concurrency=1", "--test-reporter=./reporter.mjs", "sdk.test.mjs"],
             cwd=HERE,
-            env={**os.environ, "BASE_URL": url},
+            env={**os.environ, "BASE_URL": server.url},
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

@@ -16,7 +16,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -231,15 +231,20 @@ class _Loop:
                 self._idle.append(lane)
 
 
+def _received(sock: socket.socket) -> Iterator[Frame]:
+    """What the peer sends, until it is gone."""
+    reader = FrameReader()
+    while data := sock.recv(_READ_BYTES):
+        yield from reader.feed(data)
+
+
 def _read(sock: socket.socket, incoming: Incoming) -> None:
     """The reading thread: frames into the queue, None when the peer is gone or sends what no peer of ours does."""
-    reader = FrameReader()
     try:
-        while data := sock.recv(_READ_BYTES):
-            for frame in reader.feed(data):
-                if not isinstance(frame, Encode | Cancel):
-                    return
-                incoming.put(frame)
+        for frame in _received(sock):
+            if not isinstance(frame, Encode | Cancel):
+                return
+            incoming.put(frame)
     except (OSError, ValueError):
         return
     finally:

@@ -56,7 +56,8 @@ class PagedModel:
         check_rows(rows, self.n_vocab, self.n_blocks, self.context_length)
         if len(rows) == 1 and len(rows[0].tokens) == 1:  # one row alone takes another kernel, with other bits
             rows = [*rows, Row((0,), 0, (self.n_blocks,), wants_logits=False)]
-        for name, values in _inputs(rows).items():
+        inputs = _inputs(rows)  # the runtime reads these arrays where they are: they must live until the pass is done
+        for name, values in inputs.items():
             self._request.set_tensor(self._ports[name], ov.Tensor(values, shared_memory=True))
         self._request.start_async()
         self._request.wait()  # the GIL is free in here

@@ -103,9 +103,9 @@ def halves_from_pairs(n_rows: int, head_dim: int) -> NDArray[np.int64]:
 
 
 def quantised(rows: NDArray[np.float32]) -> Int8:
-    """Symmetric int8, one scale a row; a row of zeros has scale 1."""
-    largest = np.abs(rows).max(axis=1, keepdims=True)
-    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    """Symmetric int8, one scale a row; a row of zeros, or of numbers too small for a scale, is zeros of scale 1."""
+    scales = np.abs(rows).max(axis=1, keepdims=True) / np.float32(127)
+    scales = np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(1))
     return Int8(np.rint(rows / scales).astype(np.int8), scales)
 
 
