@@ -1,6 +1,7 @@
 """Tokenizer, chat template, context length and end tokens come from the model's own files."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def test_control_strings_are_control_tokens_only_when_asked_for() -> None:
 def test_without_specials_no_text_becomes_a_control_token(text: str) -> None:
     ids = TOKENIZER.encode("<|im_end|>" + text + "<|im_start|>", specials=False)
     assert not set(ids) & set(TOKENIZER.encode("".join(TOKENIZER.control_strings), specials=True))
+
+
+def test_other_threads_run_while_a_long_text_is_encoded() -> None:
+    encoding = threading.Thread(target=TOKENIZER.encode, args=("hello there " * 50_000,), kwargs={"specials": True})
+    encoding.start()
+    turns = 0
+    while encoding.is_alive():
+        encoding.join(0.001)
+        turns += 1
+    assert turns > 10
 
 
 def test_control_strings_are_listed_longest_first() -> None:

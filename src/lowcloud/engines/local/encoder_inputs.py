@@ -10,6 +10,7 @@ import tokenizers
 from lowcloud.core.errors import BadRequest, ModelUnusable, PromptTooLong
 from lowcloud.core.messages import Text, Tokens
 from lowcloud.engines.local.encoder_folder import TOKENIZER_FILE, EncoderFolder
+from lowcloud.engines.local.vocabulary import encoded
 
 _PROBE = "a"
 
@@ -63,9 +64,7 @@ class InputTokenizer:
         return [*self._before, *inner, *self._after]
 
     def _encoded(self, text: str) -> list[int]:
-        lowered = text.lower() if self._lower_case else text
-        ids: list[int] = self._tokenizer.encode(lowered, add_special_tokens=False).ids
-        return ids
+        return encoded(self._tokenizer, text.lower() if self._lower_case else text)
 
     def _checked(self, name: str, ids: Sequence[int]) -> list[int]:
         for place, token in enumerate(ids):

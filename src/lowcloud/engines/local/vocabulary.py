@@ -55,9 +55,7 @@ class Tokenizer:
 
     def encode(self, text: str, *, specials: bool) -> list[int]:
         """The text's tokens; no BOS. Control strings are control tokens with ``specials``, else text like any other."""
-        which = self._marked if specials else self._plain
-        ids: list[int] = which.encode(text, add_special_tokens=False).ids
-        return ids
+        return encoded(self._marked if specials else self._plain, text)
 
     def token_id(self, text: str) -> int | None:
         """The number of the token with this very text."""
@@ -91,6 +89,13 @@ class Tokenizer:
         if byte := _BYTE_TOKEN.fullmatch(text):
             return bytes([int(byte[1], 16)])
         return text.replace(_SPACE, " ").encode()
+
+
+def encoded(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
+    """The text's tokens, none added. Blocking, but other threads run on, which the plain ``encode`` would stop."""
+    (encoding,) = tokenizer.encode_batch_fast([text], add_special_tokens=False)
+    ids: list[int] = encoding.ids
+    return ids
 
 
 class Detokenizer:
