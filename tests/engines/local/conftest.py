@@ -27,11 +27,13 @@ class Numbers:
         self.restarts = 0
         self.steps = 0
         self.running = 0
+        self.kv_blocks = 0
         self.cancels = 0
         self._changed = anyio.Event()
 
     def step(self, model, *, running, waiting, kv_used, kv_blocks, swapped, preemptions) -> None:
-        assert (model, waiting, kv_used, kv_blocks, swapped) == ("@test/model", 0, running, 64, 0)
+        assert (model, waiting, kv_used, swapped) == ("@test/model", 0, running, 0)
+        self.kv_blocks = kv_blocks
         self.steps += 1
         self.running, self.cancels = running, preemptions
         self._note()

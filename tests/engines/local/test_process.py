@@ -163,6 +163,16 @@ async def test_a_client_that_has_seen_three_deaths_fails(fake):
     assert other.error is None
 
 
+async def test_nothing_runs_in_a_worker_that_is_gone(fake):
+    worker = fake({"pause_at": 3}, {"pause_at": 0})
+    async with worker.run():
+        await worker.process.ready()
+        worker.process.open(Sequence())
+        await worker.numbers.until(lambda numbers: (numbers.running, numbers.kv_blocks) == (1, 64))
+        os.kill(worker.process.pid, signal.SIGKILL)
+        await worker.numbers.until(lambda numbers: (numbers.running, numbers.kv_blocks) == (0, 0))
+
+
 async def test_a_model_that_fails_to_load_is_unusable_in_its_own_words_until_it_is_tried_again(fake):
     worker = fake({"fail": "x.gguf has no tensors"}, first_s=600.0)
     async with worker.run():

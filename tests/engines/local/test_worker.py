@@ -101,6 +101,15 @@ def test_a_cancelled_sequence_has_no_blocks_in_the_step_after_the_cancel(serving
     serving.server.send(Cancel(2))
 
 
+def test_after_the_last_cancel_the_server_is_told_that_nothing_runs(serving):
+    serving.server.send(submit(1, [1] * 20, max_tokens=900))
+    assert serving.server.read() == Accepted(1, 0)
+    serving.server.send(Cancel(1))
+    while (step := serving.server.read()).stats[1]:
+        assert step.outputs
+    assert step == Step([], [0, 0, 0, 64, 0, 0])
+
+
 def test_a_busy_worker_ends_within_two_steps_of_the_hangup(serving):
     serving.server.send(submit(1, [1] * 20, max_tokens=900))
     serving.server.read()

@@ -214,6 +214,8 @@ class WorkerProcess:
         ready_s = 0.0 if self._ready_since is None else max(now - self._ready_since, sys.float_info.min)
         self._deaths.append(Death(now, ready_s))
         self._log.warning("worker ended", how=how, open=len(self._clients))
+        if self._spec.kind == "text":
+            self._measure([0, 0, 0, 0, 0, 0])
         self._restart_at = restart_at(self._deaths, self._how.backoff)
         for number, entry in list(self._clients.items()):
             entry.deaths += 1

@@ -63,9 +63,13 @@ class Link:
 
 
 def serve(link: Link, loop: Loop) -> NoReturn:
-    """Run the loop until the server hangs up, which raises HangupError."""
+    """Run the loop until the server hangs up, which raises HangupError.
+
+    When the last sequence was cancelled, one more step, without work, tells that nothing runs.
+    """
     while True:
-        for frame in link.receive(wait=not loop.is_busy):
+        was_busy = loop.is_busy
+        for frame in link.receive(wait=not was_busy):
             match frame:
                 case Submit():
                     loop.submit(frame)
@@ -73,7 +77,7 @@ def serve(link: Link, loop: Loop) -> NoReturn:
                     loop.cancel(frame.seq)
                 case _:
                     raise ValueError(f"a text worker gets no {type(frame).__name__}")
-        if loop.is_busy:
+        if loop.is_busy or was_busy:
             link.send(loop.step())
 
 
