@@ -17,7 +17,7 @@ import uvloop
 from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
 from lowcloud.http.auth import Auth, OpenAuth, TokenAuth
 from lowcloud.http.routes import HttpParts, build
-from lowcloud.http.server import Listener, listen, serve
+from lowcloud.http.server import Listener, Stop, listen, serve
 from lowcloud.http.settings import HttpSettings
 from lowcloud.inventory import models_here, spec_of
 from lowcloud.models.catalogue import Catalogue, packaged_cards
@@ -87,7 +87,8 @@ async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
     async with Pool(hosted, load_wait_s=settings.serving.load_wait_s, preload=preload) as pool:
         service = Service(parts.catalogue, pool, metrics, limits=_limits(settings))
         app = build(HttpParts(service, parts.auth, metrics, _http(settings, parts.mode)))
-        await serve(app, listener, grace_s=settings.server.shutdown_grace_s, on_stop=service.stop_accepting)
+        stop = Stop(settings.server.shutdown_grace_s, drain=service.stop_accepting, cut=service.cut)
+        await serve(app, listener, stop)
 
 
 def _host(settings: Settings, model: LocalModel, metrics: Metrics) -> Hosted:

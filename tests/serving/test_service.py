@@ -265,6 +265,45 @@ async def test_a_stopping_server_refuses_new_requests_and_lets_streams_end(rig, 
     assert r.events[-1] == Usage(4, 0, 3)
 
 
+async def test_a_cut_ends_streams_where_they_are(rig, hello):
+    async with rig() as r:
+        r.chat.stage.hold("token:1")
+        waiting = r.service.generate(CHAT_STAND_IN, hello)
+        idle = r.service.generate(CHAT_STAND_IN, replace(hello, id="idle"))
+        assert [type(await anext(waiting)) for _ in range(2)] == [Started, TextDelta]
+        assert isinstance(await anext(idle), Started)
+        async with anyio.create_task_group() as tasks:
+
+            async def goes_on() -> None:
+                with pytest.raises(Unavailable, match="stopping"):
+                    await anext(waiting)
+
+            tasks.start_soon(goes_on)
+            await anyio.wait_all_tasks_blocked()
+            r.service.cut()
+        with pytest.raises(Unavailable, match="stopping"):
+            await anext(idle)
+        assert (r.chat.running, sorted(r.chat.cancelled)) == ([], ["hello", "idle"])
+        assert not r.service.is_ready()
+
+
+@pytest.mark.parametrize("point", ["prepare", "start"])
+async def test_a_cut_refuses_what_has_not_started(rig, hello, point):
+    async with rig() as r:
+        r.chat.stage.hold(point)
+        async with anyio.create_task_group() as tasks:
+
+            async def refused() -> None:
+                with pytest.raises(Unavailable) as error:
+                    await r.ask(hello)
+                assert error.value.retry_after_s == 5
+
+            tasks.start_soon(refused)
+            await r.chat.stage.reached(point)
+            r.service.cut()
+        assert r.meter.queues[-1] == (CHAT_STAND_IN, 0, 0)
+
+
 async def test_readiness_waits_for_preloaded_models(rig):
     async with rig(preload=(CHAT_STAND_IN,)) as r:
         assert not r.service.is_ready()

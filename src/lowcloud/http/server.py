@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp
 
 KEEP_ALIVE_S = 75  # uvicorn's 5 s resets the idle connections of pooled clients
 UNSENT_S = 120.0
+CUT_S = 1.0
 _CANCEL_BOUND_S = 5.0
 
 
@@ -21,6 +23,15 @@ class Listener:
 
     socket: socket.socket
     url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How a server ends. ``drain`` is called at the first signal; ``cut`` ends what is left ``grace_s`` later."""
+
+    grace_s: float
+    drain: Callable[[], None]
+    cut: Callable[[], None]
 
 
 def listen(host: str, port: int) -> Listener:
@@ -34,19 +45,11 @@ def listen(host: str, port: int) -> Listener:
     return Listener(bound, f"http://{shown}:{bound.getsockname()[1]}")
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handling, which raises the signal again before our clean-up has run."""
+async def serve(app: ASGIApp, listener: Listener, stop: Stop) -> None:
+    """Serve until SIGINT or SIGTERM; then stop accepting, let running requests finish, and return.
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-
-async def serve(app: ASGIApp, listener: Listener, *, grace_s: float, on_stop: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; then stop accepting, let running requests finish for ``grace_s``, and return.
-
-    ``on_stop`` is called once, when the first signal arrives. A second signal cuts the wait short. Requests that
-    outlast the bound are cancelled, and awaited so that they can free what they hold. Runs in the main thread.
+    A second signal cuts at once. Requests have ``CUT_S`` to say so to their clients; those that are left then are
+    cancelled, and awaited so that they can free what they hold. Runs in the main thread.
     """
     config = uvicorn.Config(
         app,
@@ -57,27 +60,66 @@ async def serve(app: ASGIApp, listener: Listener, *, grace_s: float, on_stop: Ca
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, round(grace_s)),
+        timeout_graceful_shutdown=math.ceil(stop.grace_s + CUT_S) + 1,
     )
     server = _Server(config)
-
-    def stop() -> None:
-        if server.should_exit:
-            server.force_exit = True
-            return
-        server.should_exit = True
-        on_stop()
-
+    stopping = _Stopping(server, stop)
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
     for number in signals:
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stopping.signalled)
     try:
         await server.serve(sockets=[listener.socket])
         await _end(server.server_state.tasks)
     finally:
+        stopping.close()
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling, which raises the signal again before our clean-up has run."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+class _Stopping:
+    """The way from the first signal to the end: drain, cut, force. A later signal goes on to the next of them."""
+
+    def __init__(self, server: _Server, stop: Stop) -> None:
+        self._server, self._stop = server, stop
+        self._next: asyncio.TimerHandle | None = None
+        self._is_cut = False
+
+    def signalled(self) -> None:
+        """On the event loop."""
+        if not self._server.should_exit:
+            self._server.should_exit = True
+            self._stop.drain()
+            self._later(self._stop.grace_s, self._cut)
+        elif not self._is_cut:
+            self._cut()
+        else:
+            self._force()
+
+    def close(self) -> None:
+        """Nothing happens any more."""
+        if self._next:
+            self._next.cancel()
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        self._stop.cut()
+        self._later(CUT_S, self._force)
+
+    def _force(self) -> None:
+        self._server.force_exit = True
+
+    def _later(self, delay_s: float, step: Callable[[], None]) -> None:
+        self.close()
+        self._next = asyncio.get_running_loop().call_later(delay_s, step)
 
 
 async def _end(tasks: set[asyncio.Task[None]]) -> None:

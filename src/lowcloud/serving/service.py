@@ -5,16 +5,17 @@ lease -> events. Closing the generator at any point of it gives back everything 
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, cast
 
 import anyio
 import anyio.to_thread
 
-from lowcloud.core.errors import BadRequest, PromptTooLong, RequestTimeout, Unavailable
+from lowcloud.core.errors import BadRequest, LowcloudError, PromptTooLong, RequestTimeout, Unavailable
 from lowcloud.core.events import Embedded, Event, Started, TextDelta, Usage
 from lowcloud.core.messages import Text
 from lowcloud.core.requests import Embed, Generate
@@ -69,6 +70,7 @@ class Service:
         self._clock = clock
         self._queues: dict[str, Queue] = {}
         self._cutters = anyio.CapacityLimiter(_CUTTERS)
+        self._live: set[_Deadline] = set()
         self._is_accepting = True
 
     def models(self) -> tuple[Answer, ...]:
@@ -91,6 +93,12 @@ class Service:
         """Later requests get Unavailable; those under way go on."""
         self._is_accepting = False
 
+    def cut(self) -> None:
+        """End what is under way: Unavailable, in the midst of a stream too."""
+        self.stop_accepting()
+        for deadline in self._live:
+            deadline.cut(Unavailable("The server is stopping.", retry_after_s=STOPPING_RETRY_S))
+
     async def generate(self, model_id: str, request: Generate) -> AsyncGenerator[Event, None]:
         """The events of a generation: ``Started`` first, or an exception. ``aclose()`` cancels it.
 
@@ -98,13 +106,13 @@ class Service:
         can come within the stream.
         """
         answer = self._accepted(model_id, Task.TEXT_GENERATION)
-        deadline = _Deadline(self._limits.request_deadline_s, self._clock)
         record = _Record(answer.by.id, self._meter, self._clock)
         try:
-            async with aclosing(self._generated(answer, request)) as events:
-                while (event := await deadline.bound(lambda: anext(events, None))) is not None:
-                    record.add(event)
-                    yield event
+            with self._deadline() as deadline:
+                async with aclosing(self._generated(answer, request)) as events:
+                    while (event := await deadline.bound(lambda: anext(events, None))) is not None:
+                        record.add(event)
+                        yield event
         finally:
             record.close()
 
@@ -112,8 +120,7 @@ class Service:
         """Unit vectors of the asked-for size, in the order of the inputs. Raises as ``generate`` does."""
         answer = self._accepted(model_id, Task.TEXT_EMBEDDINGS)
         dimensions = dimensions_of(answer, request.dimensions)
-        deadline = _Deadline(self._limits.request_deadline_s, self._clock)
-        with self._queue(answer.by.id).enter() as place:
+        with self._queue(answer.by.id).enter() as place, self._deadline() as deadline:
             place.count(_rough_tokens(request))
             embedded = await deadline.bound(lambda: self._embedded(answer, replace(request, dimensions=None)))
             place.started()
@@ -128,6 +135,16 @@ class Service:
         if answer.by.task != task:
             raise BadRequest(f"{model_id} is a model for {answer.by.task.value}, not {task.value}.", param="model")
         return answer
+
+    @contextmanager
+    def _deadline(self) -> Generator["_Deadline"]:
+        """The time of one request, which ``cut`` ends."""
+        deadline = _Deadline(self._limits.request_deadline_s, self._clock)
+        self._live.add(deadline)
+        try:
+            yield deadline
+        finally:
+            self._live.discard(deadline)
 
     def _queue(self, card_id: str) -> Queue:
         """The queue of a card that answers; they are as many as the local models."""
@@ -177,6 +194,14 @@ class _Deadline:
         self._seconds = seconds
         self._clock = clock
         self._end = clock() + seconds
+        self._scope: asyncio.Timeout | None = None
+        self._cut: Unavailable | None = None
+
+    def cut(self, error: Unavailable) -> None:
+        """The time is over now, and this is why."""
+        self._end, self._cut = -math.inf, error
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(0.0)
 
     async def bound(self, call: Callable[[], Awaitable[T]]) -> T:
         """What ``call`` gives, if it comes in time. Raises RequestTimeout; what was awaited is cancelled then."""
@@ -186,14 +211,18 @@ class _Deadline:
         try:
             # anyio's scopes cost several times as much, and this is entered for every token.
             async with asyncio.timeout(left) as scope:
-                return await call()
+                self._scope = scope
+                try:
+                    return await call()
+                finally:
+                    self._scope = None
         except TimeoutError:
             if scope.expired():
                 raise self._passed() from None
             raise
 
-    def _passed(self) -> RequestTimeout:
-        return RequestTimeout(f"The request took longer than the {self._seconds:g} s it may take.")
+    def _passed(self) -> LowcloudError:
+        return self._cut or RequestTimeout(f"The request took longer than the {self._seconds:g} s it may take.")
 
 
 class _Record:
