@@ -315,6 +315,17 @@ def test_a_wrong_type_in_an_embeddings_request_is_a_400_that_names_its_field(fie
     assert (reply.status, reply.error["param"].startswith(field)) == (400, True), reply.body
 
 
+def test_a_head_that_goes_on_and_on_is_cut_off_and_keeps_nobody_from_being_answered(server):
+    with socket.create_connection(("127.0.0.1", server.port), WAIT_S) as connection:
+        connection.sendall(head()[:-2] + b"X: ")
+        for _ in range(16):
+            connection.sendall(b"a" * 2**20)
+        assert ask(server, Bad(200, "", method="GET", path="/healthz")).status == 200
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["error"]["code"]) == (431, "request_head_too_large")
+
+
 def test_clients_that_never_end_their_head_keep_nobody_from_being_answered(server):
     slow = [socket.create_connection(("127.0.0.1", server.port), WAIT_S) for _ in range(50)]
     try:

@@ -14,6 +14,7 @@
     ├── BodyTooLarge 413            beyond ``server.max_body_bytes``
     ├── UnsupportedMediaType 415    a body that isn't JSON
     ├── Overloaded 429              the queue is full; ``retry_after_s``
+    ├── HeadTooLarge 431            the request line and the headers, together
     ├── EngineFailed 500            the engine gave up on this request
     ├── InternalError 500           our bug; nothing of it leaves the process
     └── Unavailable 503             the model is not there yet, or the server is going; ``retry_after_s``
@@ -160,6 +161,15 @@ class Overloaded(LowcloudError):
     code = "rate_limit_exceeded"
     type = "rate_limit_error"
     number = 3040
+
+
+class HeadTooLarge(LowcloudError):
+    """The request line and the headers are too large to be read."""
+
+    status = 431
+    code = "request_head_too_large"
+    type = "invalid_request_error"
+    number = 3006
 
 
 class EngineFailed(LowcloudError):

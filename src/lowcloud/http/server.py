@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import ASGIApp
 
+from lowcloud.http.connection import Connection
+
 KEEP_ALIVE_S = 75  # uvicorn's 5 s resets the idle connections of pooled clients
 UNSENT_S = 120.0
 CUT_S = 1.0
@@ -53,7 +55,7 @@ async def serve(app: ASGIApp, listener: Listener, stop: Stop) -> None:
     """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
