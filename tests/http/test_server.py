@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from lowcloud.http.server import UNSENT_S, Stop, listen, serve
+from lowcloud.http.server import UNSENT_BYTES, UNSENT_S, Stop, listen, serve
 
 pytestmark = pytest.mark.anyio
 BOUND_S = 20
@@ -27,7 +27,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @dataclass
 class App:
-    """Answers /stream with one piece, then the rest when ``finish`` is set; /deaf goes on after a cut."""
+    """Answers /stream with one piece, then the rest when ``finish`` is set; /deaf goes on after a cut, /flood for ever."""
 
     finish: anyio.Event = field(default_factory=anyio.Event)
     ended: list[str] = field(default_factory=list)
@@ -37,12 +37,19 @@ class App:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"begun ", "more_body": True})
-            await (anyio.sleep_forever() if scope["path"] == "/deaf" else self.finish.wait())
+            await self._middle(scope["path"], send)
             await send({"type": "http.response.body", "body": b"done"})
             self.ended.append("done")
         except asyncio.CancelledError:
             self.ended.append("cancelled")
             raise
+
+    async def _middle(self, path, send):
+        if path == "/deaf":
+            await anyio.sleep_forever()
+        while path == "/flood":
+            await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+        await self.finish.wait()
 
     def drain(self):
         self.stops.append("drain")
@@ -137,11 +144,12 @@ async def test_what_goes_on_after_the_cut_is_cancelled(signals):
 
 async def test_a_client_that_reads_nothing_does_not_keep_the_server():
     async with running(grace_s=0.2) as server:
-        _, writer = await server.begin("/deaf")
+        _, writer = await server.begin("/flood")
         writer.transport.pause_reading()
         signalled()
         await server.ended.wait()
         writer.transport.abort()
+    assert (server.app.stops, server.app.ended) == (["drain", "cut"], ["cancelled"])
 
 
 async def test_once_it_has_ended_signals_are_the_processs_own_again():
@@ -164,9 +172,27 @@ def test_a_port_that_is_taken_is_an_error():
         listen("127.0.0.1", taken.getsockname()[1])
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="not on this system")
-def test_what_a_connection_can_not_send_is_dropped_with_it():
+@pytest.fixture
+def accepted() -> Iterator[socket.socket]:
+    """The server's side of a connection whose client reads nothing."""
     with listen("127.0.0.1", 0).socket as listening, socket.create_connection(listening.getsockname()):
-        accepted, _ = listening.accept()
-        with accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * UNSENT_S
+        connection, _ = listening.accept()
+        with connection:
+            yield connection
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="not on this system")
+def test_what_a_connection_can_not_send_is_dropped_with_it(accepted):
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * UNSENT_S
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="not on this system")
+def test_the_kernel_keeps_little_for_a_client_that_reads_nothing(accepted):
+    """Megabytes else; of what can be on its way there is as much as the client's own buffer has."""
+    accepted.settimeout(0.2)
+    kept = 0
+    with pytest.raises(TimeoutError):
+        while kept < 2**24:
+            kept += accepted.send(bytes(4096))
+    own = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    assert kept < UNSENT_BYTES + own + 2**17

@@ -15,6 +15,7 @@ from lowcloud.http.connection import Connection
 
 KEEP_ALIVE_S = 75  # uvicorn's 5 s resets the idle connections of pooled clients
 UNSENT_S = 120.0
+UNSENT_BYTES = 65_536  # the kernel would take megabytes more before a client that reads nothing is noticed
 CUT_S = 1.0
 _CANCEL_BOUND_S = 5.0
 
@@ -40,11 +41,18 @@ def listen(host: str, port: int) -> Listener:
     """Bind ``host``:``port`` (0: a free port). Raises OSError when it is taken or isn't ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.create_server((host, port), family=family, backlog=2048)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # accepted sockets inherit it: what a client that reads no more leaves unsent is dropped with its connection
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNSENT_S))
+    _bound_unsent(bound)
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     return Listener(bound, f"http://{shown}:{bound.getsockname()[1]}")
+
+
+def _bound_unsent(listening: socket.socket) -> None:
+    """Accepted sockets inherit both: little waits in the kernel for a client, and not for ever."""
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # what a client that reads no more leaves unsent is dropped with its connection
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNSENT_S))
 
 
 async def serve(app: ASGIApp, listener: Listener, stop: Stop) -> None:
