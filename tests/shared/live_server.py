@@ -5,17 +5,29 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
+T = TypeVar("T")
 START_S = 120
 STOP_S = 40
+LOOK_S = 0.02
+WORK = (
+    "queued_requests",
+    "queued_tokens",
+    "running_sequences",
+    "waiting_sequences",
+    "swapped_sequences",
+    "kv_used_blocks",
+)
 ACCOUNT = "0" * 32  # what the server calls its own where tokens are lifted
 
 
@@ -39,8 +51,16 @@ class LiveServer:
 
     def workers(self, kind: str = "text") -> list[psutil.Process]:
         """The worker processes of models of that kind that are alive."""
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if f'"kind": "{kind}"' in " ".join(child.cmdline())]
+        return [each for each in self.descendants(f'"kind": "{kind}"') if each.ppid() == self.process.pid]
+
+    def descendants(self, word: str = "") -> list[psutil.Process]:
+        """Every process that the server or one of its workers has started, with ``word`` in its command."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [each for each in found if word in command_of(each)]
+
+    def signal_group(self, number: int) -> None:
+        """What Ctrl-C in a terminal does: the signal goes to the server's whole process group."""
+        os.killpg(self.process.pid, number)
 
     def metrics(self) -> dict[str, float]:
         """Every number of /metrics, by its name and labels as written there."""
@@ -52,6 +72,41 @@ class LiveServer:
     def total(self, name: str) -> float:
         """The sum of a metric over its labels."""
         return sum(value for sample, value in self.metrics().items() if sample.partition("{")[0] == name)
+
+    def left_over(self) -> dict[str, float]:
+        """The gauges of work that are not 0: none when nothing runs, waits or holds memory."""
+        return {
+            sample: value
+            for sample, value in self.metrics().items()
+            if sample.partition("{")[0].removeprefix("lowcloud_") in WORK and value
+        }
+
+
+def until(question: Callable[[], T], bound_s: float = START_S) -> T:
+    """Ask again and again until the answer is true; the answer. Raises TimeoutError with the last one."""
+    end = time.monotonic() + bound_s
+    pause = threading.Event()
+    while not (answer := question()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"still {answer!r} after {bound_s:g} s")
+        pause.wait(LOOK_S)
+    return answer
+
+
+def command_of(process: psutil.Process) -> str:
+    """Empty for one that has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """A process whose parent died may stay as a zombie, which is none."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager
@@ -68,6 +123,7 @@ def running(command: list[str], scratch: Path, environment: Mapping[str, str] | 
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=sink,
+            start_new_session=True,
         )
         try:
             yield ready(process, log)
@@ -103,7 +159,7 @@ def ready(process: subprocess.Popen[bytes], log: Path) -> LiveServer:
     bound.cancel()
     if not found:
         raise RuntimeError(f"the server ended\n{printed.decode()}\n{log.read_text()}")
-    url = found.group().decode()
+    url = found.group().decode().replace("//0.0.0.0:", "//127.0.0.1:")
     with urllib.request.urlopen(f"{url}/readyz", timeout=START_S) as answer:  # noqa: S310 - loopback
         if answer.status != 200:
             raise RuntimeError(f"the server is not ready\n{log.read_text()}")
