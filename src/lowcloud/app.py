@@ -62,7 +62,7 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
         with _auth(settings, mode, announce) as auth:
             listener = listen(settings.server.host, settings.server.port)
             folder.announce(listener.url)
-            for line in greeting(listener.url, catalogue, found.problems):
+            for line in greeting(listener.url, catalogue, found.problems, wants_token=isinstance(auth, TokenAuth)):
                 announce(line)
             uvloop.run(_serve(settings, Parts(mode, catalogue, found.models, auth), listener))
     return 0
@@ -164,8 +164,8 @@ def _http(settings: Settings, mode: Mode) -> HttpSettings:
     )
 
 
-def greeting(url: str, catalogue: Catalogue, problems: tuple[str, ...]) -> list[str]:
-    """Where it listens, which models are here, what is missing, and a line to paste."""
+def greeting(url: str, catalogue: Catalogue, problems: tuple[str, ...], *, wants_token: bool) -> list[str]:
+    """Where it listens, which models are here, what is missing, and a line to paste, with TOKEN for a token."""
     answers = catalogue.answerable()
     here = [answer.card.id for answer in answers if answer.card.id == answer.by.id]
     others = len(answers) - len(here)
@@ -176,5 +176,7 @@ def greeting(url: str, catalogue: Catalogue, problems: tuple[str, ...]) -> list[
     chat = next((answer for answer in answers if answer.by.task == "Text Generation"), None)
     if chat is not None:
         body = {"model": chat.card.id, "messages": [{"role": "user", "content": "Make some robot noises"}]}
-        lines.append(f"Try: curl {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'")
+        headers = ["Content-Type: application/json", *(["Authorization: Bearer TOKEN"] if wants_token else [])]
+        flags = " ".join(f"-H '{header}'" for header in headers)
+        lines.append(f"Try: curl {url}/v1/chat/completions {flags} -d '{json.dumps(body)}'")
     return lines
