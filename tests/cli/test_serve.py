@@ -2,16 +2,12 @@
 
 import errno
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from lowcloud.cli.main import main
 from lowcloud.cli.serve import why_not
-from lowcloud.storage.folder import claim
 
 
 @pytest.fixture
@@ -54,23 +50,6 @@ def test_a_port_in_use_is_said_so(run):
     assert result.output.splitlines()[-1] == (
         f"Error: Port {port} on 127.0.0.1 is in use. Choose another with --port, or end what listens there."
     )
-
-
-def test_a_second_server_is_told_who_has_the_data_folder(tmp_path):
-    with claim(tmp_path) as folder:
-        folder.announce("http://127.0.0.1:1234")
-        command = [str(Path(sys.executable).with_name("lowcloud")), "dev", "--port", "0"]
-        done = subprocess.run(
-            command,
-            check=False,
-            env={"LOWCLOUD_STORAGE__DATA_DIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    assert done.returncode == 1
-    assert "at http://127.0.0.1:1234" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @dataclass
 class App:
-    """Answers /stream with one piece, then the rest when ``finish`` is set; /deaf goes on after a cut, /flood for ever."""
+    """Answers with one piece, then the rest when ``finish`` is set; /deaf goes on after a cut, /flood for ever."""
 
     finish: anyio.Event = field(default_factory=anyio.Event)
     ended: list[str] = field(default_factory=list)

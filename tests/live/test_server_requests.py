@@ -1,4 +1,7 @@
-"""What each parameter does to the real small models, seen through OpenAI's own SDK over HTTP."""
+"""What each parameter does to the real small models, seen through OpenAI's own SDK over HTTP.
+
+Twice: with paged attention where this machine has it, and without.
+"""
 
 import asyncio
 import http.client
@@ -10,7 +13,8 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-from live_server import LiveServer, bundled, running
+from chat_client import Caller
+from live_server import LiveServer, bundled, running, until
 from openai.types.chat import ChatCompletion
 
 from lowcloud.engines.local.tokenizer import load_text_assets
@@ -28,9 +32,16 @@ SAMPLED = {"temperature": 1, "max_tokens": 10}
 TEXTS = ["I love matcha", "Tea is green", "漢字 and 🤖", "I love matcha"]
 
 
+@pytest.fixture(scope="module", params=["auto", "never"])
+def paged(request) -> str:
+    """The setting ``local.paged``."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[LiveServer]:
-    with running(["dev"], tmp_path_factory.mktemp("data"), {"LOWCLOUD_SERVER__HEARTBEAT_S": "0.02"}) as server:
+def server(paged: str, tmp_path_factory) -> Iterator[LiveServer]:
+    settings = {"LOWCLOUD_SERVER__HEARTBEAT_S": "0.02", "LOWCLOUD_LOCAL__PAGED": paged}
+    with running(["dev"], tmp_path_factory.mktemp("data"), settings) as server:
         yield server
 
 
@@ -78,6 +89,12 @@ def lines(server: LiveServer, **body: object) -> list[str]:
     found = [line for line in connection.getresponse().read().decode().split("\n") if line]
     connection.close()
     return found
+
+
+def test_the_fingerprint_names_the_weights_and_says_whether_attention_is_paged(greedy, paged):
+    assert greedy.system_fingerprint.startswith("fp_SmolLM2-135M-Instruct")
+    assert ("-paged-" in greedy.system_fingerprint) != ("-unpaged-" in greedy.system_fingerprint)
+    assert paged == "auto" or "-unpaged-" in greedy.system_fingerprint
 
 
 def test_temperature_0_is_the_likeliest_answer_each_time(client, greedy):
@@ -323,3 +340,13 @@ def test_a_model_is_found_however_its_id_is_encoded(server, client, path):
     assert found["id"] == LLAMA
     assert found == client.models.retrieve(LLAMA).to_dict()
     assert found["lowcloud"]["context_window"] == 8192
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_a_client_that_leaves_frees_its_place(server, client, is_stream):
+    body = asking(COUNT, n=2, max_tokens=2000, stream=is_stream, ignore_eos=True)
+    caller = Caller(server, body | body.pop("extra_body"))
+    until(lambda: server.total("lowcloud_running_sequences") > 0)
+    caller.leave()
+    until(lambda: server.left_over() == {}, bound_s=10)
+    assert text(client, HI, max_tokens=2)
