@@ -54,6 +54,7 @@ class PagedModel:
     def forward(self, rows: Items[Row]) -> NDArray[np.float32]:
         """Logits (rows that want them, n_vocab), valid until the next call. Raises ValueError for a wrong row."""
         check_rows(rows, self.n_vocab, self.n_blocks, self.context_length)
+        n_wanted = sum(row.wants_logits for row in rows)
         if len(rows) == 1 and len(rows[0].tokens) == 1:  # one row alone takes another kernel, with other bits
             rows = [*rows, Row((0,), 0, (self.n_blocks,), wants_logits=False)]
         inputs = _inputs(rows)  # the runtime reads these arrays where they are: they must live until the pass is done
@@ -62,7 +63,7 @@ class PagedModel:
         self._request.start_async()
         self._request.wait()  # the GIL is free in here
         logits: NDArray[np.float32] = self._request.get_tensor(self._logits).data
-        return logits.reshape(-1, self.n_vocab)
+        return logits.reshape(-1, self.n_vocab)[:n_wanted]
 
     def copy_out(self, blocks: Items[int]) -> SavedBlocks:
         return tuple(cache[list(blocks)] for cache in self._caches)
@@ -108,6 +109,8 @@ def _inputs(rows: Items[Row]) -> dict[str, NDArray[np.integer]]:
     n_blocks = -(-(past + lengths) // BLOCK)
     tables = [block for row, n in zip(rows, n_blocks, strict=True) for block in row.blocks[:n]]
     wanted = [end - 1 for row, end in zip(rows, ends, strict=True) if row.wants_logits]
+    if len(wanted) == 1:
+        wanted *= 2  # the vocabulary's product, too, has other bits for one row alone
     return {
         "input_ids": np.array([token for row in rows for token in row.tokens], np.int64),
         "position_ids": np.arange(ends[-1], dtype=np.int64) + np.repeat(past - (ends - lengths), lengths),
