@@ -1,5 +1,7 @@
 """A reply doesn't depend on its company, on the real model: tokens and log-probabilities, bit for bit."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,17 +9,19 @@ import numpy as np
 import pytest
 from fake_model import Driver, Told, submit
 
+from lowcloud.engines.local.convert import prepare
 from lowcloud.engines.local.frames import Submit
-from lowcloud.engines.local.ir_model import read_facts
+from lowcloud.engines.local.ir_model import available_bytes, read_facts
 from lowcloud.engines.local.loop import LoopSettings
 from lowcloud.engines.local.paged_model import PagedModel
+from lowcloud.engines.local.selftest import judge
 from lowcloud.engines.local.spec import WorkerSpec
+from lowcloud.settings import load
 
 pytestmark = pytest.mark.live
 
 N_VOCAB = 49152
 LENGTHS = [1, 2, 5, 31, 32, 33, 34, 63, 64, 65, 96, 128, 150, 200, 300, 380]
-SETTINGS = LoopSettings(max_seqs=16, prefill_tokens=128)
 
 
 def ids(seed: int, n: int) -> list[int]:
@@ -36,25 +40,41 @@ def mixed() -> list[Submit]:
 
 
 @pytest.fixture(scope="module", params=["auto", "u8"])
-def spec(request: pytest.FixtureRequest, converted: Path) -> WorkerSpec:
-    return WorkerSpec("text", str(converted), str(converted.parent), kv_precision=request.param)
+def spec(request: pytest.FixtureRequest, smollm2: Path) -> WorkerSpec:
+    """Of the folder that servers use, so that they share its self-test."""
+    cache = load(None, {}).local.cache_dir
+    return WorkerSpec("text", str(prepare(smollm2, cache)), str(cache), kv_precision=request.param)
 
 
 @pytest.fixture(scope="module")
-def model(spec: WorkerSpec) -> PagedModel:
+def settings(spec: WorkerSpec) -> LoopSettings:
+    """As a worker would have them, but for smaller passes and fewer sequences."""
+    verdict = judge(read_facts(Path(spec.source)), spec, available_bytes(), logging.getLogger())
+    if not verdict.passed:
+        pytest.skip(f"a worker would not page with these settings on this processor: {verdict.reason}")
+    return LoopSettings.of(replace(spec, max_seqs=16, prefill_tokens=128), verdict.pass_tokens, paged=True)
+
+
+@pytest.fixture(scope="module")
+def model(spec: WorkerSpec, settings: LoopSettings) -> PagedModel:
     return PagedModel(read_facts(Path(spec.source)), replace(spec, kv_cache_bytes=256 * 2**20))
 
 
 @pytest.fixture(scope="module")
-def alone(model: PagedModel) -> dict[int, Told]:
-    """Each request in a loop of its own, with a cold cache."""
-    return {request.seq: run(model, request) for request in mixed()}
+def run(model: PagedModel, settings: LoopSettings) -> Callable[[Submit], Told]:
+    """A request in a loop of its own, with a cold cache."""
+
+    def alone(request: Submit) -> Told:
+        driver = Driver(model, settings)
+        driver.loop.submit(request)
+        return driver.finish()[request.seq]
+
+    return alone
 
 
-def run(model: PagedModel, request: Submit, settings: LoopSettings = SETTINGS) -> Told:
-    driver = Driver(model, settings)
-    driver.loop.submit(request)
-    return driver.finish()[request.seq]
+@pytest.fixture(scope="module")
+def alone(run: Callable[[Submit], Told]) -> dict[int, Told]:
+    return {request.seq: run(request) for request in mixed()}
 
 
 def staggered(driver: Driver, requests: list[Submit]) -> dict[int, Told]:
@@ -66,8 +86,8 @@ def staggered(driver: Driver, requests: list[Submit]) -> dict[int, Told]:
     return driver.finish()
 
 
-def test_sixteen_mixed_requests_are_what_they_are_alone_cold_and_warm(model, alone):
-    driver = Driver(model, SETTINGS)
+def test_sixteen_mixed_requests_are_what_they_are_alone_cold_and_warm(model, alone, settings):
+    driver = Driver(model, settings)
     assert staggered(driver, mixed()) == alone
     cold = len(driver.news)
     driver.told.clear()
@@ -76,12 +96,12 @@ def test_sixteen_mixed_requests_are_what_they_are_alone_cold_and_warm(model, alo
     assert cached[15] == 352 and cached[0] == 0
 
 
-def test_a_sequence_swapped_out_and_back_is_what_it_is_alone(spec, model, alone):
+def test_a_sequence_swapped_out_and_back_is_what_it_is_alone(spec, model, alone, run, settings):
     """24 blocks hold 768 tokens, and these eight need more."""
     small = PagedModel(read_facts(Path(spec.source)), replace(spec, kv_cache_bytes=24 * model.block_bytes))
     assert small.n_blocks == 24
     requests = [replace(request, max_tokens=60) for request in mixed()[6:14]]
-    driver = Driver(small, SETTINGS)
+    driver = Driver(small, settings)
     for request in requests:
         driver.loop.submit(request)
     swapped = 0
@@ -89,57 +109,58 @@ def test_a_sequence_swapped_out_and_back_is_what_it_is_alone(spec, model, alone)
         driver.step()
         swapped = max(swapped, driver.stats[4])
     assert swapped >= 1
-    assert driver.told == {request.seq: run(model, request) for request in requests}
+    assert driver.told == {request.seq: run(request) for request in requests}
 
 
-def test_a_sequence_that_starts_again_for_lack_of_swap_space_is_what_it_is_alone(spec, model):
+def test_a_sequence_that_starts_again_for_lack_of_swap_space_is_what_it_is_alone(spec, model, run, settings):
     small = PagedModel(read_facts(Path(spec.source)), replace(spec, kv_cache_bytes=24 * model.block_bytes))
     requests = [replace(request, max_tokens=60) for request in mixed()[6:14]]
-    driver = Driver(small, replace(SETTINGS, swap_bytes=0))
+    driver = Driver(small, replace(settings, swap_bytes=0))
     for request in requests:
         driver.loop.submit(request)
     told = driver.finish()
     assert driver.stats[5] >= 1 and driver.stats[4] == 0
-    assert told == {request.seq: run(model, request) for request in requests}
+    assert told == {request.seq: run(request) for request in requests}
 
 
-def test_three_turns_of_a_chat_are_the_same_warm_and_cold(model):
-    driver = Driver(model, SETTINGS)
+def test_three_turns_of_a_chat_are_the_same_warm_and_cold(model, run, settings):
+    driver = Driver(model, settings)
+    turns: list[tuple[Submit, Told]] = []
     prompt: list[int] = []
     for turn in range(3):
         prompt = prompt + ids(100 + turn, 45)
         request = submit(turn, prompt, max_tokens=40, n_logprobs=2, temperature=0.7, seed=turn)
         driver.loop.submit(request)
-        warm = driver.finish()[turn]
-        assert warm == run(model, request)
-        prompt = prompt + warm.tokens
+        turns.append((request, driver.finish()[turn]))
+        prompt = prompt + turns[-1][1].tokens
     assert [accepted.cached for accepted in driver.news] == [0, 32, 128]
+    assert [run(request) for request, _ in turns] == [warm for _, warm in turns]
 
 
-def test_choices_are_what_they_are_alone(model):
+def test_choices_are_what_they_are_alone(model, run, settings):
     requests = [submit(k, ids(7, 100), choice=k, temperature=1.0, seed=3, n_logprobs=0) for k in range(4)]
-    driver = Driver(model, SETTINGS)
+    driver = Driver(model, settings)
     for request in requests:
         driver.loop.submit(request)
     told = driver.finish()
-    assert told == {request.seq: run(model, request) for request in requests}
+    assert told == {request.seq: run(request) for request in requests}
     assert len({tuple(one.tokens) for one in told.values()}) == 4
 
 
 @pytest.mark.parametrize("seq", [0, 5, 9, 14])
-def test_a_resumed_sequence_goes_on_bit_for_bit_in_company(model, alone, seq):
+def test_a_resumed_sequence_goes_on_bit_for_bit_in_company(model, alone, seq, settings):
     """As after a crash: the prompt is prefilled, the tokens already sent are forced through decode steps."""
     whole, request = alone[seq], mixed()[seq]
     sent = len(whole.tokens) // 2
-    driver = Driver(model, SETTINGS)
+    driver = Driver(model, settings)
     driver.loop.submit(submit(99, ids(99, 70), max_tokens=30))
     driver.loop.submit(replace(request, forced=whole.tokens[:sent]))
     told = driver.finish()[seq]
     assert told == Told(whole.tokens[sent:], whole.logprobs[sent:], whole.finish)
 
 
-def test_a_cancel_returns_the_blocks_and_the_others_go_on(model, alone):
-    driver = Driver(model, SETTINGS)
+def test_a_cancel_returns_the_blocks_and_the_others_go_on(model, alone, settings):
+    driver = Driver(model, settings)
     for request in mixed()[8:]:
         driver.loop.submit(request)
     driver.step()

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ class Altered(FakeModel):
     """An honest model but for one thing that ``alter(rows, logits)`` does to its logits."""
 
     def __init__(self, alter: Callable[[list[Row], np.ndarray], np.ndarray]) -> None:
-        super().__init__(24)
+        super().__init__(128)
         self._alter = alter
 
     def forward(self, rows):
@@ -48,7 +48,7 @@ class LosesSwapped(FakeModel):
 
 
 def verdict(paged: Callable[[WorkerSpec], FakeModel], spec: WorkerSpec = SPEC) -> Verdict:
-    return compare(lambda asked, is_paged: paged(asked) if is_paged else FakeModel(24), spec)
+    return compare(lambda asked, is_paged: paged(asked) if is_paged else FakeModel(128), spec)
 
 
 def shifted(amount, *, when=bool):
@@ -63,8 +63,26 @@ def shifted(amount, *, when=bool):
 
 
 def test_an_honest_model_passes():
-    told = verdict(lambda _: FakeModel(24))
+    told = verdict(lambda _: FakeModel(128))
     assert told.passed and "passed" in told.reason
+
+
+def test_a_model_whose_large_passes_depend_on_their_filling_gets_small_ones():
+    def n_tokens(rows):
+        return sum(len(row.tokens) for row in rows)
+
+    assert verdict(lambda _: FakeModel(128)).pass_tokens is None
+    told = verdict(shifted(1e-4, when=lambda rows: n_tokens(rows) > 80))
+    assert (told.passed, told.pass_tokens) == (True, 64)
+    assert "passes of 64 tokens at most" in told.reason
+    told = verdict(shifted(1e-4, when=lambda rows: n_tokens(rows) > 60))
+    assert not told.passed
+
+
+def test_decode_passes_are_tested_as_full_as_they_may_be():
+    told = verdict(shifted(1e-4, when=lambda rows: len(rows) > 90), replace(SPEC, max_seqs=100))
+    assert (told.passed, told.pass_tokens) == (True, 64)
+    assert verdict(shifted(1e-4, when=lambda rows: len(rows) == 50), replace(SPEC, max_seqs=50)).passed is False
 
 
 def test_exact_settings_promise_nearness_only():
@@ -81,7 +99,7 @@ def test_exact_settings_promise_nearness_only():
         (shifted(1e-4, when=lambda rows: 1 < len(rows[0].tokens) < 20), "in pieces"),
         (shifted(1e-4, when=lambda rows: 20 < len(rows[0].tokens) < 100), "on reused blocks"),
         (shifted(1e-4, when=lambda rows: len(rows) > 1), "in company"),
-        (lambda _: LosesSwapped(24), "swapped out"),
+        (lambda _: LosesSwapped(128), "swapped out"),
         (lambda spec: Altered(lambda _, logits: logits * (1 if spec.precision == "f32" else 1.3)), "distance"),
     ],
 )
@@ -92,9 +110,9 @@ def test_a_model_that_errs_fails_by_name(paged, reason):
 
 def test_a_test_that_could_not_fail_fails():
     """The control: a block of another sequence must change the numbers."""
-    told = compare(lambda *_: Forgetful(24), SPEC)
+    told = compare(lambda *_: Forgetful(128), SPEC)
     assert told == Verdict(False, "self-test failed: a foreign block makes no difference in f32")
-    told = compare(lambda spec, _: FakeModel(24) if spec.precision == "f32" else Forgetful(24), SPEC)
+    told = compare(lambda spec, _: FakeModel(128) if spec.precision == "f32" else Forgetful(128), SPEC)
     assert told == Verdict(False, "self-test failed: a foreign block makes no difference")
 
 
@@ -117,7 +135,7 @@ def facts(tmp_path: Path) -> Facts:
 def keep(facts: Facts, spec: WorkerSpec, told: Verdict) -> None:
     place = selftest.place(facts, spec)
     place.parent.mkdir(parents=True)
-    place.write_text(json.dumps({"passed": told.passed, "reason": told.reason}))
+    place.write_text(json.dumps(asdict(told)))
 
 
 def test_a_kept_verdict_is_not_asked_again(facts, tmp_path):
@@ -132,7 +150,9 @@ def test_other_weights_or_settings_have_another_verdict(facts, tmp_path):
     assert selftest.place(facts, spec) == first
     assert selftest.place(facts, replace(spec, kv_precision="u8")) != first
     assert selftest.place(facts, replace(spec, precision="f32")) != first
-    assert selftest.place(facts, replace(spec, max_seqs=3)) == first
+    assert selftest.place(facts, replace(spec, prefill_tokens=64)) != first
+    assert selftest.place(facts, replace(spec, max_seqs=3)) != first
+    assert selftest.place(facts, replace(spec, swap_bytes=3)) == first
     facts.xml.with_suffix(".bin").write_bytes(b"1234")
     assert selftest.place(facts, spec) != first
 

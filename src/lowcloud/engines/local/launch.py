@@ -41,9 +41,10 @@ def launch(spec: WorkerSpec) -> Launched:
     paged = _paged(facts, spec) if verdict.passed else None
     if paged is not None:
         note = f"paged attention, KV cache {paged.kv}, {paged.n_blocks} blocks; {verdict.reason}"
-        return _launched(paged, facts, spec, note)
+        return _launched(paged, facts, LoopSettings.of(spec, verdict.pass_tokens, paged=True), spec, note)
     why = "paged attention could not be loaded" if verdict.passed else verdict.reason
-    return _launched(UnpagedModel(facts, spec), facts, spec, f"unpaged, one sequence at a time: {why}")
+    note = f"unpaged, one sequence at a time: {why}"
+    return _launched(UnpagedModel(facts, spec), facts, LoopSettings.of(spec, paged=False), spec, note)
 
 
 def _paged(facts: Facts, spec: WorkerSpec) -> PagedModel | None:
@@ -54,10 +55,12 @@ def _paged(facts: Facts, spec: WorkerSpec) -> PagedModel | None:
         return None
 
 
-def _launched(model: PagedModel | UnpagedModel, facts: Facts, spec: WorkerSpec, note: str) -> Launched:
+def _launched(
+    model: PagedModel | UnpagedModel, facts: Facts, settings: LoopSettings, spec: WorkerSpec, note: str
+) -> Launched:
     is_paged = isinstance(model, PagedModel)
     form = "paged" if is_paged else "unpaged"
     exact = "-f32" if spec.precision == "f32" else ""
     weights = f"{facts.weights}{exact}-kv.{model.kv}-{form}-openvino{version('openvino').split('-', maxsplit=1)[0]}"
     ready = Ready(weights, is_paged, model.n_vocab, model.context_length, model.n_blocks if is_paged else 0, note)
-    return Launched(model, LoopSettings.of(spec, paged=is_paged), ready)
+    return Launched(model, settings, ready)

@@ -35,11 +35,17 @@ class LoopSettings:
     max_live: int = 8192
 
     @staticmethod
-    def of(spec: WorkerSpec, *, paged: bool) -> "LoopSettings":
-        """The spec's settings. An unpaged model has one sequence at a time, so nothing to reuse or to swap."""
+    def of(spec: WorkerSpec, pass_tokens: int | None = None, *, paged: bool) -> "LoopSettings":
+        """The spec's settings, with at most ``pass_tokens`` in a pass.
+
+        An unpaged model has one sequence at a time, so nothing to reuse or to swap.
+        """
         if not paged:
             return LoopSettings(1, spec.prefill_tokens, prefix_cache=False, swap_bytes=0)
-        return LoopSettings(spec.max_seqs, spec.prefill_tokens, spec.prefix_cache, spec.swap_bytes)
+        most = pass_tokens or max(spec.prefill_tokens, spec.max_seqs)
+        return LoopSettings(
+            min(spec.max_seqs, most), min(spec.prefill_tokens, most), spec.prefix_cache, spec.swap_bytes
+        )
 
 
 class Loop:
