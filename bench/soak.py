@@ -27,6 +27,7 @@ import psutil
 import servers
 
 CHAT = "@local/smollm2-135m-instruct"
+EMBED = "@cf/baai/bge-large-en-v1.5"
 SETTINGS = "LOWCLOUD_LOCAL__KV_CACHE_BYTES=128MiB LOWCLOUD_SERVING__MAX_QUEUED_REQUESTS=1000"
 GAUGES = ("running_sequences", "waiting_sequences", "kv_used_blocks", "queued_requests", "swapped_sequences")
 GROWTH_MIB = 30.0
@@ -51,6 +52,14 @@ class Client:
         content = "Tell me about these. " * self.draw.choice([1, 20]) + " ".join(words)
         messages = [{"role": "user", "content": content}]
         return {"model": CHAT, "messages": messages, "max_tokens": self.draw.randrange(1, 60), **sampling, **changes}
+
+    def long(self) -> dict[str, object]:
+        """A request whose answer is long enough to be left in the midst of it."""
+        return self.body(stream=self.draw.random() < 0.7, max_tokens=200, ignore_eos=True)
+
+    def texts(self, n: int) -> dict[str, object]:
+        """A request to embed ``n`` texts."""
+        return {"model": EMBED, "input": [f"text {self.draw.randrange(10**6)}" for _ in range(n)]}
 
     async def live(self, until: float) -> None:
         """One deed after the other."""
@@ -86,12 +95,11 @@ async def whole(client: Client) -> str:
 
 async def embed(client: Client) -> str:
     """Some vectors."""
-    texts = [f"text {client.draw.randrange(10**6)}" for _ in range(client.draw.choice([1, 1, 16]))]
-    body = {"model": "@cf/baai/bge-large-en-v1.5", "input": texts}
-    async with client.session.post(f"{client.url}/v1/embeddings", json=body) as reply:
+    n_texts = client.draw.choice([1, 1, 16])
+    async with client.session.post(f"{client.url}/v1/embeddings", json=client.texts(n_texts)) as reply:
         answer = await reply.json()
     assert reply.status == 200, answer
-    assert [len(one["embedding"]) for one in answer["data"]] == [1024] * len(texts)
+    assert [len(one["embedding"]) for one in answer["data"]] == [1024] * n_texts
     return "embedded"
 
 
@@ -108,8 +116,9 @@ async def wrong(client: Client) -> str:
 async def leave(client: Client) -> str:
     """Go, after some bytes of the answer or before any; half of them with a reset."""
     port = int(client.url.rpartition(":")[2])
-    data = json.dumps(client.body(stream=client.draw.random() < 0.7, max_tokens=200, ignore_eos=True)).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n"
+    path, body = client.draw.choice([("chat/completions", client.long()), ("embeddings", client.texts(256))])
+    data = json.dumps(body).encode()
+    head = f"POST /v1/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + data)
     with contextlib.suppress(TimeoutError):

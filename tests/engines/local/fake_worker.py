@@ -8,10 +8,10 @@ after them; ``plan``, what each life does, the last one for all that follow:
     die_at: N        be killed once every sequence has N tokens
     fail: message    send Failed and end            mute: true       never become ready, end with the socket
     refuse: code     refuse every sequence          garbage: true    send bytes that are no frame
-    echo: true       send back the first frame
+    echo: true       send back the first frame              hold: true       encode nothing
     stubborn: true   don't end when the socket closes        deaf: true   become ready, read nothing
 
-``stats`` of its steps: sequences as ``running``, and ``Cancel`` frames so far as ``preemptions``.
+``stats`` of its steps: sequences and inputs held as ``running``, and ``Cancel`` frames so far as ``preemptions``.
 """
 
 import contextlib
@@ -62,6 +62,7 @@ class FakeWorker:
         self.sock = sock
         self.reader = FrameReader()
         self.live: dict[int, Live] = {}
+        self.held: set[int] = set()
         self.cancels = 0
 
     def serve(self) -> None:
@@ -102,6 +103,10 @@ class FakeWorker:
             case Cancel(seq):
                 self.cancels += 1
                 self.live.pop(seq, None)
+                self.held.discard(seq)
+                self.send(Step([], self.stats()))
+            case Encode(job, ids) if self.does.get("hold"):
+                self.held.add(job)
                 self.send(Step([], self.stats()))
             case Encode(job, ids):
                 self.send(Vectors([[job, bytes(4 * len(ids))]]))
@@ -140,7 +145,8 @@ class FakeWorker:
         return line[position % len(line)]
 
     def stats(self) -> list[int]:
-        return [0, len(self.live), len(self.live), 64, 0, self.cancels]
+        running = len(self.live) + len(self.held)
+        return [0, running, running, 64, 0, self.cancels]
 
     def send(self, frame: Frame) -> None:
         self.sock.sendall(encode(frame))

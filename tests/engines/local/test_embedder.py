@@ -13,7 +13,7 @@ from lowcloud.core.messages import Text, Tokens
 from lowcloud.core.requests import Embed
 from lowcloud.engines.local.embedder import LocalEmbedder, Room, describe
 from lowcloud.engines.local.frames import Accepted, Encode, Ready, Refused
-from lowcloud.engines.local.process import Client, Vector
+from lowcloud.engines.local.process import Client, Part, Vector
 from lowcloud.models.card import Card, Task
 
 pytestmark = pytest.mark.anyio
@@ -22,13 +22,16 @@ WORDS = ["[CLS]", "[SEP]", "a", "b"]
 
 
 class Worker:
-    """Keeps what it is given until the test answers; ``changed`` is set by each opening."""
+    """Keeps what it is given until the test answers, fails or refuses it, which closes the client as the process does.
+
+    ``cancelled``: the numbers that were closed while they were open, of which a real worker is told.
+    """
 
     def __init__(self, room: int = 100) -> None:
         self.loaded: Ready | None = None
         self.clients: dict[int, Client] = {}
         self.sent: dict[int, Encode] = {}
-        self.closed: list[int] = []
+        self.cancelled: list[int] = []
         self._left = room
         self._changed = anyio.Event()
 
@@ -44,8 +47,8 @@ class Worker:
         return number
 
     def close(self, number: int) -> None:
-        self.clients.pop(number, None)
-        self.closed.append(number)
+        if self.clients.pop(number, None):
+            self.cancelled.append(number)
 
     async def opened(self, count: int) -> None:
         with anyio.fail_after(10):
@@ -53,7 +56,14 @@ class Worker:
                 await self._changed.wait()
 
     def answer(self, number: int) -> None:
-        self.clients.pop(number).take(Vector(b"%d" % number))
+        self.take(number, Vector(b"%d" % number))
+
+    def take(self, number: int, part: Part) -> None:
+        is_last = not isinstance(part, Accepted)
+        (self.clients.pop(number) if is_last else self.clients[number]).take(part)
+
+    def fail(self, number: int, error: LowcloudError) -> None:
+        self.clients.pop(number).fail(error)
 
 
 class Reply:
@@ -156,27 +166,29 @@ async def test_a_caller_that_leaves_takes_its_inputs_from_the_worker(tmp_path: P
         worker.answer(1)
         reply.scope.cancel()
         await reply.over()
-    assert not worker.clients
+    assert (worker.clients, worker.cancelled) == ({}, [2])
     assert (room.inputs, room.tokens) == (0, 0)
 
 
 @pytest.mark.parametrize(
-    ("part", "words"),
+    ("part", "words", "cancelled"),
     [
-        (Refused(2, "failed", "no memory"), r"input\[1\] could not be embedded: no memory"),
-        (Accepted(2, 0), "no vector"),
+        (Refused(2, "failed", "no memory"), r"input\[1\] could not be embedded: no memory", [1, 3]),
+        (Accepted(2, 0), "no vector", [1, 2, 3]),
     ],
 )
-async def test_one_failed_input_fails_the_request_and_frees_the_rest(tmp_path: Path, part: Refused, words: str):
+async def test_one_failed_input_fails_the_request_and_frees_the_rest(
+    tmp_path: Path, part: Part, words: str, cancelled: list[int]
+):
     worker = Worker()
     async with anyio.create_task_group() as tasks:
         reply = Reply(tasks, embedder(tmp_path, worker), texts("a", "a b", "b"))
         await worker.opened(3)
-        worker.clients[2].take(part)
+        worker.take(2, part)
         await reply.over()
     with pytest.raises(EngineFailed, match=words):
         raise reply.error or AssertionError
-    assert not worker.clients
+    assert (worker.clients, worker.cancelled) == ({}, cancelled)
 
 
 async def test_what_ends_the_process_ends_the_request(tmp_path: Path):
@@ -184,8 +196,8 @@ async def test_what_ends_the_process_ends_the_request(tmp_path: Path):
     async with anyio.create_task_group() as tasks:
         reply = Reply(tasks, embedder(tmp_path, worker), texts("a", "b"))
         await worker.opened(2)
-        worker.clients[1].fail(Unavailable("The model was stopped."))
-        worker.clients[2].fail(EngineFailed("later"))
+        worker.fail(1, Unavailable("The model was stopped."))
+        worker.fail(2, EngineFailed("later"))
         await reply.over()
     assert isinstance(reply.error, Unavailable)
 

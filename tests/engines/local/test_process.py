@@ -61,6 +61,13 @@ class Sequence:
         await self.until(lambda one: one.error or len(one.tokens) == one.n)
 
 
+class Input(Sequence):
+    """A client with an input to encode."""
+
+    def frame(self, number):
+        return Encode(number, [5, 6], "mean")
+
+
 def is_alive(pid):
     try:
         os.kill(pid, 0)
@@ -96,10 +103,6 @@ async def test_each_client_gets_its_own_parts_of_the_steps(fake):
 
 
 async def test_an_encoders_inputs_get_their_vectors(fake):
-    class Input(Sequence):
-        def frame(self, number):
-            return Encode(number, [5, 6], "mean")
-
     worker = fake(kind="embedding")
     async with worker.run():
         client = Input()
@@ -107,6 +110,16 @@ async def test_an_encoders_inputs_get_their_vectors(fake):
         await client.until(lambda one: one.parts)
         worker.process.close(number)
     assert client.parts == [Vector(bytes(8))]
+
+
+async def test_an_input_that_is_left_is_forgotten_by_the_encoder_too(fake):
+    worker = fake({"hold": True}, kind="embedding")
+    async with worker.run():
+        numbers = [worker.process.open(Input()) for _ in range(3)]
+        await worker.numbers.until(lambda numbers: numbers.running == 3)
+        for number in numbers[:2]:
+            worker.process.close(number)
+        await worker.numbers.until(lambda numbers: numbers.cancels == 2 and numbers.running == 1)
 
 
 async def test_a_refused_sequence_is_told_so_once(fake):

@@ -106,8 +106,9 @@ class LocalEmbedder:
     async def embed(self, request: Embed) -> Embedded:
         """Unit vectors in the order of the inputs; tokens are counted with the special ones, as they are encoded.
 
-        A cancelled call takes its inputs from the worker. Raises BadRequest naming ``input[i]`` or ``dimensions``,
-        Overloaded, EngineFailed when three workers died over an input, Unavailable when the process is stopped.
+        A call that is cancelled, or fails, has the worker forget those of its inputs that wait for a batch. Raises
+        BadRequest naming ``input[i]`` or ``dimensions``, Overloaded, EngineFailed when three workers died over an
+        input, Unavailable when the process is stopped.
         """
         if request.dimensions not in (None, self._folder.dimensions):
             raise BadRequest(f"The model's vectors have {self._folder.dimensions} dimensions.", param="dimensions")

@@ -1,6 +1,6 @@
 """The frames between the server and a model's worker process: length-prefixed msgpack on a Unix socket.
 
-Down: ``Submit``, ``Cancel`` (text), ``Encode`` (embeddings). Up: ``Ready`` or ``Failed`` once, then ``Accepted``,
+Down: ``Submit`` (text), ``Encode`` (embeddings), ``Cancel``. Up: ``Ready`` or ``Failed`` once, then ``Accepted``,
 ``Refused`` and ``Step`` (text) or ``Vectors`` (embeddings). A ``Step`` carries every sequence's new tokens of one
 step, so the hop costs per step, not per token. On the wire a frame is a little-endian uint32 length and a msgpack array
 ``[kind, *fields in order]``; both ends are of one version, so fields have no names.
@@ -50,7 +50,9 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Forget a sequence; its blocks are free before the next step. An unknown id is no error."""
+    """Forget a sequence, whose blocks are free before the next step, or an input that waits for a batch (``seq`` is
+    its ``job``). An unknown id is no error.
+    """
 
     seq: int
 

@@ -160,7 +160,7 @@ class WorkerProcess:
 
     def close(self, number: int) -> None:
         """Forget a client, and have the worker forget it. A number that isn't open is no error."""
-        if self._clients.pop(number, None) and self._state == "ready" and self._spec.kind == "text":
+        if self._clients.pop(number, None) and self._state == "ready":
             self._send(Cancel(number))
 
     async def ready(self) -> None:
