@@ -239,7 +239,7 @@ def test_what_belongs_to_tools_is_refused_by_name(fields):
 
 
 def test_a_name_reaches_the_prompt_and_unread_fields_are_named_once():
-    part = {"type": "text", "text": "x", "cache_control": {}}
+    part = {"type": "text", "text": "x", "cache_control": {}, "annotations": None}
     request = asked(
         messages=[
             {"role": "user", "content": [part, part], "name": "Ann"},
@@ -250,6 +250,33 @@ def test_a_name_reaches_the_prompt_and_unread_fields_are_named_once():
     assert request.generate.prompt.messages[0] == Message("user", "x\nx", "Ann")
     assert sorted(request.ignored) == [
         "messages[].content[].cache_control",
+        "messages[].name",
         "messages[].reasoning_content",
         "messages[].tool_call_id",
     ]
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool", "function"])
+def test_a_refusal_beside_content_is_read_by_nobody_and_named(role):
+    for content in ("x", [{"type": "text", "text": "x"}]):
+        request = asked(messages=[{"role": role, "content": content, "refusal": "no"}])
+        assert [message.text for message in request.generate.prompt.messages] == ["x"]
+        assert request.ignored == ("messages[].refusal",)
+
+
+def test_a_refusal_that_is_read_or_null_is_not_named():
+    request = asked(
+        messages=[
+            {"role": "assistant", "content": None, "refusal": "no"},
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+            {"role": "user", "content": "x", "refusal": None, "name": None},
+        ]
+    )
+    assert request.ignored == ()
+
+
+def test_a_part_is_read_as_its_type_says_and_the_rest_of_it_is_named():
+    parts = [{"type": "text", "text": "x", "refusal": "no"}, {"type": "refusal", "refusal": "no", "text": "x"}]
+    request = asked(messages=[{"role": "assistant", "content": parts}])
+    assert request.generate.prompt.messages[0].text == "x\nno"
+    assert request.ignored == ("messages[].content[].refusal", "messages[].content[].text")

@@ -1,5 +1,6 @@
 """Messages of the chat format to messages of the core: content as a string, as parts, as null."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
@@ -24,8 +25,8 @@ MEDIA = (
 )
 PART_SEPARATOR = "\n"
 _CALLS = ("tool_calls", "function_call", "audio")
-_READ_OF_PARTS = frozenset({"type", "text", "refusal"})
-_READ = frozenset({"role", "content", "name", "refusal", *_CALLS})
+# A name goes to the model's chat template, and few of those read it: so it is no promise, and is named like a hint.
+_READ = frozenset({"role", "content", *_CALLS})
 
 
 class TextPart(BaseModel):
@@ -68,13 +69,16 @@ def messages_of(value: object) -> tuple[tuple[Message, ...], list[str]]:
 
 def _message(value: Any, path: str, unread: dict[str, None]) -> Message:
     message = validated(ChatMessage, value, path)
-    for name in value:
-        if name not in _READ and value[name] is not None:
-            unread[f"messages[].{name}"] = None
+    read = _READ | {"refusal"} if message.role == "assistant" and message.content is None else _READ
+    _note_unread(value, read, "messages[]", unread)
     for name in _CALLS:
         if value.get(name) not in (None, []):
             raise Unsupported(f"{path}.{name} is not supported here.", param=f"{path}.{name}")
     return Message(message.role, _text(message, path, unread), message.name)
+
+
+def _note_unread(value: Mapping[str, object], read: frozenset[str], path: str, unread: dict[str, None]) -> None:
+    unread.update({f"{path}.{name}": None for name in value if name not in read and value[name] is not None})
 
 
 def _text(message: ChatMessage, path: str, unread: dict[str, None]) -> str:
@@ -85,7 +89,7 @@ def _text(message: ChatMessage, path: str, unread: dict[str, None]) -> str:
         case list():
             parts = [_part(part, f"{path}.content[{index}]", message.role) for index, part in enumerate(content)]
             for part in content:
-                unread.update({f"messages[].content[].{name}": None for name in part if name not in _READ_OF_PARTS})
+                _note_unread(part, frozenset({"type", part["type"]}), "messages[].content[]", unread)
             if not parts and message.role != "assistant":
                 raise BadRequest(f"{path}.content: must have at least one part.", param=f"{path}.content")
             return PART_SEPARATOR.join(parts)
