@@ -42,7 +42,7 @@ def test_every_sampling_parameter_reaches_the_engine():
         repetition_penalty=1.1,
         presence_penalty=-2,
         frequency_penalty=2.0,
-        logit_bias={"7": -100, "042": 0.5},
+        logit_bias={"0": -100, "42": 0.5},
         n=3,
         stop=["a", "b"],
         logprobs=True,
@@ -50,7 +50,7 @@ def test_every_sampling_parameter_reaches_the_engine():
         max_tokens=9,
         ignore_eos=True,
     ).generate
-    assert generate.sampling == Sampling(0, 1, 40, 0.05, -(2**63), 1.1, -2, 2.0, ((7, -100), (42, 0.5)))
+    assert generate.sampling == Sampling(0, 1, 40, 0.05, -(2**63), 1.1, -2, 2.0, ((0, -100), (42, 0.5)))
     assert (generate.choices, generate.stop, generate.top_logprobs) == (3, ("a", "b"), 5)
     assert (generate.max_tokens, generate.ignore_eos) == (9, True)
 
@@ -99,6 +99,11 @@ def test_wrong_types_and_ranges_are_refused_by_name(name, values):
         ({"stop": ["a", 1]}, "stop[1]"),
         ({"logit_bias": {"foo": 0}}, "logit_bias.foo"),
         ({"logit_bias": {"-1": 0}}, "logit_bias.-1"),
+        ({"logit_bias": {"3": 1, "03": 1}}, "logit_bias.03"),
+        ({"logit_bias": {"3": 1, "٣": 1}}, "logit_bias.٣"),
+        ({"logit_bias": {"3\n": 1}}, "logit_bias.3\n"),
+        ({"logit_bias": {"00": 1}}, "logit_bias.00"),
+        ({"logit_bias": {"": 1}}, "logit_bias."),
         ({"logit_bias": {"1": 101}}, "logit_bias.1"),
         ({"logit_bias": {"1": "5"}}, "logit_bias.1"),
         ({"logit_bias": {"12345678901": 0}}, "logit_bias.12345678901"),

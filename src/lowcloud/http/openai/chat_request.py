@@ -23,7 +23,8 @@ def _stop_list(value: object) -> object:
 
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Text = Annotated[str, StringConstraints(min_length=1)]
-TokenId = Annotated[str, StringConstraints(pattern=r"^\d{1,10}$")]
+# One spelling for each id, so that no two keys of logit_bias mean the same token.
+TokenId = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,9})$")]
 Pairs = Annotated[
     dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
     Field(max_length=16),
