@@ -12,6 +12,7 @@ import pytest
 import structlog
 from starlette.types import ASGIApp, Message
 from structlog.testing import CapturingLogger
+from structlog.typing import FilteringBoundLogger
 
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.engines.scripted import Reply, ScriptedEmbedder, ScriptedEngine, Stage
@@ -260,6 +261,12 @@ def _bytes(body: object) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
+def logger_on(logs: CapturingLogger) -> FilteringBoundLogger:
+    """A logger that keeps its lines as dicts, with what is bound to their context."""
+    bound = structlog.make_filtering_bound_logger(0)
+    return structlog.wrap_logger(logs, wrapper_class=bound, processors=[structlog.contextvars.merge_contextvars])
+
+
 MakeWorld = Callable[..., AbstractAsyncContextManager[World]]
 
 
@@ -293,7 +300,7 @@ def make_world() -> MakeWorld:
                 settings or HttpSettings(any_account=True),
                 clock,
                 lambda: f"id-{next(ids)}",
-                structlog.wrap_logger(logs, wrapper_class=structlog.make_filtering_bound_logger(0), processors=[]),
+                logger_on(logs),
             )
             yield World(build(parts), service, chat, embedder, metrics, clock, logs)
 

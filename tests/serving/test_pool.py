@@ -6,6 +6,7 @@ from collections.abc import Callable
 import anyio
 import anyio.to_thread
 import pytest
+import structlog
 
 from lowcloud.core.errors import EngineFailed, LowcloudError, ModelNotFound, Unavailable
 from lowcloud.engines.scripted import ScriptedEngine, ScriptedRuntime
@@ -49,6 +50,22 @@ async def test_a_runtime_starts_at_the_first_lease_and_once():
             for _ in range(8):
                 tasks.start_soon(lease, pool)
         assert (runtime.starts, runtime.state) == (1, "ready")
+
+
+async def test_what_a_runtime_logs_is_not_of_the_request_that_started_it():
+    class TalkingRuntime(ScriptedRuntime):
+        bound = None
+
+        async def run(self) -> None:
+            self.bound = structlog.contextvars.get_contextvars()
+            await super().run()
+
+    runtime = TalkingRuntime()
+    async with Pool({"m": one(runtime)}, load_wait_s=30) as pool:
+        with structlog.contextvars.bound_contextvars(request_id="r1"):
+            await lease(pool)
+            assert structlog.contextvars.get_contextvars() == {"request_id": "r1"}
+    assert runtime.bound == {}
 
 
 async def test_a_factory_is_called_once_and_off_the_loop():

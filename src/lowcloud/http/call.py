@@ -14,7 +14,8 @@ Outcome: TypeAlias = Literal["done", "client_left", "write_timeout", "failed", "
 
 @dataclass(slots=True)
 class Trace:
-    """What the edge records of a request; filled in as it becomes known. ``route`` is the template, never the path.
+    """What the edge records of a request; filled in as it becomes known. ``route`` is the template, never the path;
+    ``completion_id`` is the id that the answer's body carries.
 
     ``failed``: a stream that ended with an error event; ``broken``: an answer that stopped without one.
     """
@@ -27,6 +28,7 @@ class Trace:
     account_id: str | None = None
     token_id: str | None = None
     model: str | None = None
+    completion_id: str | None = None
     status: int | None = None
     outcome: Outcome = "done"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import anyio
+import structlog
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
@@ -57,6 +58,10 @@ class Edge:
             raise RuntimeError(f"no {scope['type']} here")
         started = self._around.clock.monotonic()
         trace = Trace(self._around.new_id(), scope["method"], raw_path(scope), started)
+        with structlog.contextvars.bound_contextvars(request_id=trace.id):
+            await self._observe(trace, scope, receive, send)
+
+    async def _observe(self, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
         reply = _Reply(send, trace, self._settings.write_timeout_s)
         try:
             await self._answer(trace, scope, receive, reply)
@@ -81,7 +86,7 @@ class Edge:
         except LowcloudError as error:
             await self._fail(error, trace, scope, receive, reply)
         except Exception:  # the outermost loop: whatever it is, the traceback goes to the log and nowhere else
-            self._around.logger.exception("a request failed", request_id=trace.id, route=trace.route)
+            self._around.logger.exception("a request failed", route=trace.route)
             await self._fail(internal_error(trace.id), trace, scope, receive, reply)
 
     async def _fail(self, error: LowcloudError, trace: Trace, scope: Scope, receive: Receive, reply: "_Reply") -> None:
@@ -97,7 +102,6 @@ class Edge:
         self._around.metrics.request(trace.route, method, status, seconds)
         self._around.logger.info(
             "request",
-            request_id=trace.id,
             method=trace.method[:20],
             path=trace.path[:500],
             route=trace.route,
@@ -107,6 +111,7 @@ class Edge:
             account=trace.account_id,
             token_id=trace.token_id,
             model=trace.model,
+            completion_id=trace.completion_id,
         )
 
 

@@ -157,6 +157,7 @@ class Pool:
             entry.is_running = True
 
     async def _run(self, card_id: str, entry: _Entry, runtime: Runtime) -> None:
+        structlog.contextvars.clear_contextvars()  # it outlives the request that started it, and serves others
         try:
             await runtime.run()
             self._log.error("model's runtime ended", model=card_id)

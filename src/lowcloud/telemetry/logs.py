@@ -1,7 +1,8 @@
 """Structured logs on standard error: lines for people on a terminal in ``dev``, JSON elsewhere.
 
-Every line of a request carries its id (bound with ``structlog.contextvars``). Tokens are cut out of every value;
-prompts are never logged, and tracebacks show no local variables, which could hold one.
+Every line of a request carries its id, which the edge binds with ``structlog.contextvars``; what runs for many, such as
+a worker, has none. Tokens are cut out of every value; prompts are never logged, and tracebacks show no local variables,
+which could hold one.
 """
 
 import logging

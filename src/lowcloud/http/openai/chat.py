@@ -42,7 +42,7 @@ class Chat:
 
     async def create(self, call: Call) -> ASGIApp:
         """Waits until the generation has started: until then every failure is a status."""
-        request_id = self._tools.new_id()
+        call.trace.completion_id = request_id = self._tools.new_id()
         asked = await self._tools.offload.read(call.body, lambda raw: chat_asked(raw, request_id))
         call.trace.model = asked.model
         events = self._service.generate(asked.model, asked.generate)
@@ -71,7 +71,7 @@ class Chat:
             trace.outcome = "failed"
             yield errors.event(error)
         except Exception:  # the status is gone, so this is the outermost loop of a stream
-            self._tools.logger.exception("a stream failed", request_id=trace.id, route=trace.route)
+            self._tools.logger.exception("a stream failed", route=trace.route)
             trace.outcome = "failed"
             yield errors.event(internal_error(trace.id))
         else:
