@@ -7,8 +7,9 @@ import anyio
 import anyio.to_thread
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
-from lowcloud.core.errors import EngineFailed, LowcloudError, ModelNotFound, Unavailable
+from lowcloud.core.errors import EngineFailed, LowcloudError, ModelNotFound, ModelUnusable, Unavailable
 from lowcloud.engines.scripted import ScriptedEngine, ScriptedRuntime
 from lowcloud.models.card import Card, Task
 from lowcloud.serving.pool import Hosted, Pool
@@ -139,6 +140,19 @@ async def test_building_an_engine_counts_as_loading():
             await lease(pool)
         assert pool.status()[0].state == "starting"
         go.set()
+
+
+async def test_why_an_engine_cannot_be_built_is_logged_with_what_a_library_said_of_it():
+    def build() -> Hosted:
+        raise ModelUnusable("x.json can't be read; the log says more.") from ValueError("line 3 of /srv/models/x.json")
+
+    with capture_logs() as lines:
+        async with Pool({"m": build}, load_wait_s=30) as pool:
+            with pytest.raises(ModelUnusable, match=r"^x\.json can't be read; the log says more\.$"):
+                await pool.engine("m")
+    (line,) = [line for line in lines if line["event"] == "model can't be built"]
+    assert (line["model"], line["reason"]) == ("m", "x.json can't be read; the log says more.")
+    assert "line 3 of" in str(line["exc_info"])
 
 
 async def test_a_model_in_backoff_is_unavailable_until_it_is_up_again():

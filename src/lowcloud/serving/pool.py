@@ -143,6 +143,7 @@ class Pool:
                 self._factories[card_id], limiter=self._builders, abandon_on_cancel=True
             )
         except LowcloudError as error:
+            self._log.error("model can't be built", model=card_id, reason=str(error), exc_info=error.__cause__)
             entry.error = error
         except Exception:  # the outermost place of this task: a broken model must not end the server
             self._log.exception("model can't be built", model=card_id)

@@ -48,7 +48,8 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source)
         except TemplateSyntaxError as error:
-            raise ModelUnusable(f"The chat template doesn't compile: {error} (line {error.lineno}).") from error
+            message = f"The chat template doesn't compile (line {error.lineno}); the log says more."
+            raise ModelUnusable(message) from error
         self._limits = limits or Limits()
         self._knows_developer = "developer" in source
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}

@@ -152,6 +152,16 @@ def test_a_file_that_is_refused_is_refused_with_the_process_own_words_and_leaves
     assert [path.suffix for path in (tmp_path / "cache" / "ir").iterdir()] == [".lock"]
 
 
+def test_what_a_library_says_of_a_file_goes_to_the_log_and_not_into_the_refusal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(TINY.read_bytes()[:20])
+    with pytest.raises(ModelUnusable, match=r"^cut\.gguf is no whole GGUF file; the log says more\.$"):
+        prepare(cut, tmp_path / "cache")
+    assert "struct.error" in capfd.readouterr().err
+
+
 def test_a_tensor_that_the_graph_doesnt_know_is_refused_by_name(tmp_path: Path) -> None:
     odd = tmp_path / "odd.gguf"
     odd.write_bytes(TINY.read_bytes().replace(b"rope_freqs.weight", b"mystery_x.weight_"))

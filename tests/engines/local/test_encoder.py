@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from lowcloud.core.errors import ModelUnusable
-from lowcloud.engines.local.encoder import Encoder, pack, serve
+from lowcloud.engines.local.encoder import Encoder, Lane, pack, serve
 from lowcloud.engines.local.encoder_batch import Job
 from lowcloud.engines.local.encoder_folder import describe
 from lowcloud.engines.local.frames import Cancel, Encode, Failed, Frame, FrameReader, Ready, Refused, Vectors, encode
@@ -173,11 +173,41 @@ def test_weights_of_another_kind_or_shape_are_refused(folder: Path):
     weights = tiny(folder)
     for broken in (np.zeros((VOCAB, HIDDEN), np.int64), np.zeros((VOCAB, HIDDEN + 1), np.float32)):
         save_file(weights | {"embeddings.word_embeddings.weight": broken}, folder / "model.safetensors")
-        with pytest.raises(ModelUnusable, match=r"of the kind I64|can't be compiled"):
+        with pytest.raises(ModelUnusable, match=r"of the kind I64|tiny can't be compiled; the log says more\.$"):
             Encoder.load(spec(folder))
     (folder / "model.safetensors").write_bytes(b"not a model")
-    with pytest.raises(ModelUnusable, match="can't be read"):
+    with pytest.raises(ModelUnusable, match=r"^model\.safetensors can't be read; the log says more\.$"):
         Encoder.load(spec(folder))
+
+
+class BrokenRequest:
+    """An inference that ends in the runtime's words."""
+
+    def set_callback(self, *_: object) -> None: ...
+
+    def start_async(self, _: object) -> None: ...
+
+    def wait(self) -> None:
+        raise RuntimeError("Exception from /build/src/inference/dev.cpp:66")
+
+
+def test_what_the_runtime_says_of_a_failed_batch_is_logged_and_not_sent(caplog: pytest.LogCaptureFixture):
+    lane = Lane(BrokenRequest())
+    lane.start(jobs([[1], [2]]), lambda: None)
+    refusal = "the runtime failed; the log says more"
+    assert lane.answers() == [Refused(0, "failed", refusal), Refused(1, "failed", refusal)]
+    assert "dev.cpp:66" in caplog.text
+
+
+def test_what_a_library_says_of_a_model_that_cannot_be_loaded_is_logged_and_not_sent(
+    folder: Path, caplog: pytest.LogCaptureFixture
+):
+    weights = tiny(folder)
+    wrong = {"encoder.layer.0.output.dense.weight": np.zeros((HIDDEN, HIDDEN + 1), np.float32)}
+    save_file(weights | wrong, folder / "model.safetensors")
+    with serving(folder) as peer:
+        assert peer.next() == Failed("tiny can't be compiled; the log says more.")
+    assert "src/core" in caplog.text
 
 
 class Peer:

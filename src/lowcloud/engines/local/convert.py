@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from lowcloud.engines.local.tokenizer import OWN_FILE, TEMPLATE_FILE, TOKENIZER_
 
 CONVERTER_VERSION = 2  # raise it whenever the same file would give another folder
 MODEL_FILE = "openvino_model.xml"
-_REFUSED = 3  # exit status: stderr holds a message for people
+_REFUSED = 3  # exit status: stderr ends with a line for people
 
 
 def prepare(source: Path, cache_dir: Path, *, timeout_s: float = 3600) -> Path:
@@ -65,7 +66,9 @@ def _convert_apart(source: Path, cache_dir: Path, timeout_s: float) -> None:
     except subprocess.TimeoutExpired as error:
         raise ModelUnusable(f"Converting {source.name} took longer than {timeout_s:g} s.") from error
     if done.returncode == _REFUSED:
-        raise ModelUnusable(done.stderr.strip())
+        *cause, message = done.stderr.strip().splitlines()
+        sys.stderr.write("".join(f"{line}\n" for line in cause))
+        raise ModelUnusable(message)
     if done.returncode != 0:
         sys.stderr.write(done.stderr)  # into our log: it may name paths, which callers don't see
         raise ModelUnusable(f"Converting {source.name} failed with status {done.returncode}; the log says more.")
@@ -131,11 +134,13 @@ def _write(source: Path, folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Convert and print the folder. Status 3: refused, with the reason on stderr."""
+    """Convert and print the folder. Status 3: refused; stderr has what led to it and, as its last line, the reason."""
     source, cache_dir = map(Path, arguments)
     try:
         sys.stdout.write(f"{prepare(source, cache_dir) if source.is_dir() else convert(source, cache_dir)}\n")
     except LowcloudError as error:
+        if error.__cause__:
+            traceback.print_exception(error.__cause__)
         sys.stderr.write(f"{error}\n")
         return _REFUSED
     return 0

@@ -11,6 +11,7 @@ thread take a sixth less CPU a text than one lane of two threads, give up to 1.7
 work wants the cores, and cost one short text alone half a millisecond (MiniLM, bf16, 18 tokens a text).
 """
 
+import logging
 import os
 import queue
 import socket
@@ -32,6 +33,8 @@ from lowcloud.engines.local.encoder_folder import EncoderFolder, describe
 from lowcloud.engines.local.encoder_graph import build
 from lowcloud.engines.local.frames import Cancel, Encode, Failed, Frame, FrameReader, Ready, Refused, Vectors, encode
 from lowcloud.engines.local.spec import WorkerSpec
+
+log = logging.getLogger("lowcloud.worker")
 
 _READ_BYTES = 2**18
 _LENGTH_STEP = 16
@@ -89,8 +92,9 @@ class Lane:
         jobs, self._jobs = self._jobs, ()
         try:
             self._request.wait()
-        except RuntimeError as error:
-            return [Refused(job.id, "failed", str(error)) for job in jobs]
+        except RuntimeError:  # the runtime's text names files of its build machine
+            log.exception("a batch failed")
+            return [Refused(job.id, "failed", "the runtime failed; the log says more") for job in jobs]
         return [Vectors([[job.id, vector] for job, vector in zip(jobs, self._vectors(jobs), strict=True)])]
 
     def vectors(self, jobs: Sequence[Job]) -> list[bytes]:
@@ -131,7 +135,7 @@ class Encoder:
             for lane in encoder.lanes:
                 lane.vectors([Job(0, (0, 0), folder.pooling, 0.0)])
         except (RuntimeError, ValueError) as error:
-            raise ModelUnusable(f"{folder.weights} can't be compiled: {error}.") from error
+            raise ModelUnusable(f"{folder.weights} can't be compiled; the log says more.") from error
         return encoder
 
     @property
@@ -167,6 +171,7 @@ def serve(spec: WorkerSpec, sock: socket.socket) -> None:
     try:
         encoder = Encoder.load(spec)
     except LowcloudError as error:
+        log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400  (made for people; its cause may not be)
         _send(sock, Failed(str(error)))
         return
     bert, limit = encoder.folder.bert, encoder.folder.max_input_tokens

@@ -139,7 +139,7 @@ def _open(path: Path) -> Iterator[_Weights]:
         with safe_open(path, "numpy") as file:
             yield _Weights(file)
     except (SafetensorError, OSError) as error:
-        raise ModelUnusable(f"{path.name} can't be read: {error}.") from error
+        raise ModelUnusable(f"{path.name} can't be read; the log says more.") from error
 
 
 def _pooled(states: Node, mask: Node) -> tuple[Node, Node]:

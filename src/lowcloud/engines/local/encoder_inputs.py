@@ -38,7 +38,7 @@ class InputTokenizer:
         try:
             tokenizer = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises no narrower type
-            raise ModelUnusable(f"{TOKENIZER_FILE} can't be read: {error}.") from error
+            raise ModelUnusable(f"{TOKENIZER_FILE} can't be read; the log says more.") from error
         return InputTokenizer(tokenizer, folder)
 
     def ids(self, inputs: Sequence[Text | Tokens], *, truncate: bool) -> list[list[int]]:

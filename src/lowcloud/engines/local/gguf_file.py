@@ -96,7 +96,9 @@ def read_gguf(path: Path) -> GgufFile:
         raise ModelUnusable(f"{path.name} can't be read: {error.strerror}.") from error
     try:
         metadata, tensors = _Header(buffer).read()
-    except (struct.error, UnicodeDecodeError, OverflowError, ValueError, KeyError) as error:
+    except (struct.error, UnicodeDecodeError, OverflowError, KeyError) as error:
+        raise ModelUnusable(f"{path.name} is no whole GGUF file; the log says more.") from error
+    except ValueError as error:  # in our own words
         raise ModelUnusable(f"{path.name} is no whole GGUF file: {error}.") from error
     return GgufFile(path, metadata, tensors, np.frombuffer(buffer, np.uint8))
 

@@ -158,7 +158,9 @@ def _read(path: Path, kind: type[ModelT]) -> ModelT:
     except OSError as error:
         raise ModelUnusable(f"{path.parent.name}: {path.name} can't be read: {error.strerror}.") from error
     except ValidationError as error:
-        raise ModelUnusable(f"{path.parent.name}: {path.name} isn't as expected: {error}.") from error
+        where = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
+        place = f"{path.name}{': ' + where if where else ''}"
+        raise ModelUnusable(f"{path.parent.name}: {place} isn't as expected; the log says more.") from error
 
 
 def _read_if(path: Path, kind: type[ModelT]) -> ModelT:

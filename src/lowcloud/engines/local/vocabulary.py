@@ -129,7 +129,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     except OSError as error:
         raise ModelUnusable(f"{path.name} can't be read: {error.strerror}.") from error
     except Exception as error:  # the library raises bare Exception for any fault in the file
-        raise ModelUnusable(f"{path.name} is no tokenizer: {error}.") from error
+        raise ModelUnusable(f"{path.name} is no tokenizer; the log says more.") from error
 
 
 def _is_control(token: AddedToken) -> bool:

@@ -131,4 +131,4 @@ def _row_chunks(file: GgufFile, place: TensorPlace) -> Iterator[NDArray[np.float
             rows: NDArray[np.float32] = dequantize(raw[start : start + step], kind)
             yield rows.reshape(-1, columns)
     except (NotImplementedError, ValueError, KeyError) as error:
-        raise ModelUnusable(f"{file.path.name}: the tensor {place.name} can't be read: {error}.") from error
+        raise ModelUnusable(f"{file.path.name}: the tensor {place.name} can't be read; the log says more.") from error

@@ -88,7 +88,7 @@ def run(spec: WorkerSpec, sock: socket.socket) -> int:
         try:
             loop = _load(spec, link)
         except LowcloudError as error:
-            log.error("%s", error)  # noqa: TRY400  (made for people; its traceback says nothing)
+            log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400  (made for people; its cause may not be)
             link.send(Failed(str(error)))
             return 1
         except (RuntimeError, OSError, ValueError, KeyError, ImportError, MemoryError) as error:
