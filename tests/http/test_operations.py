@@ -23,7 +23,7 @@ async def test_ready_is_about_the_server_and_names_the_models(world):
 async def test_a_server_that_stops_is_not_ready_but_healthy(world):
     world.service.stop_accepting()
     answer = await world.ask("GET", "/readyz")
-    assert (answer.status, answer.json["ready"]) == (503, False)
+    assert (answer.status, answer.json["ready"], answer.headers["retry-after"]) == (503, False, "1")
     assert (await world.ask("GET", "/healthz")).status == 200
 
 

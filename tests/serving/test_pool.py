@@ -148,8 +148,9 @@ async def test_why_an_engine_cannot_be_built_is_logged_with_what_a_library_said_
 
     with capture_logs() as lines:
         async with Pool({"m": build}, load_wait_s=30) as pool:
-            with pytest.raises(ModelUnusable, match=r"^x\.json can't be read; the log says more\.$"):
+            with pytest.raises(ModelUnusable, match=r"^x\.json can't be read; the log says more\.$") as refused:
                 await pool.engine("m")
+    assert refused.value.retry_after_s == 10
     (line,) = [line for line in lines if line["event"] == "model can't be built"]
     assert (line["model"], line["reason"]) == ("m", "x.json can't be read; the log says more.")
     assert "line 3 of" in str(line["exc_info"])

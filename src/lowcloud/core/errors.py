@@ -27,6 +27,9 @@
 from collections.abc import Sequence
 
 
+RETRY_S = 10.0  # where nothing is known of when it will be better
+
+
 class LowcloudError(Exception):
     """Base of all errors a caller may see: ``str(error)`` is the message and holds no internals."""
 
@@ -183,11 +186,17 @@ class InternalError(LowcloudError):
 
 
 class Unavailable(LowcloudError):
-    """The model can't answer now: it is in restart backoff, its load took too long, or the server is stopping."""
+    """The model can't answer now: it is in restart backoff, its load took too long, or the server is stopping.
+
+    ``retry_after_s`` is never None.
+    """
 
     status = 503
     code = "unavailable"
     number = 7009
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float = RETRY_S) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
 
 
 class ModelUnusable(Unavailable):

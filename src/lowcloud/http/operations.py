@@ -9,6 +9,7 @@ from lowcloud.http.call import Call
 from lowcloud.http.encode import to_json
 from lowcloud.serving.service import Service
 
+RETRY_S = "1"  # a probe's own pace
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -33,7 +34,8 @@ class Operations:
         ]
         is_ready = self._service.is_ready()
         body = to_json({"ready": is_ready, "models": models})
-        return Response(body, 200 if is_ready else 503, media_type="application/json")
+        headers = {} if is_ready else {"retry-after": RETRY_S}
+        return Response(body, 200 if is_ready else 503, headers, "application/json")
 
     async def metrics(self, _call: Call) -> ASGIApp:
         """Prometheus' text format."""
