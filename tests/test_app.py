@@ -5,8 +5,9 @@ import shlex
 
 import pytest
 
-from lowcloud.app import greeting
+from lowcloud.app import greeting, reached_as
 from lowcloud.models.catalogue import CHAT_STAND_IN, Catalogue, packaged_cards
+from lowcloud.settings import Server
 
 URL = "http://127.0.0.1:8780"
 
@@ -35,3 +36,23 @@ def test_the_line_to_paste_asks_a_model_that_is_here_with_a_token_where_one_is_w
 
 def test_without_a_chat_model_there_is_nothing_to_try():
     assert said() == [f"Lowcloud listens on {URL}", "Models here: none"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_on_loopback_nothing_is_said_of_other_machines(host):
+    assert reached_as(Server(host=host)) == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_on_every_address_it_says_that_the_names_that_others_use_must_be_set(host):
+    (line,) = reached_as(Server(host=host))
+    assert "server.allowed_hosts" in line
+    assert "403" in line
+    (line,) = reached_as(Server(host=host, allowed_hosts=("ai.example",)))
+    assert line.startswith("Other machines may call it ai.example; ")
+    assert reached_as(Server(host=host, allowed_hosts=("*",))) == []
+
+
+def test_on_one_address_it_may_be_called_by_that():
+    (line,) = reached_as(Server(host="fd00::1", allowed_hosts=("ai.example",)))
+    assert line.startswith("Other machines may call it fd00::1, ai.example; ")

@@ -25,7 +25,7 @@ from lowcloud.models.store import LocalModel
 from lowcloud.serving.admission import Bounds
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
-from lowcloud.settings import Settings, SettingsError, is_loopback
+from lowcloud.settings import Server, Settings, SettingsError, is_loopback
 from lowcloud.storage.database import open_database
 from lowcloud.storage.folder import claim
 from lowcloud.storage.tokens import TokenStore
@@ -33,6 +33,7 @@ from lowcloud.telemetry import logs
 from lowcloud.telemetry.metrics import Metrics
 
 Mode: TypeAlias = Literal["dev", "serve"]
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 TEXT_THREADS = 4  # a model's rendering and tokenising; the loop's own core goes on
 Announce: TypeAlias = Callable[[str], None]
 
@@ -62,6 +63,8 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
         with _auth(settings, mode, announce) as auth:
             listener = listen(settings.server.host, settings.server.port)
             folder.announce(listener.url)
+            for line in reached_as(settings.server):
+                announce(line)
             for line in greeting(listener.url, catalogue, found.problems, wants_token=isinstance(auth, TokenAuth)):
                 announce(line)
             uvloop.run(_serve(settings, Parts(mode, catalogue, found.models, auth), listener))
@@ -162,6 +165,20 @@ def _http(settings: Settings, mode: Mode) -> HttpSettings:
         heartbeat_s=server.heartbeat_s,
         write_timeout_s=server.write_timeout_s,
     )
+
+
+def reached_as(server: Server) -> list[str]:
+    """Off loopback: as what other machines may call it. Nobody types ``0.0.0.0``, so their name for it must be set."""
+    if is_loopback(server.host) or "*" in server.allowed_hosts:
+        return []
+    is_every_address = server.host in EVERY_ADDRESS
+    names = server.allowed_hosts if is_every_address else (server.host, *server.allowed_hosts)
+    if not names:
+        return [
+            "Name in server.allowed_hosts the names and addresses that other machines call it by "
+            "(LOWCLOUD_SERVER__ALLOWED_HOSTS=ai.example.com,192.0.2.7); any other Host gets a 403."
+        ]
+    return [f"Other machines may call it {', '.join(names)}; any other Host gets a 403 (server.allowed_hosts)."]
 
 
 def greeting(url: str, catalogue: Catalogue, problems: tuple[str, ...], *, wants_token: bool) -> list[str]:

@@ -36,6 +36,15 @@ async def test_allowed_hosts_are_let_in(make_world):
         assert (await world.ask("GET", "/healthz", headers={"host": "other.example"})).status == 200
 
 
+@pytest.mark.parametrize("entry", ["fd00::1", "[fd00::1]", "FD00:0::0001", "fd00::1%eth0"])
+async def test_an_ipv6_address_is_let_in_however_it_is_spelt(make_world, entry):
+    async with make_world(settings=HttpSettings(allowed_hosts=(entry,))) as world:
+        for host in ("[fd00::1]:8780", "[FD00:0:0:0:0:0:0:1]"):
+            assert (await world.ask("GET", "/healthz", headers={"host": host})).status == 200
+        for host in ("[fd00::2]", "fd00::1", "[fd00:::1]", "[]"):
+            assert (await world.ask("GET", "/healthz", headers={"host": host})).status == 403
+
+
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:5173"])
 async def test_loopback_origins_are_let_in_and_told_so(world, origin):
     answer = await world.ask("GET", "/v1/models/nope", headers={"origin": origin})

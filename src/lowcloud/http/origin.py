@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -22,12 +22,25 @@ def check_host(headers: Headers, settings: HttpSettings) -> None:
 
     This stops DNS rebinding: a page whose name resolves to this machine sends its own name.
     """
-    host = headers.get("host", "")
-    found = _HOST.fullmatch(host)
-    name = found["name"].lower() if found else ""
-    allowed = (*_LOOPBACK_NAMES, *(entry.lower() for entry in settings.allowed_hosts))
-    if "*" not in allowed and (not name or name not in allowed):
-        raise Forbidden(f"The Host {host[:200] or '(none)'} is not allowed here; add it to server.allowed_hosts.")
+    allowed = (*_LOOPBACK_NAMES, *map(_one_spelling, settings.allowed_hosts))
+    if "*" not in allowed and _name(headers) not in allowed:
+        host = headers.get("host", "")[:200] or "(none)"
+        raise Forbidden(f"The Host {host} is not allowed here; add it to server.allowed_hosts.")
+
+
+def _name(headers: Headers) -> str | None:
+    """The Host without its port; None where there is none, or something else."""
+    found = _HOST.fullmatch(headers.get("host", ""))
+    return _one_spelling(found["name"]) if found else None
+
+
+def _one_spelling(name: str) -> str:
+    """In lower case; an IPv6 address, which has many spellings, as its shortest, in brackets and without a zone."""
+    try:
+        address = IPv6Address(name.removeprefix("[").removesuffix("]").partition("%")[0])
+    except ValueError:
+        return name.lower()
+    return f"[{address.compressed}]"
 
 
 def is_from_here(scope: Scope, headers: Headers) -> bool:
@@ -37,8 +50,7 @@ def is_from_here(scope: Scope, headers: Headers) -> bool:
     """
     client = scope.get("client")
     address = client[0] if client else "127.0.0.1"  # of a Unix socket
-    found = _HOST.fullmatch(headers.get("host", ""))
-    return ip_address(address).is_loopback and found is not None and found["name"].lower() in _LOOPBACK_NAMES
+    return ip_address(address).is_loopback and _name(headers) in _LOOPBACK_NAMES
 
 
 def check_origin(headers: Headers, settings: HttpSettings) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class HttpSettings:
     """Bounds in bytes and seconds.
 
-    ``allowed_hosts``: names beside the loopback's that a Host header may carry, at any port; ``*`` allows every one.
+    ``allowed_hosts``: names and addresses beside the loopback's that a Host header may carry, at any port; ``*``: any.
     ``cors_origins``: origins beside the loopback's, such as ``https://app.example.com``; ``*`` allows all but ``null``.
     ``any_account``: account ids in paths are free strings, as in ``dev``; else 32 hex digits.
     ``accept_token_ids``: embeddings take token ids; they must be of the model's own vocabulary.
