@@ -8,14 +8,14 @@ import socket
 import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import click
 
 from lowcloud.cli.options import config_option, local_models, settings_of
-from lowcloud.cli.probe import start_once
+from lowcloud.cli.probe import EXTRA, INSTALL, installed, missing, start_once
 from lowcloud.inventory import spec_of
 from lowcloud.settings import Settings
 from lowcloud.storage.folder import Holder, holder
@@ -24,7 +24,7 @@ State: TypeAlias = Literal["ok", "note", "wrong"]
 
 GIB = 2**30
 LOAD_S = 300
-PACKAGES = ("openvino", "openvino-genai", "tokenizers", "llguidance", "uvicorn", "starlette")
+CORE = ("starlette", "uvicorn", "pydantic")
 # What the kernels of OpenVINO's CPU plugin use, by the names of /proc/cpuinfo, fastest last.
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
@@ -54,8 +54,9 @@ def doctor(quick: bool, config: Path | None) -> None:
     here = local_models(settings)
     for problem in here.problems:
         _tell(Finding("model", "wrong", problem, "Run scripts/dev, or see docs/install.md."), findings)
+    can_start = not quick and not missing()
     for model in here.models:
-        if quick:
+        if not can_start:
             _tell(Finding("model", "ok", f"{model.id} is here"), findings)
         else:
             outcome = start_once(spec_of(settings, model), LOAD_S)
@@ -149,21 +150,16 @@ def _free(path: Path) -> int:
 
 
 def _installation() -> list[Finding]:
+    found = {package: installed(package) for package in (*CORE, *EXTRA)}
     versions = [f"python {platform.python_version()}", f"lowcloud {version('lowcloud')}"]
-    missing: list[str] = []
-    for package in PACKAGES:
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            missing.append(package)
+    versions += [f"{package} {number}" for package, number in found.items() if number]
     size = _size(Path(sysconfig.get_paths()["purelib"]))
     findings = [
         Finding("versions", "ok", ", ".join(versions)),
         Finding("installed", "ok", f"{size / 1e6:.0f} MB of packages"),
     ]
-    if missing:
-        advice = "Install the extra: pip install 'lowcloud[local]'."
-        findings.append(Finding("packages", "wrong", f"missing: {', '.join(missing)}", advice))
+    if absent := missing():
+        findings.append(Finding("packages", "wrong", f"missing: {', '.join(absent)}", INSTALL))
     return findings
 
 

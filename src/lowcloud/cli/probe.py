@@ -1,4 +1,7 @@
-"""Starts a model's worker once, as the server would, to see what comes of it; converts and self-tests on the way."""
+"""Starts a model's worker once, as the server would, to see what comes of it; converts and self-tests on the way.
+
+What the worker needs is an extra: whether that is here is asked first, and only then is anything of it imported.
+"""
 
 import os
 import signal
@@ -7,11 +10,17 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO
+from importlib.metadata import PackageNotFoundError, version
+from typing import IO, TYPE_CHECKING
 
-from lowcloud.engines.local.frames import Failed, FrameReader, Ready
 from lowcloud.engines.local.spec import WorkerSpec
 
+if TYPE_CHECKING:
+    from lowcloud.engines.local.frames import Ready
+
+# The extra "local", by the names of its distributions.
+EXTRA = ("openvino", "openvino-genai", "tokenizers", "llguidance", "numpy", "msgpack", "gguf", "safetensors")
+INSTALL = "Install the extra: pip install 'lowcloud[local]'."
 _READ_BYTES = 2**16
 _END_S = 10
 
@@ -20,12 +29,27 @@ _END_S = 10
 class Outcome:
     """``ready`` None: the model can't be served, for the reason in ``note``."""
 
-    ready: Ready | None
+    ready: "Ready | None"
     note: str
+
+
+def missing() -> list[str]:
+    """What of the extra isn't installed."""
+    return [package for package in EXTRA if installed(package) is None]
+
+
+def installed(package: str) -> str | None:
+    """The version of a distribution; None where it isn't here."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def start_once(spec: WorkerSpec, timeout_s: float, log: int | IO[bytes] | None = subprocess.DEVNULL) -> Outcome:
     """Load the model of ``spec`` in a process of its own and end that. ``log`` is where its lines go. Blocking."""
+    if absent := missing():
+        return Outcome(None, f"{', '.join(absent)} not installed. {INSTALL}")
     ours, theirs = socket.socketpair()
     with ours, theirs:
         worker = subprocess.Popen(  # noqa: S603 - our own module
@@ -48,6 +72,8 @@ def start_once(spec: WorkerSpec, timeout_s: float, log: int | IO[bytes] | None =
 
 
 def _first_word(sock: socket.socket) -> Outcome:
+    from lowcloud.engines.local.frames import Failed, FrameReader, Ready  # noqa: PLC0415 - see above
+
     reader = FrameReader()
     while data := sock.recv(_READ_BYTES):
         for frame in reader.feed(data):
