@@ -26,7 +26,6 @@
 
 from collections.abc import Sequence
 
-
 RETRY_S = 10.0  # where nothing is known of when it will be better
 
 

@@ -38,7 +38,8 @@ class Engine(Protocol):
         """Render, count and fill in defaults. Raises BadRequest, PromptTooLong."""
 
     def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
-        """The events of the generation; ``aclose()`` cancels it. Failures are raised."""
+        """The events of the generation; ``aclose()`` cancels it. Failures are raised; PromptTooLong where the context
+        has become smaller since ``prepare``."""
 
     async def count(self, prompt: Prompt) -> int:
         """Tokens of the prompt as this model sees it. Needs no weights."""

@@ -113,6 +113,8 @@ class Service:
                     while (event := await deadline.bound(lambda: anext(events, None))) is not None:
                         record.add(event)
                         yield event
+        except PromptTooLong as error:
+            raise _of_stand_in(error, answer) from None
         finally:
             record.close()
 
@@ -160,10 +162,7 @@ class Service:
         with self._queue(answer.by.id).enter() as place:
             engine = _generator(await self._pool.engine(answer.by.id))
             engine.check(request)
-            try:
-                prepared = await engine.prepare(request)
-            except PromptTooLong as error:
-                raise _of_stand_in(error, answer) from None
+            prepared = await engine.prepare(request)
             place.count(prepared.prompt_tokens)
             async with self._pool.lease(answer.by.id), aclosing(engine.generate(prepared)) as events:
                 async for event in events:

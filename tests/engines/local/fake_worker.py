@@ -9,6 +9,7 @@ after them; ``plan``, what each life does, the last one for all that follow:
     fail: message    send Failed and end            mute: true       never become ready, end with the socket
     refuse: code     refuse every sequence          garbage: true    send bytes that are no frame
     echo: true       send back the first frame              hold: true       encode nothing
+    context: N       have a context of N tokens
     stubborn: true   don't end when the socket closes        deaf: true   become ready, read nothing
 
 ``stats`` of its steps: sequences and inputs held as ``running``, and ``Cancel`` frames so far as ``preemptions``.
@@ -74,7 +75,7 @@ class FakeWorker:
         if self.does.get("garbage"):
             self.sock.sendall(b"\xff" * 64)
         if not self.does.get("mute"):
-            self.send(Ready("fake-weights", True, N_VOCAB, CONTEXT, 64, "a fake"))
+            self.send(Ready("fake-weights", True, N_VOCAB, self.does.get("context", CONTEXT), 64, "a fake"))
         if self.does.get("deaf"):
             signal.pause()
         while self.receive():

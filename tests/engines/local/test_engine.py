@@ -93,6 +93,33 @@ async def test_more_tokens_than_the_context_leaves_are_refused(engine_of, fake):
     assert (await engine_of(fake()).prepare(ask(max_tokens=256 - N_HI))).max_tokens == 256 - N_HI
 
 
+async def test_a_workers_smaller_context_counts_once_it_is_known(engine_of, fake):
+    small = N_HI + 5
+    worker = fake({"context": small})
+    engine = engine_of(worker)
+    early = await engine.prepare(ask(max_tokens=6))  # the worker isn't up yet
+    async with worker.run():
+        await worker.process.ready()
+        with pytest.raises(PromptTooLong, match=f"{small} tokens; the prompt has {N_HI} .* 6 are asked for") as late:
+            await anext(engine.generate(early))
+        with pytest.raises(PromptTooLong, match=f"{small} tokens.*{small} tokens"):
+            await engine.prepare(ask(Text("x" * small)))
+        assert late.value.param == "max_tokens"
+        assert (await engine.prepare(ask(max_tokens=5))).max_tokens == 5
+    assert worker.numbers.running == 0
+
+
+async def test_an_answer_without_a_bound_gets_what_a_workers_smaller_context_leaves(engine_of, fake):
+    worker = fake({"context": N_HI + 5})
+    engine = engine_of(worker)
+    early = await engine.prepare(ask(ignore_eos=True))
+    async with worker.run():
+        await worker.process.ready()
+        events = [event async for event in engine.generate(early)]
+    assert (early.max_tokens, events[0].default_max_tokens) == (50, None)
+    assert events[-2:] == [Finished(0, "length"), Usage(N_HI, N_HI // 2, 5)]
+
+
 @pytest.mark.parametrize(
     ("request_", "param"),
     [

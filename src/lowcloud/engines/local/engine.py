@@ -15,7 +15,7 @@ from lowcloud.core.events import Event
 from lowcloud.core.messages import Messages, Prompt, Text, Tokens
 from lowcloud.core.requests import Generate
 from lowcloud.engines.engine import Prepared
-from lowcloud.engines.local.defaults import Context, check_bias, length_of, param_of, sampling_of
+from lowcloud.engines.local.defaults import Context, Length, check_bias, length_of, param_of, sampling_of
 from lowcloud.engines.local.generation import Generation, Vocabulary
 from lowcloud.engines.local.process import WorkerProcess
 from lowcloud.engines.local.tokenizer import TextAssets
@@ -47,7 +47,7 @@ class LocalEngine:
         self._card, self._process, self._around = card, process, around
         self._vocabulary = Vocabulary(assets.tokenizer, assets.stop_ids)
         self._encoder = ControlledEncoder(assets.tokenizer)
-        self._context = Context(_context_length(assets, process), card.id)
+        self._context_length = min(assets.context_length, process.spec.context_length or assets.context_length)
         self._template = None
         if assets.chat_template is not None:
             self._template = ChatTemplate(
@@ -65,9 +65,8 @@ class LocalEngine:
     async def prepare(self, request: Generate) -> Prepared:
         check_bias(request.sampling, self._vocabulary.tokenizer.n_vocab)
         ids = await self._encoded(request.prompt)
-        defaults = self._card.defaults
-        length = length_of(len(ids), request.max_tokens, defaults.max_tokens, self._context, param_of(request.prompt))
-        sampling = sampling_of(request.sampling, defaults, self._around.draw_seed())
+        length = self._length(request, len(ids))
+        sampling = sampling_of(request.sampling, self._card.defaults, self._around.draw_seed())
         return Prepared(
             request=replace(request, sampling=sampling),
             prompt_ids=tuple(ids),
@@ -80,13 +79,26 @@ class LocalEngine:
         return len(await self._encoded(prompt))
 
     async def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
-        generation = Generation(prepared, self._vocabulary, self._process)
+        generation = Generation(self._fitted(prepared), self._vocabulary, self._process)
         try:
             generation.start()
             while (event := await generation.mailbox.get()) is not None:
                 yield event
         finally:
             generation.close()
+
+    def _fitted(self, prepared: Prepared) -> Prepared:
+        """Within the context of the worker, which may have come up since. Raises PromptTooLong."""
+        length = self._length(prepared.request, prepared.prompt_tokens)
+        by_default = length.max_tokens if length.by_default else None
+        return replace(prepared, max_tokens=length.max_tokens, default_max_tokens=by_default)
+
+    def _length(self, request: Generate, prompt_tokens: int) -> Length:
+        """The context is the model's own, or the smaller one of the settings or of the worker's KV cache."""
+        loaded = self._process.loaded
+        length = min(self._context_length, loaded.context_length) if loaded else self._context_length
+        context, default = Context(length, self._card.id), self._card.defaults.max_tokens
+        return length_of(prompt_tokens, request.max_tokens, default, context, param_of(request.prompt))
 
     async def _encoded(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, Tokens):
@@ -111,8 +123,3 @@ class LocalEngine:
                 raise BadRequest(
                     f"The prompt has token {token}, and this model's ids are 0 to {n_vocab - 1}.", param="prompt"
                 )
-
-
-def _context_length(assets: TextAssets, process: WorkerProcess) -> int:
-    """The model's own, or the smaller one of the settings."""
-    return min(assets.context_length, process.spec.context_length or assets.context_length)
