@@ -16,6 +16,7 @@ import click
 
 from lowcloud.cli.options import config_option, local_models, settings_of
 from lowcloud.cli.probe import EXTRA, INSTALL, installed, missing, start_once
+from lowcloud.engines.local.spec import LOAD_S
 from lowcloud.inventory import spec_of
 from lowcloud.settings import Settings
 from lowcloud.storage.folder import Holder, holder
@@ -23,7 +24,6 @@ from lowcloud.storage.folder import Holder, holder
 State: TypeAlias = Literal["ok", "note", "wrong"]
 
 GIB = 2**30
-LOAD_S = 300
 CORE = ("starlette", "uvicorn", "pydantic")
 # What the kernels of OpenVINO's CPU plugin use, by the names of /proc/cpuinfo, fastest last.
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")

@@ -7,9 +7,8 @@ import click
 
 from lowcloud.cli.options import config_option, local_models, settings_of
 from lowcloud.cli.probe import start_once
+from lowcloud.engines.local.spec import LOAD_S
 from lowcloud.inventory import spec_of
-
-TIMEOUT_S = 3600
 
 
 @click.command()
@@ -23,7 +22,7 @@ def prepare(config: Path | None) -> None:
     failed = False
     for model in here.models:
         begin = time.monotonic()
-        outcome = start_once(spec_of(settings, model), TIMEOUT_S)
+        outcome = start_once(spec_of(settings, model), LOAD_S)
         seconds = time.monotonic() - begin
         failed |= outcome.ready is None
         state = "is ready" if outcome.ready else "can't be served"

@@ -1,5 +1,6 @@
 """A model's worker process: started, supervised, restarted, ended; with a real process that speaks the frames."""
 
+import inspect
 import json
 import os
 import select
@@ -13,9 +14,11 @@ import anyio
 import pytest
 import structlog
 
+from lowcloud.cli import doctor, prepare
 from lowcloud.core.errors import EngineFailed, InternalError, LowcloudError, ModelUnusable, Overloaded, Unavailable
+from lowcloud.engines.local import convert, selftest
 from lowcloud.engines.local.frames import Accepted, Encode, Refused, Submit
-from lowcloud.engines.local.process import MAX_CLIENTS, Output, Vector
+from lowcloud.engines.local.process import MAX_CLIENTS, Output, Supervision, Vector
 
 pytestmark = pytest.mark.anyio
 
@@ -231,6 +234,12 @@ async def test_a_worker_that_does_not_load_in_time_is_killed(fake):
     async with worker.run():
         with pytest.raises(Unavailable, match=r"did not load in 0\.05 s"):
             await worker.process.ready()
+
+
+def test_a_load_has_the_time_of_all_that_it_may_do(fake):
+    convert_s = inspect.signature(convert.prepare).parameters["timeout_s"].default
+    assert Supervision().load_timeout_s >= convert_s + selftest.SELFTEST_S + 600
+    assert doctor.LOAD_S == prepare.LOAD_S == Supervision().load_timeout_s
 
 
 async def test_a_worker_that_cannot_be_started_is_tried_again_later(fake):

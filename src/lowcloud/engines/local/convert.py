@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lowcloud.core.errors import LowcloudError, ModelUnusable
 from lowcloud.engines.local.gguf_file import read_gguf
+from lowcloud.engines.local.spec import CONVERT_S
 from lowcloud.engines.local.tokenizer import OWN_FILE, TEMPLATE_FILE, TOKENIZER_FILE, OwnFile, load_text_assets
 
 CONVERTER_VERSION = 2  # raise it whenever the same file would give another folder
@@ -26,7 +27,7 @@ MODEL_FILE = "openvino_model.xml"
 _REFUSED = 3  # exit status: stderr ends with a line for people
 
 
-def prepare(source: Path, cache_dir: Path, *, timeout_s: float = 3600) -> Path:
+def prepare(source: Path, cache_dir: Path, *, timeout_s: float = CONVERT_S) -> Path:
     """The IR folder of ``source``: itself when it is one, else made of the GGUF file and kept in ``cache_dir``.
 
     Blocking; about 2 s for each 100 million parameters. Raises ModelUnusable with the reason.

@@ -32,7 +32,7 @@ from lowcloud.engines.local.frames import (
     Vectors,
 )
 from lowcloud.engines.local.link import Link, log_lines, start_worker
-from lowcloud.engines.local.spec import WorkerSpec
+from lowcloud.engines.local.spec import LOAD_S, WorkerSpec
 
 MAX_DEATHS = 3
 MAX_CLIENTS = 8192
@@ -91,7 +91,7 @@ class Supervision:
 
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "lowcloud.engines.local.worker")
     backoff: Backoff = field(default_factory=Backoff)
-    load_timeout_s: float = 900.0
+    load_timeout_s: float = LOAD_S
     grace_s: float = 2.0
 
 

@@ -33,10 +33,9 @@ from numpy.typing import NDArray
 from lowcloud.engines.local.blocks import BLOCK
 from lowcloud.engines.local.ir_model import Facts, read_facts
 from lowcloud.engines.local.sequence import Model, Row
-from lowcloud.engines.local.spec import WorkerSpec
+from lowcloud.engines.local.spec import SELFTEST_S, WorkerSpec
 
 SELFTEST_VERSION = 2  # raise it whenever the test would judge otherwise
-TIMEOUT_S = 1800.0
 EXACT = 1e-3
 FAR = 0.1
 _PROMPT = 3 * BLOCK + 13
@@ -76,7 +75,7 @@ def judge(facts: Facts, spec: WorkerSpec, available_bytes: int, log: Log) -> Ver
     asked = replace(spec, source=str(facts.xml.parent)).to_json()
     command = [sys.executable, "-P", "-m", "lowcloud.engines.local.selftest", asked]
     try:
-        status = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=TIMEOUT_S, check=False).returncode  # noqa: S603
+        status = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=SELFTEST_S, check=False).returncode  # noqa: S603
     except subprocess.TimeoutExpired:
         return Verdict(False, "the self-test took too long")
     if kept.is_file():

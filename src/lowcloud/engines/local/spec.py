@@ -4,6 +4,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
+CONVERT_S = 3600.0
+"""What converting a model may take, once."""
+SELFTEST_S = 1800.0
+"""What its self-test may take, once."""
+LOAD_S = CONVERT_S + SELFTEST_S + 900.0
+"""What a worker may take until it is ready, both of them included."""
+
 KvPrecision: TypeAlias = Literal["auto", "bf16", "f32", "u8"]
 
 
