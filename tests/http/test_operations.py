@@ -50,6 +50,20 @@ async def test_the_openapi_document_holds_every_route_and_resolves_every_referen
     assert set(chat["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
 
 
+async def test_the_document_and_the_page_say_that_only_this_machine_needs_no_token(world):
+    document = (await world.ask("GET", "/openapi.json")).json
+    for path, each in document["paths"].items():
+        (operation,) = each.values()
+        assert {"token": []} in operation["security"]
+        assert "401" in operation["responses"]
+        is_open = path in ("/healthz", "/readyz", "/metrics")
+        assert ({} in operation["security"]) == is_open
+        assert ("from this machine itself" in operation.get("description", "")) == is_open
+    page = (await world.ask("GET", "/docs")).body.decode()
+    assert page.count("from this machine itself") == 3
+    assert "No token needed" not in page
+
+
 async def test_the_document_describes_the_bodies(world):
     components = (await world.ask("GET", "/openapi.json")).json["components"]["schemas"]
     chat = components["ChatBody"]

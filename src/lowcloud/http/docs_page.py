@@ -27,7 +27,8 @@ _PAGE = """<!doctype html>
 {%- for path, method, operation in operations %}
 <section id="{{ operation.operationId }}">
 <h3><code><span class="method">{{ method | upper }}</span> {{ path }}</code></h3>
-<p>{{ operation.summary }}{% if not operation.security %} <span class="note">No token needed.</span>{% endif %}</p>
+<p>{{ operation.summary }}
+{%- if "description" in operation %} <span class="note">{{ operation.description }}</span>{% endif %}</p>
 {%- if operation.requestBody %}
 <p>Body: {{ link(operation.requestBody.content["application/json"].schema) }}</p>
 {%- endif %}

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+FROM_HERE = "Needs no token from this machine itself, by a loopback address and Host; from elsewhere it does."
 REF = "#/components/schemas/{model}"
 
 
@@ -78,17 +79,19 @@ def _models(routes: Iterable[Described]) -> Iterable[type[BaseModel]]:
 def _operation(route: Described, schemas: dict[type[BaseModel], Any], error: Any) -> dict[str, Any]:
     operation = route.operation
     base = "account" if "{account_id}" in route.template else "short"
-    statuses = sorted({*operation.errors, 403, 500, *(() if route.is_open else (401, 404))})
+    statuses = sorted({*operation.errors, 401, 403, 500, *(() if route.is_open else (404,))})
     described: dict[str, Any] = {
         "operationId": f"{operation.name}_{base}" if not route.is_open else operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "security": [] if route.is_open else [{"token": []}],
+        "security": [{}, {"token": []}] if route.is_open else [{"token": []}],
         "responses": {
             "200": {"description": "OK", "content": _content(operation, schemas)},
             **{str(status): {"description": "error", "content": _json(error)} for status in statuses},
         },
     }
+    if route.is_open:
+        described["description"] = FROM_HERE
     names = [part.strip("{}").removesuffix("...") for part in route.template.split("/") if part.startswith("{")]
     if names:
         described["parameters"] = [
