@@ -5,7 +5,6 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _TTFT_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 10, 30, 60, 120)
@@ -91,5 +90,5 @@ class Metrics:
         self._restarts.labels(model).inc()
 
     def render(self) -> bytes:
-        """Prometheus' text format (``CONTENT_TYPE``)."""
+        """Prometheus' text format, version 0.0.4."""
         return generate_latest(self._registry)
