@@ -2,121 +2,26 @@
 
 import asyncio
 import json
-import queue
-import socket
 import struct
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import openai
 import pytest
-import structlog
-import uvicorn
+from scripted_server import ACCOUNT, BGE, HELLO, LLAMA, Served
 
 from lowcloud.core.errors import EngineFailed, Overloaded, Unavailable
-from lowcloud.core.principal import Permission, Principal
-from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine
-from lowcloud.http.auth import OpenAuth, TokenAuth
-from lowcloud.http.routes import HttpParts, build
-from lowcloud.http.settings import HttpSettings
-from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
-from lowcloud.serving.pool import Hosted, Pool
-from lowcloud.serving.service import Service
-
-ACCOUNT = "0123456789abcdef0123456789abcdef"
-LLAMA = "@cf/meta/llama-3.1-8b-instruct"
-BGE = "@cf/baai/bge-large-en-v1.5"
-HELLO = [{"role": "user", "content": "Make some robot noises"}]
+from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN
 
 
-class SilentMetrics:
-    """Metrics that nobody reads."""
-
-    def request(self, route: str, method: str, status: int, seconds: float) -> None: ...
-    def ttft(self, model: str, seconds: float) -> None: ...
-    def inter_token(self, model: str, seconds: float) -> None: ...
-    def tokens(self, model: str, *, prompt: int, cached: int, completion: int) -> None: ...
-    def queue(self, model: str, *, requests: int, tokens: int) -> None: ...
-    def render(self) -> bytes:
-        return b""
-
-
-class OneToken:
-    """A token store that knows ``sk-good``, and ``sk-powerless``, which may do nothing."""
-
-    async def verify(self, token: str) -> Principal | None:
-        permissions = {"sk-good": frozenset(Permission), "sk-powerless": frozenset[Permission]()}
-        return Principal(token, ACCOUNT, permissions[token]) if token in permissions else None
-
-
-@dataclass
-class Served:
-    """A server that listens, and the chat model behind it."""
-
-    url: str
-    chat: ScriptedEngine
-    outcomes: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
-
-    def client(self, api_key: str = "anything") -> openai.OpenAI:
-        return openai.OpenAI(base_url=self.base, api_key=api_key, max_retries=0, timeout=20)
-
-    @property
-    def base(self) -> str:
-        return f"{self.url}/client/v4/accounts/{ACCOUNT}/ai/v1"
-
-
-def serve(served: Served, listening: socket.socket, started: queue.SimpleQueue, *, is_open: bool) -> None:
-    """Run the whole HTTP layer until it is told to stop. Each request's outcome goes into ``served.outcomes``."""
-    chat = served.chat
-
-    def note(_logger: object, _method: str, event: dict) -> str:
-        served.outcomes.put(event.get("outcome"))
-        raise structlog.DropEvent
-
-    async def run() -> None:
-        cards = {card.id: card for card in packaged_cards()}
-        embedder = ScriptedEmbedder(cards[EMBEDDING_STAND_IN])
-        metrics = SilentMetrics()
-        catalogue = Catalogue(cards.values(), [chat.card, embedder.card], stand_ins=True)
-        hosted = {chat.card.id: lambda: Hosted(chat), embedder.card.id: lambda: Hosted(embedder)}
-        async with Pool(hosted, load_wait_s=10) as pool:
-            service = Service(catalogue, pool, metrics)
-            auth = OpenAuth() if is_open else TokenAuth(OneToken())
-            logger = structlog.wrap_logger(structlog.PrintLogger(), processors=[note])
-            app = build(HttpParts(service, auth, metrics, HttpSettings(any_account=is_open), logger=logger))
-            config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, http="httptools")
-            server = uvicorn.Server(config)
-            started.put(server)
-            await server.serve(sockets=[listening])
-
-    asyncio.run(run())
-
-
-@pytest.fixture(params=[True], ids=["dev"])
-def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    """``dev``; with the parameter False ``serve``, which wants a token."""
-    cards = {card.id: card for card in packaged_cards()}
-    chat = ScriptedEngine(cards[CHAT_STAND_IN], "beep boop whirr")
-    listening = socket.create_server(("127.0.0.1", 0))
-    served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", chat)
-    started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()
-    thread = threading.Thread(target=serve, args=(served, listening, started), kwargs={"is_open": request.param})
-    thread.start()
-    server = started.get(timeout=20)
-    try:
-        yield served
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listening.close()
+def client_of(served: Served, api_key: str = "anything") -> openai.OpenAI:
+    return openai.OpenAI(base_url=served.base, api_key=api_key, max_retries=0, timeout=20)
 
 
 with_tokens = pytest.mark.parametrize("served", [False], indirect=True, ids=["serve"])
 
 
 def test_the_seeds_own_example(served):
-    with served.client() as client:
+    with client_of(served) as client:
         completion = client.chat.completions.create(model=LLAMA, messages=HELLO)
         embedded = client.embeddings.create(model=BGE, input="I love matcha")
     choice = completion.choices[0]
@@ -137,7 +42,7 @@ def test_the_short_base_is_the_same(served):
 
 
 def test_a_stream_is_chunks_and_ends(served):
-    with served.client() as client:
+    with client_of(served) as client:
         stream = client.chat.completions.create(
             model=LLAMA, messages=HELLO, stream=True, stream_options={"include_usage": True}, n=2
         )
@@ -157,7 +62,7 @@ def test_a_stream_is_chunks_and_ends(served):
 
 def test_the_stream_helper_accumulates_the_same_completion(served):
     with (
-        served.client() as client,
+        client_of(served) as client,
         client.chat.completions.stream(model=LLAMA, messages=HELLO, logprobs=True) as stream,
     ):
         events = [event.type for event in stream]
@@ -168,7 +73,7 @@ def test_the_stream_helper_accumulates_the_same_completion(served):
 
 
 def test_raw_responses_show_the_headers(served):
-    with served.client() as client:
+    with client_of(served) as client:
         raw = client.chat.completions.with_raw_response.create(
             model=LLAMA, messages=HELLO, user="me", extra_body={"top_k": 5, "unheard_of": 1}
         )
@@ -201,7 +106,7 @@ def test_the_async_client_runs_many_at_once(served):
 
 
 def test_a_stream_that_is_closed_early_cancels_the_generation(served):
-    with served.client() as client:
+    with client_of(served) as client:
         served.chat.stage.hold("token:1")
         stream = client.chat.completions.create(model=LLAMA, messages=HELLO, stream=True)
         assert next(stream).choices[0].delta.role == "assistant"
@@ -211,7 +116,7 @@ def test_a_stream_that_is_closed_early_cancels_the_generation(served):
 
 
 def test_embeddings_are_the_same_as_numbers_and_as_base64(served):
-    with served.client() as client:
+    with client_of(served) as client:
         default = client.embeddings.create(model=EMBEDDING_STAND_IN, input=["a", "b"])
         numbers = client.embeddings.create(model=EMBEDDING_STAND_IN, input=["a", "b"], encoding_format="float")
     assert [each.index for each in default.data] == [0, 1]
@@ -221,7 +126,7 @@ def test_embeddings_are_the_same_as_numbers_and_as_base64(served):
 
 
 def test_models_are_listed_and_retrieved(served):
-    with served.client() as client:
+    with client_of(served) as client:
         listed = {model.id for model in client.models.list()}
         model = client.models.retrieve(LLAMA)
     assert {LLAMA, BGE, CHAT_STAND_IN, EMBEDDING_STAND_IN} <= listed
@@ -229,7 +134,7 @@ def test_models_are_listed_and_retrieved(served):
 
 
 def test_errors_become_the_sdks_classes(served):
-    with served.client() as client:
+    with client_of(served) as client:
         with pytest.raises(openai.BadRequestError) as bad:
             client.chat.completions.create(model=LLAMA, messages=HELLO, temperature=3)
         with pytest.raises(openai.NotFoundError) as unknown:
@@ -258,7 +163,7 @@ def test_errors_become_the_sdks_classes(served):
 )
 def test_failures_before_the_stream_are_statuses(served, error, expected):
     served.chat.stage.fail("prepare", error)
-    with served.client() as client, pytest.raises(expected) as raised:
+    with client_of(served) as client, pytest.raises(expected) as raised:
         client.chat.completions.create(model=LLAMA, messages=HELLO, stream=True)
     assert (raised.value.status_code, raised.value.code) == (error.status, error.code)
     if error.retry_after_s:
@@ -267,7 +172,7 @@ def test_failures_before_the_stream_are_statuses(served, error, expected):
 
 def test_a_failure_within_a_stream_is_raised_by_the_sdk(served):
     served.chat.stage.fail("token:1", EngineFailed("The process died three times."))
-    with served.client() as client:
+    with client_of(served) as client:
         stream = client.chat.completions.create(model=LLAMA, messages=HELLO, stream=True)
         with pytest.raises(openai.APIError, match="died three times") as raised:
             list(stream)
@@ -291,11 +196,11 @@ def test_the_sdk_comes_back_when_it_is_told_to(served):
 
 @with_tokens
 def test_serve_wants_a_token_that_is_known_and_may_do_it(served):
-    with served.client("sk-unknown") as client, pytest.raises(openai.AuthenticationError):
+    with client_of(served, "sk-unknown") as client, pytest.raises(openai.AuthenticationError):
         client.models.list()
-    with served.client("sk-powerless") as client, pytest.raises(openai.PermissionDeniedError):
+    with client_of(served, "sk-powerless") as client, pytest.raises(openai.PermissionDeniedError):
         client.models.list()
-    with served.client("sk-good") as client:
+    with client_of(served, "sk-good") as client:
         assert client.models.list().data
     other = served.base.replace(ACCOUNT, "f" * 32)
     foreign = openai.OpenAI(base_url=other, api_key="sk-good", max_retries=0)

@@ -1,0 +1,105 @@
+"""The whole HTTP layer on scripted engines, served by uvicorn on a loopback port, for the official SDKs as clients."""
+
+import asyncio
+import queue
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+import uvicorn
+
+from lowcloud.core.principal import Permission, Principal
+from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine
+from lowcloud.http.auth import OpenAuth, TokenAuth
+from lowcloud.http.routes import HttpParts, build
+from lowcloud.http.settings import HttpSettings
+from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
+from lowcloud.serving.pool import Hosted, Pool
+from lowcloud.serving.service import Service
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+LLAMA = "@cf/meta/llama-3.1-8b-instruct"
+BGE = "@cf/baai/bge-large-en-v1.5"
+HELLO = [{"role": "user", "content": "Make some robot noises"}]
+
+
+class SilentMetrics:
+    """Metrics that nobody reads."""
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None: ...
+    def ttft(self, model: str, seconds: float) -> None: ...
+    def inter_token(self, model: str, seconds: float) -> None: ...
+    def tokens(self, model: str, *, prompt: int, cached: int, completion: int) -> None: ...
+    def queue(self, model: str, *, requests: int, tokens: int) -> None: ...
+    def render(self) -> bytes:
+        return b""
+
+
+class OneToken:
+    """A token store that knows ``sk-good``, and ``sk-powerless``, which may do nothing."""
+
+    async def verify(self, token: str) -> Principal | None:
+        permissions = {"sk-good": frozenset(Permission), "sk-powerless": frozenset[Permission]()}
+        return Principal(token, ACCOUNT, permissions[token]) if token in permissions else None
+
+
+@dataclass
+class Served:
+    """A server that listens, and the chat model behind it."""
+
+    url: str
+    chat: ScriptedEngine
+    outcomes: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
+
+    @property
+    def base(self) -> str:
+        return f"{self.url}/client/v4/accounts/{ACCOUNT}/ai/v1"
+
+
+def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue, *, is_open: bool) -> None:
+    """Run the whole HTTP layer until it is told to stop. Each request's outcome goes into ``served.outcomes``."""
+    chat = served.chat
+
+    def note(_logger: object, _method: str, event: dict) -> str:
+        served.outcomes.put(event.get("outcome"))
+        raise structlog.DropEvent
+
+    async def run() -> None:
+        cards = {card.id: card for card in packaged_cards()}
+        embedder = ScriptedEmbedder(cards[EMBEDDING_STAND_IN])
+        metrics = SilentMetrics()
+        catalogue = Catalogue(cards.values(), [chat.card, embedder.card], stand_ins=True)
+        hosted = {chat.card.id: lambda: Hosted(chat), embedder.card.id: lambda: Hosted(embedder)}
+        async with Pool(hosted, load_wait_s=10) as pool:
+            service = Service(catalogue, pool, metrics)
+            auth = OpenAuth() if is_open else TokenAuth(OneToken())
+            logger = structlog.wrap_logger(structlog.PrintLogger(), processors=[note])
+            app = build(HttpParts(service, auth, metrics, HttpSettings(any_account=is_open), logger=logger))
+            config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, http="httptools")
+            server = uvicorn.Server(config)
+            started.put(server)
+            await server.serve(sockets=[listening])
+
+    asyncio.run(run())
+
+
+@contextmanager
+def scripted_server(*, is_open: bool) -> Iterator[Served]:
+    """``dev`` where it is open; else ``serve``, which wants a token."""
+    cards = {card.id: card for card in packaged_cards()}
+    chat = ScriptedEngine(cards[CHAT_STAND_IN], "beep boop whirr")
+    listening = socket.create_server(("127.0.0.1", 0))
+    served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", chat)
+    started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()
+    thread = threading.Thread(target=_serve, args=(served, listening, started), kwargs={"is_open": is_open})
+    thread.start()
+    server = started.get(timeout=20)
+    try:
+        yield served
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
