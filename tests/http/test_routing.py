@@ -88,8 +88,3 @@ async def test_metrics_and_log_name_the_template_and_not_the_path(world):
     assert world.metrics.requests == [(template, "GET", 200), ("unmatched", "GET", 404)]
     line = world.logs.calls[0].kwargs
     assert (line["route"], line["status"], line["account"], line["request_id"]) == (template, 200, ACCOUNT, "id-1")
-
-
-async def test_methods_that_nobody_knows_share_one_metric(world):
-    await world.ask("BREW", "/v1/models")
-    assert world.metrics.requests == [("/v1/models", "other", 405)]

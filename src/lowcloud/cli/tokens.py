@@ -1,7 +1,6 @@
 """``lowcloud tokens``: make, list and revoke API tokens, beside a running server or without one."""
 
 import json
-import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,11 +12,10 @@ import anyio
 import click
 
 from lowcloud.cli.options import config_option, settings_of
-from lowcloud.core.principal import Permission
+from lowcloud.core.principal import ACCOUNT_ID, Permission
 from lowcloud.storage.database import open_database
 from lowcloud.storage.tokens import MAX_NAME_CHARS, TokenRecord, TokenStore, is_live
 
-ACCOUNT_ID = re.compile(r"[0-9a-f]{32}")
 DAY_S = 86_400.0
 PERMISSIONS = {"read": Permission.WORKERS_AI_READ, "write": Permission.WORKERS_AI_WRITE}
 

@@ -1,8 +1,10 @@
 """Who calls: the identity that a token stands for."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+ACCOUNT_ID = re.compile(r"[0-9a-f]{32}")
 DEV_ACCOUNT = "0" * 32
 
 

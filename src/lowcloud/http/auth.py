@@ -1,6 +1,5 @@
 """Who calls: from the Authorization header and the account in the path to a principal."""
 
-import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +8,6 @@ from starlette.datastructures import Headers
 from lowcloud.core.errors import Forbidden, Unauthorized
 from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
 
-ACCOUNT_ID = re.compile(r"[0-9a-f]{32}")
 USES_MODELS = frozenset({Permission.WORKERS_AI_READ, Permission.WORKERS_AI_WRITE})
 
 

@@ -22,12 +22,11 @@ from lowcloud.http.watch import ClientLeft
 
 PIECE_BYTES = 65_536
 CLIENT_LEFT_STATUS = 499
-METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
 Inner: TypeAlias = Callable[[Trace, Scope, Receive, Send], Awaitable[None]]
 
 
 class RequestMetrics(Protocol):
-    """Counts requests. ``route`` is a template, so that there are as many as there are routes."""
+    """Counts requests. ``route`` is a template, ``method`` whatever the client sent."""
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None: ...
 
@@ -98,8 +97,7 @@ class Edge:
     def _record(self, trace: Trace) -> None:
         seconds = self._around.clock.monotonic() - trace.started
         status = CLIENT_LEFT_STATUS if trace.outcome == "client_left" else trace.status or 500
-        method = trace.method if trace.method in METHODS else "other"
-        self._around.metrics.request(trace.route, method, status, seconds)
+        self._around.metrics.request(trace.route, trace.method, status, seconds)
         self._around.logger.info(
             "request",
             method=trace.method[:20],

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lowcloud.core.errors import BadRequest, MethodNotAllowed, NotFound, UnknownAccount
-from lowcloud.http.auth import ACCOUNT_ID, USES_MODELS, Auth
+from lowcloud.core.principal import ACCOUNT_ID
+from lowcloud.http.auth import USES_MODELS, Auth
 from lowcloud.http.body import read_body
 from lowcloud.http.call import Call, Handler, Trace
 from lowcloud.http.openapi import Operation
@@ -23,7 +24,7 @@ from lowcloud.http.settings import HttpSettings
 from lowcloud.http.watch import while_connected
 
 MAX_SHOWN_PATH = 200
-_GATEWAY_ACCOUNT = re.compile(r"/v1/[0-9a-fA-F]{32}(/|$)")
+_GATEWAY_ACCOUNT = re.compile(rf"/v1/(?i:{ACCOUNT_ID.pattern})(/|$)")
 
 
 @dataclass(frozen=True, slots=True)
