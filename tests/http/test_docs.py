@@ -9,6 +9,7 @@ from openai.types import embedding_create_params
 from openai.types.chat import completion_create_params
 
 from lowcloud.core import errors
+from lowcloud.http.connection import Connection
 from lowcloud.http.openai import chat_request, embeddings_request
 from lowcloud.http.settings import HttpSettings
 
@@ -105,4 +106,8 @@ def test_every_header_of_ours_is_documented():
 def test_the_bounds_in_the_text_are_the_defaults():
     settings = HttpSettings()
     assert (settings.max_body_bytes, settings.discard_bytes) == (10 * 2**20, 64 * 2**20)
+    text = (API / "errors.md").read_text("utf-8")
+    assert "at most 10 MiB" in text
+    assert re.search(r"up to\s64 MiB", text)
+    assert (Connection.head_bytes, "over 64 KiB" in text) == (64 * 2**10, True)
     assert (settings.heartbeat_s, settings.write_timeout_s) == (10, 60)
