@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from lowcloud.cli.main import main
 from lowcloud.core import errors
 from lowcloud.http import routes
-from lowcloud.settings import Model, Settings, keys
+from lowcloud.settings import Model, Settings, keys, load
 from lowcloud.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
@@ -132,6 +133,41 @@ def test_links_lead_somewhere(page):
             if anchor:
                 titles = re.findall(r"^#+ (.+)$", there.read_text("utf-8"), re.MULTILINE)
                 assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+def settings_files(page: Path) -> Iterator[str]:
+    """The examples of a settings file in a page: fenced as TOML, or indented with a section's head in it."""
+    text = page.read_text("utf-8")
+    yield from re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    for block in re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", text, re.MULTILINE):
+        if re.search(r"^    \[[a-z]+[.\]]", block, re.MULTILINE):
+            yield textwrap.dedent(block)
+
+
+EXAMPLES = [
+    pytest.param(example, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, example in enumerate(settings_files(page))
+]
+
+
+def test_the_pages_that_show_settings_files_are_found():
+    pages = {str(example.id).rpartition("-")[0] for example in EXAMPLES}
+    assert {"README", "settings", "models"} <= pages
+    shown = sum(
+        len(re.findall(r"^ *\[(?:models|map|server)\b", page.read_text("utf-8"), re.MULTILINE)) for page in PAGES
+    )
+    assert sum(len(re.findall(r"^\[", example.values[0], re.MULTILINE)) for example in EXAMPLES) == shown
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_of_a_settings_file_is_one(example, tmp_path):
+    """As it stands but for the folders of the models, which must exist."""
+    for name in re.findall(r'^path = "/.*/([^/"]+)"$', example, re.MULTILINE):
+        (tmp_path / name).touch()
+    file = tmp_path / "lowcloud.toml"
+    file.write_text(re.sub(r'^path = "/.*/', f'path = "{tmp_path}/', example, flags=re.MULTILINE), "utf-8")
+    assert load(file, environ={}) != Settings()
 
 
 def test_the_readme_begins_with_the_two_commands_and_an_example_for_each_client():
