@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lowcloud.engines.local.encoder_folder import describe
 from lowcloud.models.files import Facts, NotAModelError, facts_of
 
 STRING, ARRAY = 8, 9
@@ -83,6 +84,11 @@ def test_an_openvino_folder_is_a_text_model(tmp_path: Path):
     assert facts_of(tmp_path) == Facts("text")
     (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 2048}))
     assert facts_of(tmp_path) == Facts("text", context_window=2048)
+    nested = {"text_config": {"max_position_embeddings": 4096}, "max_position_embeddings": 7}
+    (tmp_path / "config.json").write_text(json.dumps(nested))
+    assert facts_of(tmp_path) == Facts("text", context_window=4096)
+    (tmp_path / "lowcloud.json").write_text(json.dumps({"context_length": 1024}))
+    assert facts_of(tmp_path) == Facts("text", context_window=1024)
 
 
 def test_a_folder_of_safetensors_is_an_encoder_with_its_own_limit(tmp_path: Path):
@@ -91,6 +97,18 @@ def test_a_folder_of_safetensors_is_an_encoder_with_its_own_limit(tmp_path: Path
     assert facts_of(tmp_path) == Facts("embedding", max_input_tokens=512, dimensions=384)
     (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 256}))
     assert facts_of(tmp_path) == Facts("embedding", max_input_tokens=256, dimensions=384)
+
+
+@pytest.mark.parametrize(("sentences", "tokenizer", "limit"), [(None, 48, 48), (None, 1e30, 512), (64, 48, 64)])
+def test_a_card_has_the_limit_that_the_encoder_keeps_to(
+    tmp_path: Path, sentences: int | None, tokenizer: float, limit: int
+):
+    bert = {"model_type": "bert", "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 30}
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text(json.dumps(bert | {"max_position_embeddings": 512, "hidden_size": 384}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": tokenizer}))
+    (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": sentences}))
+    assert facts_of(tmp_path).max_input_tokens == describe(tmp_path).max_input_tokens == limit
 
 
 @pytest.mark.parametrize(("config", "is_read"), [("[]", True), ('{"hidden_size": "big"}', True), ("{", False)])

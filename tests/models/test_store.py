@@ -112,6 +112,13 @@ def test_what_the_configuration_says_wins_over_the_files(encoder: Path):
     assert (card.description, card.dimensions, card.matryoshka) == ("my own", 512, (128, 256))
 
 
+@pytest.mark.parametrize("asked", [{"dimensions": 1024}, {"matryoshka": (256, 1024)}])
+def test_more_dimensions_than_the_files_give_are_refused_by_key(encoder: Path, asked: dict[str, object]):
+    (name,) = asked
+    with pytest.raises(ValueError, match=rf'^models."@local/own"\.{name}: 1024 is more than the 768 that the files'):
+        configured(Wanted("@local/own", encoder, "embedding", **asked), [])
+
+
 def test_a_real_id_keeps_its_card_but_not_the_advertised_sizes(encoder: Path):
     card = configured(Wanted("@cf/google/embeddinggemma-300m", encoder, "embedding"), CARDS).card
     assert (card.owned_by, card.source) == ("google", "google/embeddinggemma-300m")

@@ -37,16 +37,40 @@ def facts_of(source: Path) -> Facts:
     if source.is_file():
         return Facts("text", context_window=_gguf_context(source))
     if (source / "openvino_model.xml").is_file():
-        return Facts("text", context_window=_number(_json(source / "config.json"), "max_position_embeddings"))
+        return Facts("text", context_window=folder_context(source))
     if (source / "model.safetensors").is_file() and (source / "config.json").is_file():
         config = _json(source / "config.json")
-        limit = _number(_json(source / "sentence_bert_config.json"), "max_seq_length")
-        limit = limit or _number(config, "max_position_embeddings")
+        limit = input_limit(
+            _number(config, "max_position_embeddings"),
+            _number(_json(source / "sentence_bert_config.json"), "max_seq_length"),
+            _number(_json(source / "tokenizer_config.json"), "model_max_length"),
+        )
         return Facts("embedding", max_input_tokens=limit, dimensions=_number(config, "hidden_size"))
     raise NotAModelError(
         "neither a GGUF file, nor an OpenVINO folder (openvino_model.xml), nor an encoder's folder "
         "(model.safetensors and config.json)"
     )
+
+
+def folder_context(folder: Path) -> int | None:
+    """The context length of an OpenVINO folder: what our converter noted, else its config.json's, which may be nested.
+
+    Raises NotAModelError for JSON that is none.
+    """
+    if noted := _number(_json(folder / "lowcloud.json"), "context_length"):
+        return noted
+    config = _json(folder / "config.json")
+    nested = config.get("text_config")
+    return _number(nested if isinstance(nested, dict) and nested else config, "max_position_embeddings")
+
+
+def input_limit(places: int | None, max_seq_length: int | None, model_max_length: float | None) -> int | None:
+    """An encoder's longest input, by its config's max_position_embeddings and the two files that may say less.
+
+    Tokenizers without a limit say so by a number near 1e30. Source: sentence-transformers 6.2, ``Transformer``.
+    """
+    limits = [limit for limit in (places, max_seq_length or model_max_length) if limit]
+    return int(min(limits)) if limits else None
 
 
 def _json(path: Path) -> dict[str, object]:
@@ -63,7 +87,7 @@ def _json(path: Path) -> dict[str, object]:
 
 def _number(config: dict[str, object], key: str) -> int | None:
     value = config.get(key)
-    return value if isinstance(value, int) and value > 0 else None
+    return int(value) if isinstance(value, int | float) and 0 < value < float("inf") else None
 
 
 def _gguf_context(source: Path) -> int | None:

@@ -110,6 +110,9 @@ def configured(wanted: Wanted, cards: Iterable[Card]) -> LocalModel:
         raise ValueError(f"{key}.path: {error}") from None
     if facts.kind != wanted.kind:
         raise ValueError(f"{key}.kind: the files are of a model of kind {facts.kind}, not {wanted.kind}")
+    for name, size in (("dimensions", wanted.dimensions), ("matryoshka", max(wanted.matryoshka, default=None))):
+        if size and facts.dimensions and size > facts.dimensions:
+            raise ValueError(f"{key}.{name}: {size} is more than the {facts.dimensions} that the files give")
     known = next((card for card in cards if card.id == wanted.id), None)
     return LocalModel(wanted.id, wanted.kind, wanted.source, _card(wanted, facts, known))
 

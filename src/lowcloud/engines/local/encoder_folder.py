@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from lowcloud.core.errors import ModelUnusable
 from lowcloud.core.requests import Pooling
+from lowcloud.models.files import input_limit
 
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
@@ -105,12 +106,12 @@ def describe(folder: Path) -> EncoderFolder:
     tokenizer = _read(folder / "tokenizer_config.json", _TokenizerLimits) or _TokenizerLimits()
     if prompt := (_read(folder / "config_sentence_transformers.json", _Prompts) or _Prompts()).default_prompt_name:
         raise ModelUnusable(f"The encoder puts the prompt {prompt} before every text; that isn't served.")
-    limit = limits.max_seq_length or int(min(tokenizer.model_max_length or 2**30, 2**30))
+    limit = input_limit(bert.max_position_embeddings, limits.max_seq_length, tokenizer.model_max_length)
     return EncoderFolder(
         path=folder,
         weights=_name(folder),
         dimensions=bert.hidden_size,
-        max_input_tokens=min(limit, bert.max_position_embeddings),
+        max_input_tokens=limit or bert.max_position_embeddings,
         pooling=_pooling(folder),
         lower_case=limits.do_lower_case,
         bert=bert,

@@ -10,6 +10,7 @@ import openvino as ov
 
 from lowcloud.core.errors import ModelUnusable
 from lowcloud.engines.local.spec import WorkerSpec
+from lowcloud.models.files import folder_context
 
 MODEL_FILE = "openvino_model.xml"
 Kv: TypeAlias = Literal["bf16", "f32", "u8"]
@@ -33,14 +34,13 @@ def read_facts(folder: Path, context_length: int = 0) -> Facts:
     if not (folder / MODEL_FILE).is_file():
         raise ModelUnusable(f"{folder.name} holds no {MODEL_FILE}")
     if own.is_file():
-        known = json.loads(own.read_text("utf-8"))
-        weights, limit = str(known["weights"]), int(known["context_length"])
+        weights = str(json.loads(own.read_text("utf-8"))["weights"])
     elif config.is_file():
-        known = json.loads(config.read_text("utf-8"))
-        weights, limit = folder.name, int((known.get("text_config") or known).get("max_position_embeddings") or 0)
+        weights = folder.name
     else:
         raise ModelUnusable(f"{folder.name} holds no config.json")
-    if limit < 1:
+    limit = folder_context(folder)
+    if limit is None:
         raise ModelUnusable(f"{folder.name}: config.json names no max_position_embeddings")
     return Facts(folder / MODEL_FILE, weights, min(limit, context_length or limit))
 
