@@ -85,9 +85,14 @@ def test_decode_passes_are_tested_as_full_as_they_may_be():
     assert verdict(shifted(1e-4, when=lambda rows: len(rows) == 50), replace(SPEC, max_seqs=50)).passed is False
 
 
-def test_exact_settings_promise_nearness_only():
-    told = verdict(shifted(0.1, when=lambda rows: len(rows) > 1), replace(SPEC, precision="f32"))
-    assert told.passed
+def test_exact_settings_promise_invariance_too():
+    exact = replace(SPEC, precision="f32")
+    assert verdict(lambda _: FakeModel(128), exact) == Verdict(True, "self-test passed: 0 from unpaged in f32")
+    large = verdict(shifted(1e-4, when=lambda rows: sum(len(row.tokens) for row in rows) > 80), exact)
+    assert (large.passed, large.pass_tokens) == (True, 64)
+    assert "passes of 64 tokens at most" in large.reason
+    company = verdict(shifted(1e-4, when=lambda rows: len(rows) > 1), exact)
+    assert not company.passed and "in company" in company.reason
 
 
 @pytest.mark.parametrize(
