@@ -1,4 +1,4 @@
-"""The converted bundled model is as good as the file it was made from, and computes what its weights say.
+"""What serves computes what the weights say, and is as good as the file they were made from.
 
 The fixtures are made by scripts/record_nll_fixture.py and record_greedy_fixture.py.
 """
@@ -8,41 +8,50 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
+from fake_model import Driver, submit
 
-from lowcloud.engines.local.convert import MODEL_FILE
+from lowcloud.engines.local.blocks import BLOCK, blocks_for
+from lowcloud.engines.local.ir_model import read_facts
+from lowcloud.engines.local.loop import LoopSettings
+from lowcloud.engines.local.paged_model import PagedModel
+from lowcloud.engines.local.sequence import Row
+from lowcloud.engines.local.spec import WorkerSpec
 from lowcloud.engines.local.tokenizer import load_text_assets
+from lowcloud.engines.local.unpaged_model import UnpagedModel
 
 pytestmark = pytest.mark.live
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0, "KV_CACHE_PRECISION": "f32"}
-SERVED: dict[str, str | int] = {"KV_CACHE_PRECISION": "bf16"}
+FORMS = {"paged": PagedModel, "unpaged": UnpagedModel}
 
 
-class Unpaged:
-    """The stateful model of a folder, one sequence."""
+def loaded(form: str, folder: Path, precision: str) -> PagedModel | UnpagedModel:
+    """As a worker loads it; ``auto`` has the KV precision of this processor."""
+    spec = WorkerSpec("text", str(folder), "", precision=precision, kv_cache_bytes=128 * 2**20)
+    return FORMS[form](read_facts(folder), spec)
 
-    def __init__(self, folder: Path, config: dict[str, str | int]) -> None:
-        self._request = ov.Core().compile_model(folder / MODEL_FILE, "CPU", config).create_infer_request()
-        self._past = 0
 
-    def restart(self) -> None:
-        self._request.reset_state()
-        self._past = 0
+def stepped(model: UnpagedModel, ids: list[int]) -> np.ndarray:
+    """(len(ids), vocabulary) float32: one decode step after the other."""
+    return np.array([model.forward([Row([token], place, [], True)])[0].copy() for place, token in enumerate(ids)])
 
-    def logits(self, ids: list[int]) -> np.ndarray:
-        """(len(ids), vocabulary) float32 of tokens that follow those given before."""
-        count, total = len(ids), self._past + len(ids)
-        inputs = {
-            "input_ids": np.array([ids], np.int64),
-            "attention_mask": np.ones((1, total), np.int64),
-            "position_ids": np.arange(self._past, total)[None],
-            "beam_idx": np.zeros(1, np.int32),
-        }
-        self._past += count
-        return np.array(self._request.infer(inputs)[0][0])
+
+def served(model: PagedModel, ids: list[int]) -> np.ndarray:
+    """(len(ids), vocabulary) float32, as answers get them: of decode steps in company, after a prompt of whole blocks.
+
+    Every block of the text is a sequence's answer, and what comes before it is that sequence's prompt.
+    """
+    n_blocks = blocks_for(len(ids))
+    text = list(range(n_blocks))
+    for start in range(0, len(ids), 2 * BLOCK):
+        model.forward([Row(ids[start : start + 2 * BLOCK], start, text, wants_logits=False)])
+    logits = np.empty((len(ids), model.n_vocab), np.float32)
+    for step in range(BLOCK):
+        places = range(step, len(ids), BLOCK)
+        rows = [Row([ids[place]], place, [*text[:block], n_blocks + block], True) for block, place in enumerate(places)]
+        logits[places] = model.forward(rows)
+    return logits
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +60,11 @@ def recorded() -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-@pytest.fixture(scope="module", params=[EXACT, SERVED], ids=["f32", "served"])
+@pytest.fixture(scope="module", params=FORMS)
 def logprobs(request: pytest.FixtureRequest, converted: Path, recorded: dict[str, np.ndarray]) -> np.ndarray:
     """ln p of every token at every place of the text but the last, (n - 1, vocabulary) float64."""
-    logits = Unpaged(converted, request.param).logits(recorded["ids"].tolist())[:-1].astype(np.float64)
+    model, ids = loaded(request.param, converted, "auto"), recorded["ids"].tolist()[:-1]
+    logits = (served(model, ids) if isinstance(model, PagedModel) else stepped(model, ids)).astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
@@ -94,17 +104,17 @@ def test_the_kl_divergence_from_llama_cpp_is_below_two_hundredths(
     assert coarse.mean() < 0.02
 
 
-def test_greedy_answers_are_those_of_torch_on_the_folders_weights(converted: Path) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_greedy_answers_are_those_of_torch_on_the_folders_weights(converted: Path, form: str) -> None:
+    """All ten at once where the form can."""
     cases = json.loads((FIXTURES / "greedy_torch.json").read_text())
-    assert len(cases) == 10
-    model = Unpaged(converted, EXACT)
+    assert [len(case["tokens"]) for case in cases] == [32] * 10
     tokenizer = load_text_assets(converted).tokenizer
-    for case in cases:
+    settings = LoopSettings.of(WorkerSpec("text", str(converted), ""), paged=form == "paged")
+    driver = Driver(loaded(form, converted, "f32"), settings)
+    for seq, case in enumerate(cases):
         assert tokenizer.encode(case["prompt"], specials=True) == case["ids"]
-        model.restart()
-        chosen: list[int] = []
-        feed = case["ids"]
-        while len(chosen) < len(case["tokens"]) == 32:
-            feed = [int(model.logits(feed)[-1].argmax())]
-            chosen += feed
-        assert chosen == case["tokens"], case["prompt"]
+        driver.loop.submit(submit(seq, case["ids"], max_tokens=32))
+    told = driver.finish()
+    for seq, case in enumerate(cases):
+        assert told[seq].tokens == case["tokens"], case["prompt"]
