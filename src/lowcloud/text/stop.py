@@ -27,11 +27,6 @@ class StopMatcher:
         self._firsts = frozenset(stop[0] for stop in self._stops)
         self._held = ""
 
-    @property
-    def held(self) -> int:
-        """Characters that are held back."""
-        return len(self._held)
-
     def feed(self, text: str) -> Passed:
         """What is certain once ``text`` has come."""
         if not self._held and self._firsts.isdisjoint(text):
