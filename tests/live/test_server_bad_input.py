@@ -234,7 +234,10 @@ class Alongside:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[LiveServer]:
-    environment = {"LOWCLOUD_SERVER__BODY_TIMEOUT_S": str(BODY_TIMEOUT_S)}
+    environment = {
+        "LOWCLOUD_SERVER__BODY_TIMEOUT_S": str(BODY_TIMEOUT_S),
+        "LOWCLOUD_LOCAL__KV_CACHE_BYTES": "400MiB",  # room for the whole context, in f32 too
+    }
     with running(["dev"], tmp_path_factory.mktemp("data"), environment) as server:
         yield server
 
