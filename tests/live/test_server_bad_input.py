@@ -234,10 +234,7 @@ class Alongside:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[LiveServer]:
-    environment = {
-        "LOWCLOUD_SERVER__BODY_TIMEOUT_S": str(BODY_TIMEOUT_S),
-        "LOWCLOUD_LOCAL__KV_CACHE_BYTES": "400MiB",  # room for the whole context, in f32 too
-    }
+    environment = {"LOWCLOUD_SERVER__BODY_TIMEOUT_S": str(BODY_TIMEOUT_S)}
     with running(["dev"], tmp_path_factory.mktemp("data"), environment) as server:
         yield server
 

@@ -26,7 +26,11 @@ LONG = "The robot walks on. " * 250
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[LiveServer]:
-    settings = {"LOWCLOUD_LOCAL__MAX_SEQS": str(PLACES), "LOWCLOUD_SERVER__WRITE_TIMEOUT_S": str(WRITE_TIMEOUT_S)}
+    settings = {
+        "LOWCLOUD_LOCAL__KV_CACHE_BYTES": "128MiB",  # one prompt can fill it
+        "LOWCLOUD_LOCAL__MAX_SEQS": str(PLACES),
+        "LOWCLOUD_SERVER__WRITE_TIMEOUT_S": str(WRITE_TIMEOUT_S),
+    }
     with running(["dev"], tmp_path_factory.mktemp("server"), settings) as server:
         yield server
 

@@ -137,14 +137,14 @@ def running(command: list[str], scratch: Path, environment: Mapping[str, str] | 
 
 
 def clean_environment(scratch: Path) -> dict[str, str]:
-    """This one without settings, and with a data folder in ``scratch``.
+    """This one without settings, and with a data folder in ``scratch``; the KV cache holds a whole context, in f32 too.
 
     XDG_CACHE_HOME stays: converted models are cached by content, and the conversion is slow.
     """
     ours = {
         name: value for name, value in os.environ.items() if not name.startswith(("LOWCLOUD_", "COV_", "COVERAGE_"))
     }
-    return ours | {"LOWCLOUD_STORAGE__DATA_DIR": str(scratch / "data"), "LOWCLOUD_LOCAL__KV_CACHE_BYTES": "128MiB"}
+    return ours | {"LOWCLOUD_STORAGE__DATA_DIR": str(scratch / "data"), "LOWCLOUD_LOCAL__KV_CACHE_BYTES": "400MiB"}
 
 
 def ready(process: subprocess.Popen[bytes], log: Path) -> LiveServer:
