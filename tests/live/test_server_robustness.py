@@ -177,7 +177,7 @@ def test_a_client_that_leaves_the_queue_is_forgotten_and_so_is_one_in_decode(ser
 @pytest.mark.parametrize(("is_stream", "reset"), [(True, False), (False, True)])
 def test_a_client_that_leaves_in_prefill_costs_no_token(server, is_stream, reset):
     generated = server.total("lowcloud_completion_tokens_total")
-    caller = Caller(server, asking(f"{reset} {LONG}", max_tokens=2000, stream=is_stream))
+    caller = Caller(server, asking(f"{reset} {LONG}", max_tokens=200, stream=is_stream))
     until(lambda: server.total("lowcloud_running_sequences") > 0)
     caller.leave(reset=reset)
     until(lambda: server.left_over() == {}, bound_s=10)
