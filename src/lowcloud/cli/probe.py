@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 # The extra "local", by the names of its distributions.
 EXTRA = ("openvino", "openvino-genai", "tokenizers", "llguidance", "numpy", "msgpack", "gguf", "safetensors")
 INSTALL = "Install the extra: pip install 'lowcloud[local]'."
-_READ_BYTES = 2**16
 _END_S = 10
 
 
@@ -72,16 +71,14 @@ def start_once(spec: WorkerSpec, timeout_s: float, log: int | IO[bytes] | None =
 
 
 def _first_word(sock: socket.socket) -> Outcome:
-    from lowcloud.engines.local.frames import Failed, FrameReader, Ready  # noqa: PLC0415 - see above
+    from lowcloud.engines.local.frames import Failed, Ready, received  # noqa: PLC0415 - see above
 
-    reader = FrameReader()
-    while data := sock.recv(_READ_BYTES):
-        for frame in reader.feed(data):
-            match frame:
-                case Ready():
-                    return Outcome(frame, frame.note)
-                case Failed():
-                    return Outcome(None, frame.message)
+    for frame in received(sock):
+        match frame:
+            case Ready():
+                return Outcome(frame, frame.note)
+            case Failed():
+                return Outcome(None, frame.message)
     return Outcome(None, "its process ended while it loaded")
 
 

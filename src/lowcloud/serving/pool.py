@@ -20,7 +20,6 @@ from lowcloud.core.errors import LowcloudError, ModelNotFound, Unavailable
 from lowcloud.engines.engine import Embedder, Engine, Runtime, RuntimeState
 
 Served: TypeAlias = Engine | Embedder
-LOADING_RETRY_S = 10.0
 _BUILDERS = 2
 
 
@@ -179,7 +178,7 @@ class Pool:
 
     def _open(self) -> anyio.abc.TaskGroup:
         if self._tasks is None:
-            raise Unavailable("The server is stopping.", retry_after_s=LOADING_RETRY_S)
+            raise Unavailable("The server is stopping.")
         return self._tasks
 
 
@@ -202,10 +201,8 @@ def _hosted(entry: _Entry) -> Hosted:
 
 
 def _still_loading(waited_s: float) -> Unavailable:
-    return Unavailable(
-        f"The model is still loading after {waited_s:g} s; try again later.", retry_after_s=LOADING_RETRY_S
-    )
+    return Unavailable(f"The model is still loading after {waited_s:g} s; try again later.")
 
 
 def _could_not_start() -> Unavailable:
-    return Unavailable("The model could not be started.", retry_after_s=LOADING_RETRY_S)
+    return Unavailable("The model could not be started.")

@@ -17,7 +17,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,12 +31,11 @@ from lowcloud.core.errors import LowcloudError, ModelUnusable
 from lowcloud.engines.local.encoder_batch import Batcher, Job
 from lowcloud.engines.local.encoder_folder import EncoderFolder, describe
 from lowcloud.engines.local.encoder_graph import build
-from lowcloud.engines.local.frames import Cancel, Encode, Failed, Frame, FrameReader, Ready, Refused, Vectors, encode
+from lowcloud.engines.local.frames import Cancel, Encode, Failed, Frame, Ready, Refused, Vectors, encode, received
 from lowcloud.engines.local.spec import WorkerSpec
 
 log = logging.getLogger("lowcloud.worker")
 
-_READ_BYTES = 2**18
 _LENGTH_STEP = 16
 _MOST_LANES = 4
 _GONE = (BrokenPipeError, ConnectionResetError)
@@ -236,17 +235,10 @@ class _Loop:
                 self._idle.append(lane)
 
 
-def _received(sock: socket.socket) -> Iterator[Frame]:
-    """What the peer sends, until it is gone."""
-    reader = FrameReader()
-    while data := sock.recv(_READ_BYTES):
-        yield from reader.feed(data)
-
-
 def _read(sock: socket.socket, incoming: Incoming) -> None:
     """The reading thread: frames into the queue, None when the peer is gone or sends what no peer of ours does."""
     try:
-        for frame in _received(sock):
+        for frame in received(sock):
             if not isinstance(frame, Encode | Cancel):
                 return
             incoming.put(frame)

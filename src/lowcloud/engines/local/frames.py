@@ -6,7 +6,9 @@ step, so the hop costs per step, not per token. On the wire a frame is a little-
 ``[kind, *fields in order]``; both ends are of one version, so fields have no names.
 """
 
+import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +17,7 @@ import msgpack
 from lowcloud.core.requests import Pooling
 
 MAX_FRAME_BYTES = 256 * 2**20
+_READ_BYTES = 2**18
 _LENGTH = struct.Struct("<I")
 
 Finish: TypeAlias = Literal["stop", "length"]
@@ -157,6 +160,13 @@ class FrameReader:
             start = end
         del self._buffer[:start]
         return frames
+
+
+def received(sock: socket.socket) -> Iterator[Frame]:
+    """What the peer sends, until it is gone. Blocking. Raises OSError, and ValueError as ``feed`` does."""
+    reader = FrameReader()
+    while data := sock.recv(_READ_BYTES):
+        yield from reader.feed(data)
 
 
 def _decode(body: bytes) -> Frame:
