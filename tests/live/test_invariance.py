@@ -96,31 +96,26 @@ def test_sixteen_mixed_requests_are_what_they_are_alone_cold_and_warm(model, alo
     assert cached[15] == 352 and cached[0] == 0
 
 
-def test_a_sequence_swapped_out_and_back_is_what_it_is_alone(spec, model, alone, run, settings):
-    """24 blocks hold 768 tokens, and these eight need more."""
+CROWD = [replace(request, max_tokens=60) for request in mixed()[6:14]]
+
+
+@pytest.fixture(scope="module")
+def small(spec: WorkerSpec, model: PagedModel) -> PagedModel:
+    """24 blocks hold 768 tokens, and CROWD needs more."""
     small = PagedModel(read_facts(Path(spec.source)), replace(spec, kv_cache_bytes=24 * model.block_bytes))
     assert small.n_blocks == 24
-    requests = [replace(request, max_tokens=60) for request in mixed()[6:14]]
-    driver = Driver(small, settings)
-    for request in requests:
-        driver.loop.submit(request)
-    swapped = 0
-    while driver.loop.is_busy:
-        driver.step()
-        swapped = max(swapped, driver.stats[4])
-    assert swapped >= 1
-    assert driver.told == {request.seq: run(request) for request in requests}
+    return small
 
 
-def test_a_sequence_that_starts_again_for_lack_of_swap_space_is_what_it_is_alone(spec, model, run, settings):
-    small = PagedModel(read_facts(Path(spec.source)), replace(spec, kv_cache_bytes=24 * model.block_bytes))
-    requests = [replace(request, max_tokens=60) for request in mixed()[6:14]]
-    driver = Driver(small, replace(settings, swap_bytes=0))
-    for request in requests:
+@pytest.mark.parametrize("has_swap", [True, False], ids=["swapped out and back", "started again"])
+def test_a_sequence_that_gives_way_is_what_it_is_alone(small, run, settings, has_swap):
+    """Without swap space it starts again."""
+    driver = Driver(small, settings if has_swap else replace(settings, swap_bytes=0))
+    for request in CROWD:
         driver.loop.submit(request)
     told = driver.finish()
-    assert driver.stats[5] >= 1 and driver.stats[4] == 0
-    assert told == {request.seq: run(request) for request in requests}
+    assert (driver.swapped >= 1) is has_swap and driver.stats[5] >= 1
+    assert told == {request.seq: run(request) for request in CROWD}
 
 
 def test_three_turns_of_a_chat_are_the_same_warm_and_cold(model, run, settings):

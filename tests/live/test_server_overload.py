@@ -27,12 +27,6 @@ def server(tmp_path_factory) -> Iterator[LiveServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def client(server: LiveServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.base, api_key="any", max_retries=0, timeout=WAIT_S) as client:
-        yield client
-
-
 @pytest.fixture
 def leave(client: openai.OpenAI) -> Iterator[Callable[[], None]]:
     """The model's one place is taken by a stream that goes on until its client leaves."""

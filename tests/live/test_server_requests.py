@@ -46,12 +46,6 @@ def server(paged: str, tmp_path_factory) -> Iterator[LiveServer]:
 
 
 @pytest.fixture(scope="module")
-def client(server: LiveServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=server.base, api_key="any", max_retries=0, timeout=WAIT_S) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def greedy(client: openai.OpenAI) -> ChatCompletion:
     """The likeliest answer to STORY, with log-probabilities."""
     return client.chat.completions.create(**asking(STORY, **GREEDY, logprobs=True, top_logprobs=20))

@@ -96,17 +96,19 @@ class Told:
 
 
 class Driver:
-    """A loop and everything that it said: ``told`` by sequence, ``news`` in order, the last ``stats``."""
+    """A loop and what it said: ``told`` by sequence, ``news`` in order, the last ``stats``, most ``swapped`` out."""
 
     def __init__(self, model: object, settings: LoopSettings | None = None) -> None:
         self.news: list[News] = []
         self.told: dict[int, Told] = {}
         self.stats: list[int] = []
+        self.swapped = 0
         self.loop = Loop(model, settings or LoopSettings(), self.news.append)
 
     def step(self) -> Step:
         step = self.loop.step()
         self.stats = step.stats
+        self.swapped = max(self.swapped, step.stats[4])
         for seq, tokens, logprobs, finish in step.outputs:
             told = self.told.setdefault(seq, Told())
             assert told.finish is None, "a finished sequence spoke"
