@@ -246,9 +246,9 @@ def test_ctrl_c_stops_an_answer_and_forgets_the_turn(server):
         person.until("> ")
         person.type("one\n")
         person.until("for ever")
-        server.hold = False
         process.send_signal(signal.SIGINT)
         person.until("> ")
+        server.hold = False  # not before: the first answer must not end by itself
         server.stream = [chunk("ok"), b"data: [DONE]\n\n"]
         person.type("two\n")
         person.until("ok\r\n> ")
