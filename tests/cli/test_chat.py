@@ -199,7 +199,8 @@ class Terminal:
 @contextmanager
 def terminal(*arguments: str) -> Iterator[tuple[Terminal, subprocess.Popen[bytes]]]:
     screen, end = pty.openpty()
-    command = [str(Path(sys.executable).with_name("lowcloud")), *arguments]
+    # A terminal gives Ctrl-C its meaning; a shell that runs the tests in the background takes it from their children.
+    command = ["env", "--default-signal=INT", str(Path(sys.executable).with_name("lowcloud")), *arguments]
     with subprocess.Popen(command, stdin=end, stdout=end, stderr=end, start_new_session=True) as process:
         os.close(end)
         bound = threading.Timer(60, process.kill)
