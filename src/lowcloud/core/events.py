@@ -7,7 +7,8 @@ exactly one ``Usage``. A failure is raised from the generator, never an event of
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-FinishReason: TypeAlias = Literal["stop", "length"]
+# "tool_calls": the answer is complete and has at least one call.
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Started:
     """Admitted, counted, resources promised: HTTP headers may leave now.
 
     ``weights`` names the weights and engine that answer; ``stand_in`` the card that answers for another,
-    or None. ``default_max_tokens`` is the bound that the card set because the caller set none.
+    or None. ``default_max_tokens`` is the bound that the card set because the caller set none. ``loosened`` names what
+    of the caller's schemas isn't enforced, such as ``tools[0].parameters.properties.when.format``.
     """
 
     prompt_tokens: int
@@ -40,6 +42,7 @@ class Started:
     weights: str
     stand_in: str | None = None
     default_max_tokens: int | None = None
+    loosened: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,30 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of what a choice thinks before it answers; no part of its text."""
+
+    choice: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a choice's tool call; ``call`` counts its calls from 0.
+
+    The first one of a call has ``id`` and ``name``, later ones neither; the ``arguments`` of all, joined, are JSON of
+    an object, or a custom tool's input. The last one is ``is_complete``, but for a call that the length cut.
+    """
+
+    choice: int
+    call: int
+    arguments: str = ""
+    id: str | None = None
+    name: str | None = None
+    is_complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """A choice is complete. ``stop_sequence`` is the caller's stop string that ended it, if one did."""
 
@@ -65,14 +92,15 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of the whole request: the prompt once, the completion tokens of all choices."""
+    """Tokens of the whole request: the prompt once, the completion tokens of all choices, ``reasoning`` among them."""
 
     prompt: int
     cached: int
     completion: int
+    reasoning: int = 0
 
 
-Event: TypeAlias = Started | TextDelta | Finished | Usage
+Event: TypeAlias = Started | TextDelta | ReasoningDelta | ToolCallDelta | Finished | Usage
 
 
 @dataclass(frozen=True, slots=True)

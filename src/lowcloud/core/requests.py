@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from lowcloud.core.messages import Prompt, Text, Tokens
+from lowcloud.core.output import ANY_TEXT, Format
+from lowcloud.core.tools import NO_TOOLS, ToolPlan
 
 Pooling: TypeAlias = Literal["mean", "cls"]
 
@@ -34,6 +36,10 @@ class Generate:
 
     ``max_tokens`` None: the card's default, else what the context leaves. ``top_logprobs`` None: no
     log-probabilities; 0..20: that many alternatives beside the sampled token's own.
+
+    ``output`` is what the answer's text must be, ``tools`` what may be called; together: a call, or such a text.
+    ``thinking_tokens`` bounds the reasoning before the answer, in tokens. ``prediction`` is a text that the answer may
+    resemble: it can only make it faster.
     """
 
     id: str
@@ -44,6 +50,10 @@ class Generate:
     top_logprobs: int | None = None
     max_tokens: int | None = None
     ignore_eos: bool = False
+    output: Format = ANY_TEXT
+    tools: ToolPlan = NO_TOOLS
+    thinking_tokens: int | None = None
+    prediction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,260 @@
+"""A model's raw output, split into text, reasoning and tool calls while it comes: characters in, pieces out. No I/O.
+
+A dialect reads an output as a *script*: a generator over a ``Reader`` that yields where it needs more characters. It is
+written in the order in which the model writes, and the same script reads a whole output and any pieces of it.
+"""
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A piece of the answer's text, just as the model wrote it; ``end`` characters of the output are before its end."""
+
+    text: str
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of the reasoning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallBegin:
+    """A call of the tool ``name``; ``id`` where the model gave one. Calls count from 0, in order."""
+
+    name: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallArguments:
+    """A piece of the present call's arguments: JSON text, or a custom tool's input."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """The present call is complete. A call without it was cut, or isn't well formed: nobody should run it."""
+
+
+Piece: TypeAlias = Content | Thought | CallBegin | CallArguments | CallEnd
+Script: TypeAlias = Generator[None, None, None]
+Emit: TypeAlias = Callable[[str], None]
+
+
+class Reader:
+    """What a script reads. Its reading methods are generators, for ``yield from``.
+
+    What they pass on, they pass on as early as it is certain; nothing that may still become a mark is let out.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
+        self._text = ""
+        self._n_read = 0
+        self._is_over = False
+
+    # what a script emits
+
+    def content(self, text: str) -> None:
+        """Emit the characters read last as the answer's text."""
+        if text:
+            self.pieces.append(Content(text, self._n_read))
+
+    def thought(self, text: str) -> None:
+        if text:
+            self.pieces.append(Thought(text))
+
+    def begin(self, name: str, call_id: str | None = None) -> None:
+        self.pieces.append(CallBegin(name, call_id))
+
+    def arguments(self, text: str) -> None:
+        if text:
+            self.pieces.append(CallArguments(text))
+
+    def end(self) -> None:
+        self.pieces.append(CallEnd())
+
+    # what a script reads
+
+    def until(self, marks: Iterable[str], emit: Emit) -> Generator[None, None, str | None]:
+        """Pass on what stands before the first of ``marks``, and read that mark. Returns it; None at the output's end.
+
+        Of marks that begin at one place the longest counts.
+        """
+        longest_first = sorted(marks, key=len, reverse=True)
+        while True:
+            found = _first(self._text, longest_first)
+            if found is not None and (self._is_over or not self._may_grow(found, longest_first)):
+                start, mark = found
+                self._pass(start, emit)
+                self._skip(len(mark))
+                return mark
+            if found is None:
+                self._pass(len(self._text) - (0 if self._is_over else _held(self._text, longest_first)), emit)
+                if self._is_over:
+                    return None
+            yield
+
+    def goes_on(self, marks: Iterable[str]) -> Generator[None, None, str | None]:
+        """Read one of ``marks`` if the output goes on with it, and return it; else read nothing and return None."""
+        longest_first = sorted(marks, key=len, reverse=True)
+        while True:
+            if self._is_over or not any(_is_beginning(self._text, mark) for mark in longest_first):
+                found = next((mark for mark in longest_first if self._text.startswith(mark)), None)
+                self._skip(len(found or ""))
+                return found
+            yield
+
+    def spaces(self) -> Generator[None, None, str]:
+        """Read white space, as much as there is, and return it."""
+        read = ""
+        while True:
+            rest = self._text.lstrip()
+            read += self._text[: len(self._text) - len(rest)]
+            self._skip(len(self._text) - len(rest))
+            if rest or self._is_over:
+                return read
+            yield
+
+    def peek(self, n: int = 1) -> Generator[None, None, str]:
+        """The next ``n`` characters, fewer only at the output's end; they stay to be read."""
+        while len(self._text) < n and not self._is_over:
+            yield
+        return self._text[:n]
+
+    def take(self, n: int) -> str:
+        """Read ``n`` characters that ``peek`` has shown."""
+        taken = self._text[:n]
+        self._skip(n)
+        return taken
+
+    def json(self, emit: Emit) -> Generator[None, None, bool]:
+        """Read one JSON object or array, passing it on as it comes. False if the output ends inside, or isn't one."""
+        scan = _JsonScan()
+        while not scan.is_done:
+            if not self._text:
+                if self._is_over:
+                    return False
+                yield
+                continue
+            n_taken = scan.feed(self._text)
+            if scan.is_broken:
+                return False
+            self._pass(n_taken, emit)
+        return True
+
+    def feed(self, text: str, *, is_over: bool = False) -> None:
+        """More of the output, for the script's next step."""
+        self._text += text
+        self._is_over = is_over
+
+    def _pass(self, n: int, emit: Emit) -> None:
+        if n > 0:
+            text = self._text[:n]
+            self._skip(n)
+            emit(text)
+
+    def _skip(self, n: int) -> None:
+        self._text = self._text[n:]
+        self._n_read += n
+
+    def _may_grow(self, found: tuple[int, str], marks: list[str]) -> bool:
+        """A longer mark may begin where one was found, or before it."""
+        start, mark = found
+        first = max(0, len(self._text) - len(marks[0]) + 1)
+        places = range(first, start + 1)
+        return any(_is_beginning(self._text[at:], other) for at in places for other in marks if other != mark)
+
+
+class Channels:
+    """Runs one output's script."""
+
+    def __init__(self, script: Callable[[Reader], Script]) -> None:
+        self._reader = Reader()
+        self._script: Script | None = script(self._reader)
+
+    def feed(self, text: str) -> list[Piece]:
+        """What is certain once ``text`` has come."""
+        return self._run(text, is_over=False)
+
+    def end(self) -> list[Piece]:
+        """The rest: nothing follows."""
+        return self._run("", is_over=True)
+
+    def _run(self, text: str, *, is_over: bool) -> list[Piece]:
+        self._reader.feed(text, is_over=is_over)
+        if self._script is not None:
+            try:
+                next(self._script)
+            except StopIteration:
+                self._script = None
+        pieces, self._reader.pieces = self._reader.pieces, []
+        return pieces
+
+
+class _JsonScan:
+    """Finds the end of a JSON object or array: brackets and strings, no more."""
+
+    def __init__(self) -> None:
+        self._open: list[str] = []
+        self._is_in_string = self._is_escaped = False
+        self.is_done = self.is_broken = False
+
+    def feed(self, text: str) -> int:
+        """How many characters of ``text`` belong to the value."""
+        for index, char in enumerate(text):
+            self._take(char)
+            if self.is_broken:
+                return index
+            if self.is_done:
+                return index + 1
+        return len(text)
+
+    def _take(self, char: str) -> None:
+        if self._is_in_string:
+            self._in_string(char)
+        elif char in "{[":
+            self._open.append("}" if char == "{" else "]")
+        elif not self._open:
+            self.is_broken = not char.isspace()
+        elif char in "}]":
+            self.is_broken = self._open.pop() != char
+            self.is_done = not self._open and not self.is_broken
+        else:
+            self._is_in_string = char == '"'
+
+    def _in_string(self, char: str) -> None:
+        if self._is_escaped:
+            self._is_escaped = False
+        elif char == "\\":
+            self._is_escaped = True
+        elif char == '"':
+            self._is_in_string = False
+
+
+def _first(text: str, marks: list[str]) -> tuple[int, str] | None:
+    """The mark that begins first, the longest of several there. ``marks``: longest first."""
+    found = [(text.find(mark), -len(mark), mark) for mark in marks if mark in text]
+    if not found:
+        return None
+    start, _, mark = min(found)
+    return start, mark
+
+
+def _is_beginning(text: str, mark: str) -> bool:
+    """``text`` is a beginning of ``mark``, not all of it."""
+    return len(text) < len(mark) and mark.startswith(text)
+
+
+def _held(text: str, marks: list[str]) -> int:
+    """How many characters at the end of ``text`` may be the beginning of a mark."""
+    most = min(len(text), max((len(mark) for mark in marks), default=1) - 1)
+    return next((n for n in range(most, 0, -1) if any(mark.startswith(text[-n:]) for mark in marks)), 0)
