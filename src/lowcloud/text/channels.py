@@ -60,6 +60,7 @@ class Reader:
         self._text = ""
         self._n_read = 0
         self._is_over = False
+        self._space = ""
 
     # what a script emits
 
@@ -67,6 +68,23 @@ class Reader:
         """Emit the characters read last as the answer's text."""
         if text:
             self.pieces.append(Content(text, self._n_read))
+
+    def words(self, text: str) -> None:
+        """The same, but white space at the end waits for more words, or for ``drop_space``."""
+        known = self._space + text
+        said = known.rstrip()
+        self._space = known[len(said) :]
+        if said:
+            self.pieces.append(Content(said, self._n_read - len(self._space)))
+
+    def drop_space(self) -> None:
+        """Forget the white space that waits: it stands before a call."""
+        self._space = ""
+
+    def keep_space(self) -> None:
+        """Let out the white space that waits: nothing follows it."""
+        space, self._space = self._space, ""
+        self.content(space)
 
     def thought(self, text: str) -> None:
         if text:
@@ -137,12 +155,15 @@ class Reader:
         return taken
 
     def json(self, emit: Emit) -> Generator[None, None, bool]:
-        """Read one JSON object or array, passing it on as it comes. False if the output ends inside, or isn't one."""
+        """Read one JSON value, passing it on as it comes. False if the output ends inside, or isn't one.
+
+        Only brackets, strings and the ends of scalars are looked at, so what was read may still be no JSON.
+        """
         scan = _JsonScan()
         while not scan.is_done:
             if not self._text:
                 if self._is_over:
-                    return False
+                    return scan.is_scalar
                 yield
                 continue
             n_taken = scan.feed(self._text)
@@ -196,21 +217,26 @@ class Channels:
                 next(self._script)
             except StopIteration:
                 self._script = None
+        if is_over:
+            self._reader.keep_space()
         pieces, self._reader.pieces = self._reader.pieces, []
         return pieces
 
 
 class _JsonScan:
-    """Finds the end of a JSON object or array: brackets and strings, no more."""
+    """Finds the end of a JSON value."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
         self._is_in_string = self._is_escaped = False
-        self.is_done = self.is_broken = False
+        self.is_done = self.is_broken = self.is_scalar = False
 
     def feed(self, text: str) -> int:
         """How many characters of ``text`` belong to the value."""
         for index, char in enumerate(text):
+            if self.is_scalar and (char in ",}]" or char.isspace()):
+                self.is_done = True
+                return index
             self._take(char)
             if self.is_broken:
                 return index
@@ -223,13 +249,13 @@ class _JsonScan:
             self._in_string(char)
         elif char in "{[":
             self._open.append("}" if char == "{" else "]")
-        elif not self._open:
-            self.is_broken = not char.isspace()
         elif char in "}]":
-            self.is_broken = self._open.pop() != char
+            self.is_broken = not self._open or self._open.pop() != char
             self.is_done = not self._open and not self.is_broken
-        else:
-            self._is_in_string = char == '"'
+        elif char == '"':
+            self._is_in_string = True
+        elif not self._open:
+            self.is_scalar = not char.isspace()
 
     def _in_string(self, char: str) -> None:
         if self._is_escaped:
@@ -238,6 +264,7 @@ class _JsonScan:
             self._is_escaped = True
         elif char == '"':
             self._is_in_string = False
+            self.is_done = not self._open
 
 
 def _first(text: str, marks: list[str]) -> tuple[int, str] | None:

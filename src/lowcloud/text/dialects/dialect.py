@@ -1,0 +1,57 @@
+"""What a dialect is: how a family of models is told of tools, how it writes calls and reasoning, how that is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lowcloud.core.messages import Messages
+from lowcloud.core.tools import Tool
+from lowcloud.text.channels import Reader, Script
+from lowcloud.text.grammar import LarkWriter, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of an output before it comes: the tools whose calls count (none: no call is looked for), and
+    whether the prompt has opened the reasoning.
+    """
+
+    tools: Sequence[Tool] = ()
+    is_thinking: bool = False
+
+    def tool(self, name: str) -> Tool | None:
+        """The tool of this name that may be called."""
+        return next((tool for tool in self.tools if tool.name == name), None)
+
+
+class Dialect(Protocol):
+    """One family's way. All methods are pure; a dialect has no state.
+
+    ``marks`` are the control strings that its script reads: they are shown to it where the model gives them as control
+    tokens; others are dropped. ``takes_tools``: the family's templates render tools and calls; else ``retold`` does.
+    ``has_text_arguments``: those templates take a call's arguments as JSON text, not as an object.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def marks(self) -> tuple[str, ...]: ...
+    @property
+    def takes_tools(self) -> bool: ...
+    @property
+    def has_text_arguments(self) -> bool: ...
+
+    def recognises(self, template: str) -> bool:
+        """Whether a chat template is one of this family's."""
+
+    def retold(self, prompt: Messages) -> Messages:
+        """The conversation for a template that knows no tools: they and the calls become words of the messages."""
+
+    def is_thinking(self, rendered: str) -> bool:
+        """Whether a rendered prompt leaves the answer inside the reasoning."""
+
+    def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
+        """What the answer may be; None where nothing bounds it. Raises Unsupported, naming the field."""
+
+    def script(self, reader: Reader, outlook: Outlook) -> Script:
+        """Reads one output."""

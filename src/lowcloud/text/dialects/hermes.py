@@ -1,0 +1,63 @@
+"""Hermes and Qwen 2.5, 3: ``<tool_call>`` around JSON of a name and arguments, ``<think>`` around the reasoning.
+
+Source: the chat templates of NousResearch/Hermes-3-Llama-3.1-8B and Qwen/Qwen3-0.6B.
+"""
+
+import json
+from dataclasses import dataclass
+
+from lowcloud.core.messages import Messages
+from lowcloud.core.tools import Tool
+from lowcloud.text.channels import Reader, Script
+from lowcloud.text.dialects.dialect import Outlook
+from lowcloud.text.dialects.reading import answer_emit, arguments_schema, read_json_call, read_thinking, read_thought
+from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+END = "}\n" + CLOSE
+THINKING = Thinking("<think>", "</think>")
+
+
+def _call(lark: LarkWriter, tool: Tool) -> str:
+    begin = f'\n{{"name": {json.dumps(tool.name)}, "arguments": '
+    return f"{lark.literal(begin)} {lark.json(arguments_schema(tool))} {lark.literal(END)}"
+
+
+SYNTAX = CallSyntax(_call, opener=OPEN, between=f"\n{OPEN}")
+
+
+@dataclass(frozen=True, slots=True)
+class Hermes:
+    """The dialect."""
+
+    name: str = "hermes"
+    marks: tuple[str, ...] = (OPEN, CLOSE, THINKING.opening, THINKING.closing)
+    takes_tools: bool = True
+    has_text_arguments: bool = False
+
+    def recognises(self, template: str) -> bool:
+        return OPEN in template and '{"name"' in template.replace('\\"', '"') and "<function=" not in template
+
+    def retold(self, prompt: Messages) -> Messages:
+        return prompt
+
+    def is_thinking(self, rendered: str) -> bool:
+        return rendered.rstrip().endswith(THINKING.opening)
+
+    def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
+        return answer_grammar(lark, wanted, SYNTAX, THINKING)
+
+    def script(self, reader: Reader, outlook: Outlook) -> Script:
+        yield from read_thinking(reader, THINKING, is_open=outlook.is_thinking)
+        marks = (OPEN, THINKING.opening) if outlook.tools else (THINKING.opening,)
+        while (mark := (yield from reader.until(marks, answer_emit(reader, outlook)))) is not None:
+            if mark == OPEN:
+                reader.drop_space()
+                yield from read_json_call(reader)
+                yield from reader.spaces()
+                yield from reader.goes_on((CLOSE,))
+            else:
+                yield from read_thought(reader, THINKING)
+
+
+DIALECT = Hermes()

@@ -1,0 +1,193 @@
+"""What the scripts of several dialects share: reasoning between marks, and calls written as JSON."""
+
+import json
+from collections.abc import Generator, Iterable
+
+from lowcloud.core.output import Regex, Schema
+from lowcloud.core.tools import Tool
+from lowcloud.text.channels import Emit, Reader, Script
+from lowcloud.text.dialects.dialect import Outlook
+from lowcloud.text.grammar import Thinking
+
+INPUT = "input"  # a custom tool's one argument
+NAMES = ("name",)
+ARGUMENTS = ("arguments", "parameters")
+
+
+def read_thinking(reader: Reader, thinking: Thinking, *, is_open: bool) -> Generator[None, None, None]:
+    """Read the reasoning that an answer begins with, if it does, and the white space after it."""
+    if not is_open:
+        openings = [space + thinking.opening for space in ("", "\n", "\n\n")]
+        if (yield from reader.goes_on(openings)) is None:
+            return
+    yield from read_thought(reader, thinking)
+
+
+def read_thought(reader: Reader, thinking: Thinking) -> Generator[None, None, None]:
+    """Read on inside the reasoning, to its end and past the white space after it."""
+    yield from reader.goes_on((thinking.opening,))  # a model that writes again what the prompt has opened
+    yield from reader.spaces()
+    yield from reader.until((thinking.closing,), Trimmed(reader.thought))
+    yield from reader.spaces()
+
+
+def answer_emit(reader: Reader, outlook: Outlook) -> Emit:
+    """What takes the answer's text: before a call, white space is no part of it."""
+    return reader.words if outlook.tools else reader.content
+
+
+class Trimmed:
+    """Passes a text on without the white space at its end."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._space = ""
+
+    def __call__(self, text: str) -> None:
+        known = self._space + text
+        said = known.rstrip()
+        self._space = known[len(said) :]
+        if said:
+            self._emit(said)
+
+
+def arguments_schema(tool: Tool) -> Schema:
+    """The schema of a tool's arguments: an object. Of a custom tool's, one with the input alone."""
+    if tool.input is None:
+        return {"type": "object", **(tool.parameters or {})}
+    text = {"type": "string", "pattern": f"^(?:{tool.input.pattern})$"} if isinstance(tool.input, Regex) else {}
+    return {
+        "type": "object",
+        "properties": {INPUT: {"type": "string", **text}},
+        "required": [INPUT],
+        "additionalProperties": False,
+    }
+
+
+def read_arguments(reader: Reader) -> Generator[None, None, None]:
+    """Read the present call's arguments, an object, and end the call if they are JSON of one."""
+    known: list[str] = []
+
+    def emit(text: str) -> None:
+        known.append(text)
+        reader.arguments(text)
+
+    yield from reader.spaces()
+    if (yield from reader.peek()) != "{":
+        return
+    if (yield from reader.json(emit)) and is_object("".join(known)):
+        reader.end()
+
+
+def read_json_call(
+    reader: Reader, *, names: Iterable[str] = NAMES, arguments: Iterable[str] = ARGUMENTS, ids: Iterable[str] = ("id",)
+) -> Script:
+    """Read one call written as an object with a name and arguments, in any order. What isn't one begins no call.
+
+    Where the name comes first the arguments pass on as they come.
+    """
+    yield from reader.spaces()
+    if (yield from reader.goes_on(("{",))) is None:
+        return
+    call = _JsonCall(reader)
+    while (key := (yield from _key(reader))) is not None:
+        if key in arguments:
+            yield from call.read_arguments()
+        else:
+            value = yield from _value(reader)
+            if key in names and isinstance(value, str):
+                call.named(value)
+            elif key in ids and isinstance(value, str):
+                call.id = value
+        yield from reader.spaces()
+        mark = yield from reader.goes_on((",", "}"))
+        if mark == "}":
+            call.close()
+        if mark != ",":
+            return
+
+
+class _JsonCall:
+    """A call whose members come in any order."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.id: str | None = None
+        self._reader = reader
+        self._name: str | None = None
+        self._arguments: list[str] | None = None
+        self._n_sent = 0
+
+    def named(self, name: str) -> None:
+        self._name = name
+
+    def read_arguments(self) -> Generator[None, None, None]:
+        self._arguments = []
+        yield from self._reader.spaces()
+        if self._name is not None and (yield from self._reader.peek()) == "{":
+            self._begin()
+        yield from self._reader.json(self._add)
+
+    def close(self) -> None:
+        """The object is complete: so is the call, if it has a name and its arguments are JSON of an object."""
+        if self._name is None:
+            return
+        text = _unquoted("".join(self._arguments if self._arguments is not None else ["{}"]))
+        if not is_object(text):
+            return
+        if not self._n_sent:
+            self._begin()
+            self._reader.arguments(text)
+        self._reader.end()
+
+    def _begin(self) -> None:
+        if self._name is not None:
+            self._reader.begin(self._name, self.id)
+            self._n_sent += 1
+
+    def _add(self, text: str) -> None:
+        if self._arguments is not None:
+            self._arguments.append(text)
+        if self._n_sent:
+            self._reader.arguments(text)
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is JSON of an object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _unquoted(text: str) -> str:
+    """Arguments that a model wrote as JSON in a JSON string, and null, as an object."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    if value is None:
+        return "{}"
+    return value if isinstance(value, str) else text
+
+
+def _key(reader: Reader) -> Generator[None, None, str | None]:
+    """The next member's name, and the colon; None where there is no member."""
+    yield from reader.spaces()
+    if (yield from reader.peek()) != '"':
+        return None
+    name = yield from _value(reader)
+    yield from reader.spaces()
+    if (yield from reader.goes_on((":",))) is None or not isinstance(name, str):
+        return None
+    return name
+
+
+def _value(reader: Reader) -> Generator[None, None, object]:
+    text: list[str] = []
+    yield from reader.spaces()
+    yield from reader.json(text.append)
+    try:
+        value: object = json.loads("".join(text))
+    except ValueError:
+        return None
+    return value

@@ -1,0 +1,18 @@
+"""Which dialect a model speaks: named by its settings, or recognised from its chat template."""
+
+from lowcloud.text.dialects import hermes
+from lowcloud.text.dialects.dialect import Dialect
+
+# The first that recognises a template counts, so what looks like a part of another stands before it.
+DIALECTS: tuple[Dialect, ...] = (hermes.DIALECT,)
+NAMES = tuple(dialect.name for dialect in DIALECTS)
+
+
+def recognised(template: str) -> Dialect | None:
+    """The dialect of a chat template."""
+    return next((dialect for dialect in DIALECTS if dialect.recognises(template)), None)
+
+
+def named(name: str) -> Dialect:
+    """The dialect of this name. Raises KeyError."""
+    return {dialect.name: dialect for dialect in DIALECTS}[name]

@@ -1,0 +1,177 @@
+"""One grammar for a whole answer, in llguidance's dialect of Lark: reasoning, then a text, tool calls, or either. Pure.
+
+Control tokens are written as such, ``<[id]>``, so that no text can stand for one; a mark that a vocabulary has no token
+for is text.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lowcloud.core.errors import Unsupported
+from lowcloud.core.output import AnyText, Choice, Format, JsonSchema, Lark, Regex, Schema
+from lowcloud.core.tools import Tool, ToolPlan
+
+TEXT = "TEXT"
+_TEXT = r"TEXT: /(.|\n)*/"
+_SPACE = r"/[ \n]*/"
+_IMPORT = "%llguidance {}"
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """``opening`` and ``closing`` stand around a model's reasoning."""
+
+    opening: str
+    closing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an answer must be, schemas already cut to what can be enforced.
+
+    ``is_thinking``: the prompt has opened the reasoning, so the answer begins in it. ``may_think``: the model may open
+    it. ``thinking_tokens`` bounds it.
+    """
+
+    output: Format
+    plan: ToolPlan
+    is_thinking: bool = False
+    may_think: bool = False
+    thinking_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallSyntax:
+    """How a model writes calls: ``opener call (between call)* closer``.
+
+    ``call`` gives the expression of one tool's call, without the opener. Where ``opener`` is empty, calls stand at the
+    answer's beginning only, and ``plain`` is a regular expression for texts that are none.
+    """
+
+    call: "Callable[[LarkWriter, Tool], str]"
+    opener: str = ""
+    between: str = ""
+    closer: str = ""
+    plain: str = r"(.|\n)*"
+
+
+@dataclass
+class LarkWriter:
+    """Collects rules. ``token_ids`` has the model's control tokens by their texts."""
+
+    token_ids: Mapping[str, int]
+    rules: list[str] = field(default_factory=list)
+
+    def literal(self, text: str) -> str:
+        """An expression for exactly this text, control tokens in it as tokens; empty for no text."""
+        marks = sorted((mark for mark in self.token_ids if mark in text), key=len, reverse=True)
+        pieces = re.split("(" + "|".join(map(re.escape, marks)) + ")", text) if marks else [text]
+        shown = [f"<[{self.token_ids[piece]}]>" if piece in marks else json.dumps(piece) for piece in pieces if piece]
+        return " ".join(shown)
+
+    def rule(self, body: str, attributes: str = "") -> str:
+        """Add a rule; its name."""
+        name = f"r{len(self.rules)}"
+        self.rules.append(f"{name}{f'[{attributes}]' if attributes else ''}: {body or json.dumps('')}")
+        return name
+
+    def json(self, schema: Schema) -> str:
+        """An expression for JSON that the schema allows, as models write it: a space after each comma and colon."""
+        options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        return self.rule("%json " + json.dumps({**schema, "x-guidance": options}))
+
+    def text_until(self, mark: str) -> str:
+        """An expression for any text and then the mark, the first that comes."""
+        first = next((token for token in self.token_ids if mark.startswith(token)), None)
+        if first is not None:
+            return f"{TEXT} {self.literal(mark)}"
+        token = next((token for token in self.token_ids if token in mark), None)
+        head = mark if token is None else mark[: mark.index(token)]
+        return f"{self.rule(f'{TEXT} {json.dumps(head)}', 'lazy')} {self.literal(mark[len(head) :])}".strip()
+
+    def within(self, body: str, max_tokens: int) -> str:
+        """The expression, ended after so many tokens."""
+        return self.rule(body, f"max_tokens={max_tokens}")
+
+    def grammar(self, start: str) -> str:
+        """The whole grammar."""
+        return "\n".join([_IMPORT, f"start: {start}", _TEXT, *self.rules])
+
+
+def answer_grammar(
+    lark: LarkWriter, wanted: Wanted, syntax: CallSyntax, thinking: Thinking | None = None
+) -> str | None:
+    """The grammar of an answer of a model that writes calls by ``syntax``; None where nothing bounds it.
+
+    Raises Unsupported for a bound on the reasoning of a model that can't keep it.
+    """
+    is_bounded = wanted.plan.mode != "none" or not isinstance(wanted.output, AnyText)
+    if not is_bounded and wanted.thinking_tokens is None:
+        return None
+    begin = _thinking(lark, wanted, thinking)
+    body = answer(lark, wanted.output, wanted.plan, syntax)
+    return lark.grammar(f"{begin} {body}".strip())
+
+
+def answer(lark: LarkWriter, output: Format, plan: ToolPlan, syntax: CallSyntax) -> str:
+    """An expression for what follows the reasoning."""
+    if plan.mode == "none":
+        return output_expression(lark, output)
+    calls = _calls(lark, plan, syntax)
+    if plan.mode == "required":
+        return f"{lark.literal(syntax.opener)} {calls}".strip()
+    if not isinstance(output, AnyText):
+        return f"({output_expression(lark, output)} | {lark.literal(syntax.opener)} {calls})"
+    if not syntax.opener:
+        return f"({lark.rule(f'/{syntax.plain}/')} | {calls})"
+    trigger = lark.text_until(syntax.opener)
+    return f"({trigger} {calls}){'?' if plan.at_most_one else '*'} {TEXT}"
+
+
+def output_expression(lark: LarkWriter, output: Format) -> str:
+    """An expression for a text of this format."""
+    match output:
+        case AnyText():
+            return TEXT
+        case JsonSchema(schema=schema):
+            return lark.json(schema)
+        case Regex(pattern=pattern):
+            return lark.rule(f"/{escaped_regex(pattern)}/")
+        case Choice(options=options):
+            return f"({' | '.join(json.dumps(option) for option in options)})"
+        case Lark(grammar=grammar):
+            return lark.rule("%lark {\n" + grammar + "\n}")
+
+
+def escaped_regex(pattern: str) -> str:
+    """The pattern as it stands between slashes."""
+    return re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", pattern).replace("\n", r"\n")
+
+
+def _calls(lark: LarkWriter, plan: ToolPlan, syntax: CallSyntax) -> str:
+    one = lark.rule(alternatives([syntax.call(lark, tool) for tool in plan.tools]))
+    more = "" if plan.at_most_one else f"({lark.literal(syntax.between)} {one})*"
+    return " ".join(filter(None, (one, more, lark.literal(syntax.closer))))
+
+
+def alternatives(expressions: Sequence[str]) -> str:
+    """Any of the expressions."""
+    return " | ".join(expressions)
+
+
+def _thinking(lark: LarkWriter, wanted: Wanted, thinking: Thinking | None) -> str:
+    if thinking is None or not (wanted.is_thinking or wanted.may_think):
+        return ""
+    if wanted.thinking_tokens is None:
+        thought = lark.text_until(thinking.closing)
+    elif thinking.closing in lark.token_ids:
+        thought = f"{lark.within(TEXT, wanted.thinking_tokens)} {lark.literal(thinking.closing)}"
+    else:
+        raise Unsupported(
+            "This model's reasoning ends with no token of its own, so its length can't be bounded.",
+            param="thinking_token_budget",
+        )
+    thought = f"{thought} {lark.rule(_SPACE)}"
+    return thought if wanted.is_thinking else f"({lark.literal(thinking.opening)} {thought})?"

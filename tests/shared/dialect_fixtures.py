@@ -1,0 +1,108 @@
+"""canitoolcall's fixtures against our dialects: which dialect reads which, and what counts as right."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+
+from lowcloud.core.tools import Tool
+from lowcloud.text.channels import CallArguments, CallBegin, CallEnd, Channels, Content, Piece, Thought
+from lowcloud.text.dialects.dialect import Dialect, Outlook
+
+
+@dataclass
+class Call:
+    name: str
+    arguments: str = ""
+
+
+@dataclass
+class Reading:
+    """The fold of pieces: calls that ended, and text."""
+
+    content: str = ""
+    reasoning: str = ""
+    calls: list[Call] = field(default_factory=list)
+    open: Call | None = None
+
+    def add(self, pieces: list[Piece]) -> "Reading":
+        for piece in pieces:
+            match piece:
+                case Content(text=text):
+                    self.content += text
+                case Thought(text=text):
+                    self.reasoning += text
+                case CallBegin(name=name):
+                    self.open = Call(name)
+                case CallArguments(text=text):
+                    assert self.open is not None
+                    self.open.arguments += text
+                case CallEnd():
+                    assert self.open is not None
+                    self.calls.append(self.open)
+                    self.open = None
+        return self
+
+    def shown(self) -> dict[str, object]:
+        calls = [{"name": call.name, "arguments": json.loads(call.arguments)} for call in self.calls]
+        return {"content": self.content.strip(), "reasoning_content": self.reasoning.strip(), "tool_calls": calls}
+
+
+@cache
+def fixtures(family: str) -> tuple[dict, ...]:
+    folder = files("canitoolcall") / "_data" / "fixtures" / family
+    return tuple(_lines(folder))
+
+
+def _lines(folder) -> Iterator[dict]:
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".jsonl"):
+            yield from map(json.loads, filter(None, file.read_text("utf-8").splitlines()))
+
+
+def outlook(fixture: dict) -> Outlook:
+    tools = [
+        Tool(tool["function"]["name"], tool["function"].get("description"), tool["function"].get("parameters") or {})
+        for tool in fixture["tools"]
+    ]
+    return Outlook(tools, is_thinking=False)
+
+
+def read(dialect: Dialect, fixture: dict, size: int = 0) -> Reading:
+    """The fixture's output, whole or in chunks of ``size`` characters, the prompt's end as the fixture gives it."""
+    expected = outlook(fixture)
+    is_thinking = dialect.is_thinking(fixture.get("generation_prompt") or "")
+    channels = Channels(lambda reader: dialect.script(reader, Outlook(expected.tools, is_thinking)))
+    text = fixture["raw_output"]
+    chunks = [text[i : i + size] for i in range(0, len(text), size)] if size else [text]
+    reading = Reading()
+    for chunk in chunks:
+        reading.add(channels.feed(chunk))
+    return reading.add(channels.end())
+
+
+def is_right(fixture: dict, reading: Reading) -> bool:
+    """As canitoolcall judges, white space at the ends of texts apart (its "soft" equality)."""
+    if "expected_error" in fixture:
+        return not reading.calls
+    expected = fixture["expected"]
+    wanted = {
+        "content": (expected["content"] or "").strip(),
+        "reasoning_content": (expected["reasoning_content"] or "").strip(),
+        "tool_calls": expected["tool_calls"],
+    }
+    return _typed(reading.shown()) == _typed(wanted)
+
+
+def _typed(value: object) -> object:
+    """JSON values told apart where Python calls them equal: true and 1."""
+    match value:
+        case bool():
+            return ("bool", value)
+        case dict():
+            return {key: _typed(item) for key, item in value.items()}
+        case list():
+            return [_typed(item) for item in value]
+        case _:
+            return value
