@@ -1,16 +1,21 @@
 """Which dialect a model speaks: named by its settings, or recognised from its chat template."""
 
-from lowcloud.text.dialects import hermes
+from lowcloud.text.dialects import generic, hermes
 from lowcloud.text.dialects.dialect import Dialect
 
 # The first that recognises a template counts, so what looks like a part of another stands before it.
-DIALECTS: tuple[Dialect, ...] = (hermes.DIALECT,)
+DIALECTS: tuple[Dialect, ...] = (hermes.DIALECT, generic.DIALECT)
 NAMES = tuple(dialect.name for dialect in DIALECTS)
 
 
 def recognised(template: str) -> Dialect | None:
     """The dialect of a chat template."""
     return next((dialect for dialect in DIALECTS if dialect.recognises(template)), None)
+
+
+def fallback() -> Dialect:
+    """The dialect of a template that no dialect recognises."""
+    return generic.DIALECT
 
 
 def named(name: str) -> Dialect:

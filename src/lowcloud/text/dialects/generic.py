@@ -1,0 +1,123 @@
+"""Models whose template knows no tools: the system prompt tells of them; calls are JSON in ``<tool_call>``.
+
+The words are few and plain, so that a model of 135M parameters can follow them.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from lowcloud.core.messages import Message, Messages, ToolCall
+from lowcloud.core.tools import Tool
+from lowcloud.text.channels import Reader, Script
+from lowcloud.text.dialects.dialect import Outlook
+from lowcloud.text.dialects.hermes import CLOSE, OPEN, SYNTAX, THINKING
+from lowcloud.text.dialects.reading import INPUT, answer_emit, arguments_schema, read_json_call, read_thinking
+from lowcloud.text.grammar import LarkWriter, Wanted, answer_grammar
+
+PERSONA = "You are a helpful assistant."
+TELL = """You can use these tools:
+{tools}
+
+To use a tool, write only its name and arguments as JSON, like this:
+<tool_call>
+{{"name": "tool name", "arguments": {{"argument name": "value"}}}}
+</tool_call>
+The user then gives you the tool's result. When you have it, or need no tool, answer in plain text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generic:
+    """The dialect. No template is recognised as its own: it is for those that no other dialect recognises."""
+
+    name: str = "generic"
+    marks: tuple[str, ...] = (OPEN, CLOSE, THINKING.opening, THINKING.closing)
+    takes_tools: bool = False
+    has_text_arguments: bool = False
+
+    def recognises(self, template: str) -> bool:  # noqa: ARG002 - as the protocol has it
+        return False
+
+    def retold(self, prompt: Messages) -> Messages:
+        messages = tuple(_history(prompt.messages))
+        if prompt.tools:
+            messages = _told(messages, TELL.format(tools="\n".join(map(_described, prompt.tools))))
+        return replace(prompt, messages=messages, tools=())
+
+    def is_thinking(self, rendered: str) -> bool:
+        return rendered.rstrip().endswith(THINKING.opening)
+
+    def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
+        return answer_grammar(lark, wanted, SYNTAX, THINKING)
+
+    def script(self, reader: Reader, outlook: Outlook) -> Script:
+        yield from read_thinking(reader, THINKING, is_open=outlook.is_thinking)
+        marks = (OPEN,) if outlook.tools else ()
+        while (yield from reader.until(marks, answer_emit(reader, outlook))) is not None:
+            reader.drop_space()
+            yield from read_json_call(reader)
+            yield from reader.spaces()
+            yield from reader.goes_on((CLOSE,))
+
+
+def _described(tool: Tool) -> str:
+    described = {"name": tool.name, "description": tool.description, "parameters": arguments_schema(tool)}
+    return json.dumps({key: value for key, value in described.items() if value is not None}, ensure_ascii=False)
+
+
+def _told(messages: tuple[Message, ...], tell: str) -> tuple[Message, ...]:
+    """The conversation whose first message, the system's, ends with these words."""
+    if messages and messages[0].role in ("system", "developer"):
+        return (replace(messages[0], text=f"{messages[0].text}\n\n{tell}".lstrip()), *messages[1:])
+    return (Message("system", f"{PERSONA}\n\n{tell}"), *messages)
+
+
+def _history(messages: Iterable[Message]) -> Iterator[Message]:
+    """Calls as the model writes them, results as the user's words; one message of those and what the user says next to
+    them, since many templates take turns strictly.
+    """
+    names: dict[str, str] = {}
+    last: Message | None = None
+    is_result = False
+    for message in messages:
+        was_result, is_result = is_result, message.role in ("tool", "function")
+        names.update((call.id, call.name) for call in message.calls)
+        turn = _retold(message, names)
+        if last is not None and last.role == turn.role == "user" and (is_result or was_result):
+            last = _joined(last, turn)
+            continue
+        if last is not None:
+            yield last
+        last = turn
+    if last is not None:
+        yield last
+
+
+def _retold(message: Message, names: Mapping[str, str]) -> Message:
+    if message.role in ("tool", "function"):
+        name = message.name or names.get(message.call_id or "", "the tool")
+        return _headed(f"Result of {name}:\n", Message("user", message.text, images=message.images))
+    if not message.calls:
+        return message
+    text = "\n".join(filter(None, (message.text, *map(_written, message.calls))))
+    return replace(message, text=text, calls=())
+
+
+def _written(call: ToolCall) -> str:
+    arguments = json.dumps({INPUT: call.arguments}, ensure_ascii=False) if call.is_custom else call.arguments
+    name = json.dumps(call.name, ensure_ascii=False)
+    return f'{OPEN}\n{{"name": {name}, "arguments": {arguments or "{}"}}}\n{CLOSE}'
+
+
+def _joined(first: Message, second: Message) -> Message:
+    second = _headed(f"{first.text}\n\n", second)
+    return replace(first, text=second.text, images=first.images + second.images)
+
+
+def _headed(head: str, message: Message) -> Message:
+    """The message with words before its own."""
+    images = tuple(replace(image, at=image.at + len(head)) for image in message.images)
+    return replace(message, text=head + message.text, images=images)
+
+
+DIALECT = Generic()
