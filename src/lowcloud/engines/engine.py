@@ -16,6 +16,9 @@ class Prepared:
 
     ``prompt_ids`` is None for an engine that has no token ids of its own (a remote one). The count is there
     before the engine promises anything, since admission bounds the queue in tokens.
+
+    ``grammar`` bounds the answer where it isn't empty (llguidance's Lark); ``loosened`` names what of the caller's
+    schemas isn't in it; ``is_thinking``: the prompt has opened the reasoning.
     """
 
     request: Generate
@@ -23,6 +26,9 @@ class Prepared:
     prompt_tokens: int
     max_tokens: int
     default_max_tokens: int | None = None
+    grammar: str = ""
+    loosened: tuple[str, ...] = ()
+    is_thinking: bool = False
 
 
 class Engine(Protocol):

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowcloud.core.errors import EngineFailed
-from lowcloud.core.events import Alternative, Finished, Started, TextDelta, TokenLogprob, Usage
+from lowcloud.core.events import (
+    Alternative,
+    Finished,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
 from lowcloud.engines.local.mailbox import Mailbox
 
 pytestmark = pytest.mark.anyio
@@ -95,3 +104,23 @@ async def test_however_slow_the_reader_no_character_is_lost_and_the_box_stays_sm
         mine = [event for event in taken if event.choice == choice]
         assert "".join(event.text for event in mine) == "".join(pieces)
         assert [one.sampled.token for event in mine for one in event.logprobs] == pieces
+
+
+async def test_a_full_box_merges_reasoning_and_the_pieces_of_one_call_each_with_its_own():
+    box = Mailbox(capacity=1)
+    for event in [
+        Started(1, 0, "w"),
+        ReasoningDelta(0, "h"),
+        ReasoningDelta(0, "m"),
+        ToolCallDelta(0, 0, id="a", name="f"),
+        ToolCallDelta(0, 0, "{"),
+        ToolCallDelta(0, 0, "}", is_complete=True),
+        ToolCallDelta(0, 1, id="b", name="f"),
+    ]:
+        box.put(event)
+    assert await drain(box) == [
+        Started(1, 0, "w"),
+        ReasoningDelta(0, "hm"),
+        ToolCallDelta(0, 0, "{}", "a", "f", is_complete=True),
+        ToolCallDelta(0, 1, id="b", name="f"),
+    ]

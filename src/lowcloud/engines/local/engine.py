@@ -16,7 +16,7 @@ from lowcloud.core.messages import Messages, Prompt, Text, Tokens
 from lowcloud.core.requests import Generate
 from lowcloud.engines.engine import Prepared
 from lowcloud.engines.local.defaults import Context, Length, check_bias, length_of, param_of, sampling_of
-from lowcloud.engines.local.generation import Generation, Vocabulary
+from lowcloud.engines.local.generation import Generation, Reading, Vocabulary
 from lowcloud.engines.local.process import WorkerProcess
 from lowcloud.engines.local.tokenizer import TextAssets
 from lowcloud.models.card import Card
@@ -79,7 +79,7 @@ class LocalEngine:
         return len(await self._encoded(prompt))
 
     async def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
-        generation = Generation(self._fitted(prepared), self._vocabulary, self._process)
+        generation = Generation(self._fitted(prepared), self._vocabulary, self._process, Reading())
         try:
             generation.start()
             while (event := await generation.mailbox.get()) is not None:

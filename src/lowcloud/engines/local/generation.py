@@ -4,19 +4,22 @@ Runs on the event loop, called by the worker's reader. A sequence keeps its toke
 one can go on where that stopped.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from lowcloud.core.errors import BadRequest, EngineFailed, LowcloudError, PromptTooLong
-from lowcloud.core.events import Finished, FinishReason, Started, TextDelta, Usage
+from lowcloud.core.events import Event, Finished, FinishReason, ReasoningDelta, Started, TextDelta, Usage
 from lowcloud.engines.engine import Prepared
+from lowcloud.engines.local import process as worker
+from lowcloud.engines.local.calls import Calls
 from lowcloud.engines.local.defaults import param_of
 from lowcloud.engines.local.frames import Accepted, Refused, Submit
 from lowcloud.engines.local.mailbox import Mailbox
-from lowcloud.engines.local.process import Output, Part, WorkerProcess
-from lowcloud.engines.local.transcript import Said, Transcript
+from lowcloud.engines.local.process import Output, WorkerProcess
+from lowcloud.engines.local.transcript import Part, Said, Transcript, plain
 from lowcloud.engines.local.vocabulary import Tokenizer
+from lowcloud.text.channels import Reader, Script, Thought
 
 Number = TypeVar("Number", int, float)
 
@@ -29,14 +32,24 @@ class Vocabulary:
     stop_ids: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How outputs are read: by ``script``, to which the control tokens ``shown`` are their texts."""
+
+    script: Callable[[Reader], Script] = plain
+    shown: Mapping[int, str] = field(default_factory=dict)
+    new_call_id: Callable[[], str] = str
+
+
 class Generation:
     """The sequences of ``prepared``, whose sampling has no None left. ``mailbox`` gets its events, or its error."""
 
-    def __init__(self, prepared: Prepared, vocabulary: Vocabulary, process: WorkerProcess) -> None:
+    def __init__(self, prepared: Prepared, vocabulary: Vocabulary, process: WorkerProcess, reading: Reading) -> None:
         self.mailbox = Mailbox()
         self._prepared, self._process = prepared, process
         self._cached: int | None = None
-        self._sequences = [_Sequence(self, choice, prepared, vocabulary) for choice in range(prepared.request.choices)]
+        choices = range(prepared.request.choices)
+        self._sequences = [_Sequence(self, choice, prepared, vocabulary, reading) for choice in choices]
         self._unfinished = len(self._sequences)
         self._numbers: list[int] = []
 
@@ -58,13 +71,18 @@ class Generation:
         prepared, loaded = self._prepared, self._process.loaded
         weights = loaded.weights if loaded else ""
         self.mailbox.put(
-            Started(prepared.prompt_tokens, cached, weights, default_max_tokens=prepared.default_max_tokens)
+            Started(
+                prepared.prompt_tokens,
+                cached,
+                weights,
+                default_max_tokens=prepared.default_max_tokens,
+                loosened=prepared.loosened,
+            )
         )
 
-    def said(self, choice: int, said: Said) -> None:
-        """A piece of a choice's text. Nothing at all is no event."""
-        if said.text or said.logprobs:
-            self.mailbox.put(TextDelta(choice, said.text, said.logprobs))
+    def say(self, event: Event) -> None:
+        """A piece of a choice."""
+        self.mailbox.put(event)
 
     def finished(self, choice: int, reason: FinishReason, stop: str | None) -> None:
         """A choice is complete. The worker is told, unless it said so itself."""
@@ -73,7 +91,8 @@ class Generation:
         self._unfinished -= 1
         if not self._unfinished:
             completion = sum(sequence.n_tokens for sequence in self._sequences)
-            self.mailbox.put(Usage(self._prepared.prompt_tokens, self._cached or 0, completion))
+            reasoning = sum(sequence.n_reasoning for sequence in self._sequences)
+            self.mailbox.put(Usage(self._prepared.prompt_tokens, self._cached or 0, completion, reasoning))
             self.mailbox.close()
 
     def failed(self, error: LowcloudError) -> None:
@@ -85,11 +104,14 @@ class Generation:
 class _Sequence:
     """One choice: a client of the worker's process."""
 
-    def __init__(self, generation: Generation, choice: int, prepared: Prepared, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, generation: Generation, choice: int, prepared: Prepared, vocabulary: Vocabulary, reading: Reading
+    ) -> None:
         self._generation, self._choice = generation, choice
         self._prepared = prepared
         self._stop_ids = () if prepared.request.ignore_eos else vocabulary.stop_ids
-        self._transcript = Transcript(vocabulary.tokenizer, prepared.request.stop)
+        self._transcript = Transcript(vocabulary.tokenizer, prepared.request.stop, reading.script, reading.shown)
+        self._calls = Calls(choice, prepared.request.tools.tools, reading.new_call_id)
         self._tokens: list[int] = []
 
     @property
@@ -97,10 +119,15 @@ class _Sequence:
         """Tokens generated: a stop token counts, what came after a stop string doesn't."""
         return len(self._tokens)
 
+    @property
+    def n_reasoning(self) -> int:
+        """Those of them that were reasoning."""
+        return self._transcript.n_reasoning
+
     def frame(self, number: int) -> Submit:
         return _submit(number, self._choice, self._tokens, self._prepared, self._stop_ids)
 
-    def take(self, part: Part) -> None:
+    def take(self, part: worker.Part) -> None:
         match part:
             case Output():
                 self._add(part)
@@ -120,15 +147,35 @@ class _Sequence:
             self._tokens.append(token)
             if index == last and output.finish == "stop":
                 break  # the stop token itself has no text
-            said = self._transcript.add(token, output.logprobs[index] if output.logprobs else None)
-            self._generation.said(self._choice, said)
-            if said.stop is not None:
-                self._generation.finished(self._choice, "stop", said.stop)
+            parts = self._transcript.add(token, output.logprobs[index] if output.logprobs else None)
+            if self._say(parts):
                 return
-        if output.finish is not None:
-            rest = self._transcript.end()
-            self._generation.said(self._choice, rest)
-            self._generation.finished(self._choice, "stop" if rest.stop else output.finish, rest.stop)
+        if output.finish is not None and not self._say(self._transcript.end()):
+            self._finish(output.finish)
+
+    def _say(self, parts: Sequence[Part]) -> bool:
+        """Pass parts on; True where a stop string has ended the choice."""
+        for part in parts:
+            match part:
+                case Said(text=text, logprobs=logprobs, stop=stop):
+                    if text or logprobs:
+                        self._generation.say(TextDelta(self._choice, text, logprobs))
+                    if stop is not None:
+                        self._generation.finished(self._choice, self._reason("stop"), stop)
+                        return True
+                case Thought(text=text):
+                    self._generation.say(ReasoningDelta(self._choice, text))
+                case _:
+                    delta = self._calls.delta(part)
+                    if delta is not None:
+                        self._generation.say(delta)
+        return False
+
+    def _finish(self, reason: FinishReason) -> None:
+        self._generation.finished(self._choice, self._reason(reason), None)
+
+    def _reason(self, reason: FinishReason) -> FinishReason:
+        return "tool_calls" if reason == "stop" and self._calls.n_complete else reason
 
 
 def _submit(seq: int, choice: int, forced: list[int], prepared: Prepared, stop_ids: Sequence[int]) -> Submit:

@@ -6,15 +6,16 @@ gets the same text in fewer events, and neither the worker nor another client no
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 
 from lowcloud.core.errors import LowcloudError
-from lowcloud.core.events import Event, Finished, TextDelta
+from lowcloud.core.events import Event, ReasoningDelta, Started, TextDelta, ToolCallDelta, Usage
 
 
 class Mailbox:
     """One reader, one writer, on one event loop.
 
-    Holds ``capacity`` events, and beyond them at most one delta a choice and the few events that come once.
+    Holds ``capacity`` events, and beyond them at most one delta a choice and kind, and the few events that come once.
     """
 
     def __init__(self, capacity: int = 64) -> None:
@@ -29,7 +30,7 @@ class Mailbox:
 
     def put(self, event: Event) -> None:
         """Add an event, or merge it; never waits."""
-        if len(self._events) < self._capacity or not isinstance(event, TextDelta) or not self._merge(event):
+        if len(self._events) < self._capacity or not self._merge(event):
             self._events.append(event)
         self._arrived.set()
 
@@ -50,12 +51,28 @@ class Mailbox:
             await self._arrived.wait()
         return self._events.popleft()
 
-    def _merge(self, delta: TextDelta) -> bool:
+    def _merge(self, event: Event) -> bool:
+        """Into the last event of its choice, where that is of the same kind."""
+        if not isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta):
+            return False
         for index in range(len(self._events) - 1, -1, -1):
-            match self._events[index]:
-                case TextDelta(choice, text, logprobs) if choice == delta.choice:
-                    self._events[index] = TextDelta(choice, text + delta.text, logprobs + delta.logprobs)
-                    return True
-                case Finished(choice=choice) if choice == delta.choice:
-                    return False
+            last = self._events[index]
+            if isinstance(last, Started | Usage) or last.choice != event.choice:
+                continue
+            merged = _merged(last, event)
+            if merged is not None:
+                self._events[index] = merged
+            return merged is not None
         return False
+
+
+def _merged(last: Event, event: Event) -> Event | None:
+    """One event for two of a choice; None where they stay two."""
+    match last, event:
+        case TextDelta(), TextDelta():
+            return TextDelta(last.choice, last.text + event.text, last.logprobs + event.logprobs)
+        case ReasoningDelta(), ReasoningDelta():
+            return ReasoningDelta(last.choice, last.text + event.text)
+        case ToolCallDelta(), ToolCallDelta() if last.call == event.call:
+            return replace(last, arguments=last.arguments + event.arguments, is_complete=event.is_complete)
+    return None

@@ -6,6 +6,7 @@ one sequence's tokens into text, whole characters at a time.
 
 import codecs
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import tokenizers
@@ -74,6 +75,11 @@ class Tokenizer:
         """What to show for a token alone: a control token's name, else its bytes, with U+FFFD for half a character."""
         return self._control.get(token) or self.token_bytes(token).decode(errors=_REPLACEMENT_ERRORS)
 
+    @property
+    def control_ids(self) -> dict[str, int]:
+        """The control tokens by their texts."""
+        return {text: number for number, text in self._control.items()}
+
     def save(self, path: Path) -> None:
         """Write it as tokenizer.json."""
         self._marked.save(str(path))
@@ -102,15 +108,19 @@ class Detokenizer:
     """One sequence's text: what ``feed`` and ``flush`` return, joined, decodes the whole bytes, with U+FFFD for faults.
 
     Where the model's own decoding drops the space that SentencePiece puts before a text, the first one is dropped.
+    Control tokens have no text, but those ``shown`` with it.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, shown: Mapping[int, str] | None = None) -> None:
         self._tokenizer = tokenizer
+        self._shown = shown or {}
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors=_REPLACEMENT_ERRORS)
         self._strip = tokenizer.strips_first_space
 
     def feed(self, token: int) -> str:
         """The characters that this token completes; the bytes of an unfinished one wait."""
+        if token in self._shown:
+            return self.flush() + self._shown[token]
         data = self._tokenizer.token_bytes(token)
         if self._strip and data:
             self._strip = False
