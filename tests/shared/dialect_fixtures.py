@@ -61,6 +61,18 @@ def _lines(folder) -> Iterator[dict]:
             yield from map(json.loads, filter(None, file.read_text("utf-8").splitlines()))
 
 
+@cache
+def _family(family: str) -> dict:
+    return json.loads((files("canitoolcall") / "_data" / "fixtures" / family / "family.json").read_text("utf-8"))
+
+
+def _prompt_end(fixture: dict) -> str:
+    """How the prompts of the fixture's model end, where it doesn't say itself."""
+    models = {model["repo"]: model for model in _family(fixture["family"])["reference_models"]}
+    known = [models[name] for name in fixture["models"] if name in models]
+    return known[0].get("default_generation_prompt") or "" if known else ""
+
+
 def outlook(fixture: dict) -> Outlook:
     tools = [
         Tool(tool["function"]["name"], tool["function"].get("description"), tool["function"].get("parameters") or {})
@@ -72,7 +84,7 @@ def outlook(fixture: dict) -> Outlook:
 def read(dialect: Dialect, fixture: dict, size: int = 0) -> Reading:
     """The fixture's output, whole or in chunks of ``size`` characters, the prompt's end as the fixture gives it."""
     expected = outlook(fixture)
-    is_thinking = dialect.is_thinking(fixture.get("generation_prompt") or "")
+    is_thinking = dialect.is_thinking(fixture.get("generation_prompt") or _prompt_end(fixture))
     channels = Channels(lambda reader: dialect.script(reader, Outlook(expected.tools, is_thinking)))
     text = fixture["raw_output"]
     chunks = [text[i : i + size] for i in range(0, len(text), size)] if size else [text]
