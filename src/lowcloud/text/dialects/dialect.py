@@ -28,7 +28,7 @@ class Dialect(Protocol):
     """One family's way. All methods are pure; a dialect has no state.
 
     ``marks`` are the control strings that its script reads: they are shown to it where the model gives them as control
-    tokens; others are dropped. ``takes_tools``: the family's templates render tools and calls; else ``retold`` does.
+    tokens; others are dropped. ``takes_tools``: the family's templates render tools; else ``retold`` makes words of them.
     ``has_text_arguments``: those templates take a call's arguments as JSON text, not as an object.
     """
 
@@ -45,7 +45,11 @@ class Dialect(Protocol):
         """Whether a chat template is one of this family's."""
 
     def retold(self, prompt: Messages) -> Messages:
-        """The conversation for a template that knows no tools: they and the calls become words of the messages."""
+        """The conversation as the family's templates take it; every conversation is retold before it is rendered.
+
+        Where they know no tools, tools and calls become words of the messages; where they want ids of a special form,
+        calls get such ids.
+        """
 
     def is_thinking(self, rendered: str) -> bool:
         """Whether a rendered prompt leaves the answer inside the reasoning."""
