@@ -6,12 +6,17 @@ written in the order in which the model writes, and the same script reads a whol
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A piece of the answer's text, just as the model wrote it; ``end`` characters of the output are before its end."""
+    """A piece of the answer's text, just as the model wrote it; ``end`` characters of the output are before its end.
+
+    0: it isn't in the output, but stands between two texts that are.
+    """
 
     text: str
     end: int
@@ -60,7 +65,8 @@ class Reader:
         self._text = ""
         self._n_read = 0
         self._is_over = False
-        self._space = ""
+        self._space: list[Content] = []
+        self._looks: list[list[str]] = []  # what each ``ahead`` that is under way has read
 
     # what a script emits
 
@@ -71,20 +77,26 @@ class Reader:
 
     def words(self, text: str) -> None:
         """The same, but white space at the end waits for more words, or for ``drop_space``."""
-        known = self._space + text
-        said = known.rstrip()
-        self._space = known[len(said) :]
+        said = text.rstrip()
+        space = text[len(said) :]
         if said:
-            self.pieces.append(Content(said, self._n_read - len(self._space)))
+            self.keep_space()
+            self.pieces.append(Content(said, self._n_read - len(space)))
+        if space:
+            self._space.append(Content(space, self._n_read))
 
     def drop_space(self) -> None:
         """Forget the white space that waits: it stands before a call."""
-        self._space = ""
+        self._space.clear()
 
     def keep_space(self) -> None:
-        """Let out the white space that waits: nothing follows it."""
-        space, self._space = self._space, ""
-        self.content(space)
+        """Let out the white space that waits: it is text."""
+        self.pieces += self._space
+        self._space.clear()
+
+    def gap(self, text: str) -> None:
+        """Emit text that isn't in the output: it stands between two texts that the model wrote apart."""
+        self.pieces.append(Content(text, 0))
 
     def thought(self, text: str) -> None:
         if text:
@@ -154,6 +166,26 @@ class Reader:
         self._skip(n)
         return taken
 
+    def word(self, stops: str) -> Generator[None, None, str]:
+        """Read up to the first of the characters ``stops``, which stays to be read, and return what was read."""
+        n_seen = 0
+        while True:
+            found = (n for n in range(n_seen, len(self._text)) if self._text[n] in stops)
+            end = next(found, len(self._text))
+            if end < len(self._text) or self._is_over:
+                return self.take(end)
+            n_seen = end
+            yield
+
+    def ahead(self, reading: Generator[None, None, T]) -> Generator[None, None, T]:
+        """What ``reading`` finds out about the text to come; all of it stays to be read. It must emit nothing."""
+        self._looks.append([])
+        found = yield from reading
+        read = "".join(self._looks.pop())
+        self._text = read + self._text
+        self._n_read -= len(read)
+        return found
+
     def json(self, emit: Emit) -> Generator[None, None, bool]:
         """Read one JSON value, passing it on as it comes. False if the output ends inside, or isn't one.
 
@@ -184,6 +216,8 @@ class Reader:
             emit(text)
 
     def _skip(self, n: int) -> None:
+        if self._looks:
+            self._looks[-1].append(self._text[:n])
         self._text = self._text[n:]
         self._n_read += n
 
