@@ -3,6 +3,7 @@
 import json
 from collections.abc import Generator, Iterable
 
+from lowcloud.core.messages import ToolCall
 from lowcloud.core.output import Regex, Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
@@ -36,6 +37,10 @@ def answer_emit(reader: Reader, outlook: Outlook) -> Emit:
     return reader.words if outlook.tools else reader.content
 
 
+def nothing(text: str) -> None:
+    """Takes text that is no part of the answer."""
+
+
 class Trimmed:
     """Passes a text on without the white space at its end."""
 
@@ -64,6 +69,13 @@ def arguments_schema(tool: Tool) -> Schema:
     }
 
 
+def as_object(call: ToolCall) -> str:
+    """A call as models write it in JSON."""
+    arguments = json.dumps({INPUT: call.arguments}, ensure_ascii=False) if call.is_custom else call.arguments
+    name = json.dumps(call.name, ensure_ascii=False)
+    return f'{{"name": {name}, "arguments": {arguments or "{}"}}}'
+
+
 def read_arguments(reader: Reader) -> Generator[None, None, None]:
     """Read the present call's arguments, an object, and end the call if they are JSON of one."""
     known: list[str] = []
@@ -90,11 +102,11 @@ def read_json_call(
     if (yield from reader.goes_on(("{",))) is None:
         return
     call = _JsonCall(reader)
-    while (key := (yield from _key(reader))) is not None:
+    while (key := (yield from read_key(reader))) is not None:
         if key in arguments:
             yield from call.read_arguments()
         else:
-            value = yield from _value(reader)
+            value = yield from read_value(reader)
             if key in names and isinstance(value, str):
                 call.named(value)
             elif key in ids and isinstance(value, str):
@@ -104,6 +116,17 @@ def read_json_call(
         if mark == "}":
             call.close()
         if mark != ",":
+            return
+
+
+def read_json_calls(reader: Reader, *, is_list: bool = False) -> Script:
+    """Read a list of calls, or one call without brackets. ``is_list``: the list's opening bracket has been read."""
+    yield from reader.spaces()
+    is_list = is_list or (yield from reader.goes_on(("[",))) is not None
+    while True:
+        yield from read_json_call(reader)
+        yield from reader.spaces()
+        if not is_list or (yield from reader.goes_on((",", "]"))) != ",":
             return
 
 
@@ -154,15 +177,27 @@ class _JsonCall:
 def is_object(text: str) -> bool:
     """Whether a text is JSON of an object."""
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(_parsed(text), dict)
     except ValueError:
         return False
+
+
+def _parsed(text: str) -> object:
+    """The value of a JSON text. Raises ValueError, also for what only Python's json reads, and for too deep a nest."""
+    try:
+        return json.loads(text, parse_constant=_not_json)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _not_json(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _unquoted(text: str) -> str:
     """Arguments that a model wrote as JSON in a JSON string, and null, as an object."""
     try:
-        value = json.loads(text)
+        value = _parsed(text)
     except ValueError:
         return text
     if value is None:
@@ -170,24 +205,24 @@ def _unquoted(text: str) -> str:
     return value if isinstance(value, str) else text
 
 
-def _key(reader: Reader) -> Generator[None, None, str | None]:
+def read_key(reader: Reader) -> Generator[None, None, str | None]:
     """The next member's name, and the colon; None where there is no member."""
     yield from reader.spaces()
     if (yield from reader.peek()) != '"':
         return None
-    name = yield from _value(reader)
+    name = yield from read_value(reader)
     yield from reader.spaces()
     if (yield from reader.goes_on((":",))) is None or not isinstance(name, str):
         return None
     return name
 
 
-def _value(reader: Reader) -> Generator[None, None, object]:
+def read_value(reader: Reader) -> Generator[None, None, object]:
+    """Read a JSON value; None also for what isn't one."""
     text: list[str] = []
     yield from reader.spaces()
     yield from reader.json(text.append)
     try:
-        value: object = json.loads("".join(text))
+        return _parsed("".join(text))
     except ValueError:
         return None
-    return value

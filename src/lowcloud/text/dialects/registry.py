@@ -1,10 +1,10 @@
 """Which dialect a model speaks: named by its settings, or recognised from its chat template."""
 
-from lowcloud.text.dialects import generic, hermes
+from lowcloud.text.dialects import generic, hermes, kimi
 from lowcloud.text.dialects.dialect import Dialect
 
 # The first that recognises a template counts, so what looks like a part of another stands before it.
-DIALECTS: tuple[Dialect, ...] = (hermes.DIALECT, generic.DIALECT)
+DIALECTS: tuple[Dialect, ...] = (hermes.DIALECT, kimi.DIALECT, generic.DIALECT)
 NAMES = tuple(dialect.name for dialect in DIALECTS)
 
 
