@@ -64,9 +64,7 @@ def test_a_models_defaults_are_the_documented_ones():
         key.removeprefix(ANY_MODEL): cells[1] for key, cells in rows("settings.md").items() if ANY_MODEL in key
     }
     for name, field in Model.model_fields.items():
-        if name == "path":
-            assert documented[name] == "required"
-        elif name in Settings().local.__class__.model_fields:
+        if name in Settings().local.__class__.model_fields:
             assert (documented[name], field.default) == ("`local`'s", None)
         elif field.default not in (None, ()) and name != "defaults":
             assert documented[name].strip("`") == shown(name, field.default)

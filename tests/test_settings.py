@@ -85,6 +85,13 @@ def test_a_database_of_ones_own_is_used(tmp_path):
     assert settings.storage.url() == "sqlite:////tmp/x.db"
 
 
+def test_an_upstream_has_no_slash_at_its_end_and_its_token_is_not_shown(tmp_path):
+    text = "[models.'@a']\nupstream = 'http://127.0.0.1:8081/v1/'\nupstream_token = 'secret'"
+    settings = load(write(tmp_path, text), {})
+    assert settings.models["@a"].upstream == "http://127.0.0.1:8081/v1"
+    assert "secret" not in repr(settings)
+
+
 def test_a_models_own_table_wins_over_local(tmp_path):
     text = "[local]\nthreads = 2\nmax_seqs = 8\n[models.'@local/m']\npath = '.'\nmax_seqs = 4\nkv_precision = 'u8'"
     settings = load(write(tmp_path, text), {})
@@ -102,7 +109,31 @@ def test_a_models_own_table_wins_over_local(tmp_path):
         ("[zzz]", "zzz: unknown key"),
         ("[models.'@a']\npath = '.'\nprelod = true", "models.@a.prelod: unknown key; did you mean models.@a.preload?"),
         ("[models.'@a']\npath = '/none/here'", "models.@a.path: there is nothing at /none/here"),
-        ("[models.'@a']\nkind = 'text'", "models.@a.path: Field required"),
+        ("[models.'@a']\nkind = 'text'", "models.@a.path: required, or upstream for a remote model"),
+        (
+            "[models.'@a']\nupstream = 'ftp://x'",
+            "models.@a.upstream: must be an http or https URL, such as http://127.0.0.1:8081/v1",
+        ),
+        (
+            "[models.'@a']\nupstream = 'http://me:secret@x/v1'",
+            "models.@a.upstream: must be a plain base URL; a token belongs to upstream_token_env",
+        ),
+        (
+            "[models.'@a']\nupstream = 'http://x/v1'\nthreads = 2",
+            "models.@a.threads: is a local model's, and this one is not",
+        ),
+        (
+            "[models.'@a']\nupstream = 'http://x/v1'\npath = '.'",
+            "models.@a.path: is a local model's, and this one is not",
+        ),
+        (
+            "[models.'@a']\npath = '.'\nupstream_model = 'm'",
+            "models.@a.upstream_model: is a remote model's, and this one is not",
+        ),
+        (
+            "[models.'@a']\nupstream = 'http://x/v1'\nupstream_token = 't'\nupstream_token_env = 'T'",
+            "models.@a.upstream_token: upstream_token_env is set too; one of them",
+        ),
         ("[server]\nport = 'x'", "server.port: Input should be a valid integer, unable to parse string as an integer"),
         ("[server]\nport = 65536", "server.port: Input should be less than or equal to 65535"),
         ("[local]\nprefill_tokens = 33", "local.prefill_tokens: Input should be a multiple of 32"),

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,8 @@ from lowcloud.http.auth import Auth, OpenAuth, TokenAuth
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.server import Listener, Stop, listen, serve
 from lowcloud.http.settings import HttpSettings
-from lowcloud.inventory import models_here, spec_of
+from lowcloud.inventory import RemoteModel, models_here, remote_models, spec_of
+from lowcloud.models.card import Card
 from lowcloud.models.catalogue import Catalogue, packaged_cards
 from lowcloud.models.store import LocalModel
 from lowcloud.serving.admission import Bounds
@@ -59,7 +60,8 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
     logs.configure(settings.logs.level, settings.logs.format, dev=mode == "dev")
     with claim(settings.storage.data_dir) as folder:
         found = models_here(settings)
-        catalogue = _catalogue(settings, mode, found.models)
+        remote = remote_models(settings)
+        catalogue = _catalogue(settings, mode, [*(m.card for m in found.models), *(m.card for m in remote)])
         with _auth(settings, mode, announce) as auth:
             listener = listen(settings.server.host, settings.server.port)
             folder.announce(listener.url)
@@ -67,7 +69,7 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
                 announce(line)
             for line in greeting(listener.url, catalogue, found.problems, wants_token=isinstance(auth, TokenAuth)):
                 announce(line)
-            uvloop.run(_serve(settings, Parts(mode, catalogue, found.models, auth), listener))
+            uvloop.run(_serve(settings, Parts(mode, catalogue, found.models, remote, auth), listener))
     return 0
 
 
@@ -78,13 +80,15 @@ class Parts:
     mode: Mode
     catalogue: Catalogue
     models: tuple[LocalModel, ...]
+    remote: tuple[RemoteModel, ...]
     auth: Auth
 
 
 async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
     metrics = Metrics()
     hosted: Mapping[str, Callable[[], Hosted]] = {
-        model.id: partial(_host, settings, model, metrics) for model in parts.models
+        **{model.id: partial(_host, settings, model, metrics) for model in parts.models},
+        **{model.id: partial(_host_remote, model) for model in parts.remote},
     }
     preload = [model_id for model_id, model in settings.models.items() if model.preload]
     async with Pool(hosted, load_wait_s=settings.serving.load_wait_s, preload=preload) as pool:
@@ -120,10 +124,20 @@ def _host(settings: Settings, model: LocalModel, metrics: Metrics) -> Hosted:
     return Hosted(engine, worker, load_wait_s=None if is_converted else settings.serving.convert_wait_s)
 
 
-def _catalogue(settings: Settings, mode: Mode, models: tuple[LocalModel, ...]) -> Catalogue:
+def _host_remote(model: RemoteModel) -> Hosted:
+    """The engine of one remote model, and its connections. The HTTP client is imported here, as above."""
+    from lowcloud.engines.remote.embedder import RemoteEmbedder  # noqa: PLC0415
+    from lowcloud.engines.remote.engine import RemoteEngine  # noqa: PLC0415
+    from lowcloud.engines.remote.runtime import RemoteRuntime  # noqa: PLC0415
+
+    runtime = RemoteRuntime(model.upstream)
+    engine = RemoteEmbedder(model.card, runtime) if model.kind == "embedding" else RemoteEngine(model.card, runtime)
+    return Hosted(engine, runtime)
+
+
+def _catalogue(settings: Settings, mode: Mode, local: Sequence[Card]) -> Catalogue:
     stand_ins = settings.serving.stand_ins == "always" or (settings.serving.stand_ins == "auto" and mode == "dev")
     try:
-        local = [model.card for model in models]
         return Catalogue(packaged_cards(), local, mapping=settings.map, stand_ins=stand_ins)
     except ValueError as error:
         raise SettingsError(str(error)) from error

@@ -11,8 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 PREFIX = "LOWCLOUD_"
 # Variables of the command line, which are no settings.
@@ -132,9 +143,22 @@ class ModelDefaults(_Section):
 
 
 class Model(_Section):
-    """One local model. What is None is ``local``'s, or what the model's files say."""
+    """One model: local, with a ``path``, or remote, with an ``upstream``.
 
-    path: Folder
+    What is None is ``local``'s, or what the model's files say.
+    """
+
+    path: Folder | None = None
+    upstream: str | None = None
+    upstream_model: str = ""
+    upstream_token: SecretStr | None = None
+    upstream_token_env: str = ""
+    upstream_connect_s: Seconds = 10.0
+    upstream_first_byte_s: Seconds = 300.0
+    upstream_between_bytes_s: Seconds = 60.0
+    upstream_connections: int = Field(64, ge=1, le=4096)
+    upstream_length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    upstream_guided: bool = False
     kind: Literal["text", "embedding"] = "text"
     preload: bool = False
     description: str = ""
@@ -154,11 +178,26 @@ class Model(_Section):
     encode_tokens: int | None = Field(None, ge=1)
     encode_wait_s: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
 
+    @field_validator("upstream")
+    @classmethod
+    def _base(cls, url: str | None) -> str | None:
+        return None if url is None else _base_of(url)
+
     @model_validator(mode="after")
-    def _its_files_are_here(self) -> "Model":
-        if not self.path.exists():
+    def _is_local_or_remote(self) -> "Model":
+        if self.upstream is None and self.path is None:
+            raise ValueError("path: required, or upstream for a remote model")
+        if self.path is not None and not self.path.exists():
             raise ValueError(f"path: there is nothing at {self.path}")
+        foreign = {"path", *Local.model_fields} if self.upstream else {key for key in UPSTREAM if key != "upstream"}
+        for key in sorted(self.model_fields_set & foreign):
+            raise ValueError(f"{key}: is a {'local' if self.upstream else 'remote'} model's, and this one is not")
+        if self.upstream_token and self.upstream_token_env:
+            raise ValueError("upstream_token: upstream_token_env is set too; one of them")
         return self
+
+
+UPSTREAM = tuple(key for key in Model.model_fields if key.startswith("upstream"))
 
 
 class Settings(_Section):
@@ -225,6 +264,16 @@ def _keys(section: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _keys(kind, f"{path}.ID." if kind is Model else f"{path}.")
         else:
             yield f"{path}.ID" if name == "map" else path
+
+
+def _base_of(url: str) -> str:
+    """An upstream's base, without a slash at its end. Raises ValueError, which doesn't repeat the URL."""
+    parts = urlsplit(url)
+    if parts.port == 0 or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL, such as http://127.0.0.1:8081/v1")
+    if "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or not url.isprintable():
+        raise ValueError("must be a plain base URL; a token belongs to upstream_token_env")
+    return url.rstrip("/")
 
 
 def _xdg(variable: str, default: str) -> Path:

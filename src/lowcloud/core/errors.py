@@ -18,7 +18,8 @@
     ├── EngineFailed 500            the engine gave up on this request
     ├── InternalError 500           our bug; nothing of it leaves the process
     └── Unavailable 503             the model is not there yet, or the server is going; ``retry_after_s``
-        └── ModelUnusable           the model's files are broken, or of a kind that isn't served here
+        └── ModelUnusable           the model's files are broken, of a kind that isn't served here, or its upstream's
+                                    settings are wrong
 
 ``number`` is Cloudflare's numeric code for the v4 envelope (Source: Cloudflare docs, Workers AI › Errors, read
 2026-11).
@@ -199,6 +200,6 @@ class Unavailable(LowcloudError):
 
 
 class ModelUnusable(Unavailable):
-    """The model's files can't be served: broken, or of a kind that isn't known here. The message says which."""
+    """The model's files can't be served, or its upstream can't be used as configured. The message says why."""
 
     code = "model_unusable"

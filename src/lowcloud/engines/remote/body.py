@@ -96,9 +96,7 @@ def _choices(request: Generate) -> dict[str, object]:
 
 
 def _sampling(sampling: Sampling) -> dict[str, object]:
-    body: dict[str, object] = {
-        name: value for name in _SAMPLED if (value := getattr(sampling, name)) is not None
-    }
+    body: dict[str, object] = {name: value for name in _SAMPLED if (value := getattr(sampling, name)) is not None}
     if sampling.repetition_penalty is not None:
         # vLLM's and Workers AI's name, and llama.cpp's.
         body |= {"repetition_penalty": sampling.repetition_penalty, "repeat_penalty": sampling.repetition_penalty}

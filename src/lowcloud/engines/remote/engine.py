@@ -1,0 +1,77 @@
+"""The text engine of a remote model: requests become chat completions of an upstream, its chunks our events.
+
+The upstream renders, counts and samples. So a prompt's tokens are an estimate until the end (a quarter of its
+characters), and the upstream enforces the context, schemas and choices of tools.
+"""
+
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from lowcloud.core.events import Event, Started
+from lowcloud.core.messages import Prompt
+from lowcloud.core.requests import Generate, Sampling
+from lowcloud.engines.engine import Prepared
+from lowcloud.engines.remote.body import chat_body, check, rough_tokens
+from lowcloud.engines.remote.reply import Reply
+from lowcloud.engines.remote.runtime import RemoteRuntime
+from lowcloud.models.card import Card, Defaults
+
+UNBOUNDED = 2**31 - 1  # what Prepared says where nobody named a length and the context is unknown; it isn't sent
+
+
+def new_call_id() -> str:
+    """An id for a call that the upstream gave none."""
+    return f"call_{secrets.token_hex(12)}"
+
+
+class RemoteEngine:
+    """``Engine`` of one remote model; it sends through ``runtime``, which the pool runs."""
+
+    def __init__(self, card: Card, runtime: RemoteRuntime, new_id: Callable[[], str] = new_call_id) -> None:
+        self._card, self._runtime, self._new_id = card, runtime, new_id
+
+    @property
+    def card(self) -> Card:
+        return self._card
+
+    def check(self, request: Generate) -> None:
+        check(request, self._runtime.upstream)
+
+    async def prepare(self, request: Generate) -> Prepared:
+        """Fills in the card's defaults. The length is sent only where the caller or the card names one."""
+        asked, default = request.max_tokens, self._card.defaults.max_tokens
+        length = default if asked is None else asked
+        return Prepared(
+            request=replace(request, sampling=_filled(request.sampling, self._card.defaults), max_tokens=length),
+            prompt_ids=None,
+            prompt_tokens=rough_tokens(request.prompt),
+            max_tokens=length or self._card.context_window or UNBOUNDED,
+            default_max_tokens=default if asked is None else None,
+        )
+
+    async def count(self, prompt: Prompt) -> int:
+        """An estimate."""
+        return rough_tokens(prompt)
+
+    async def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
+        """``Started`` comes with the head of the upstream's answer; closing the generator closes the connection."""
+        upstream, request = self._runtime.upstream, prepared.request
+        async with self._runtime.post("/chat/completions", chat_body(request, upstream)) as answer:
+            default = prepared.default_max_tokens
+            yield Started(prepared.prompt_tokens, 0, upstream.weights, default_max_tokens=default)
+            reply = Reply(upstream, request, prepared.prompt_tokens, self._new_id)
+            async with aclosing(answer.chunks()) as chunks:
+                async for chunk in chunks:
+                    for event in reply.take(chunk):
+                        yield event
+            for event in reply.end(is_whole=answer.is_whole):
+                yield event
+
+
+def _filled(asked: Sampling, defaults: Defaults) -> Sampling:
+    """The card's defaults where the caller named nothing; what is still None is the upstream's to choose."""
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    missing = {name: getattr(defaults, name) for name in names if getattr(asked, name) is None}
+    return replace(asked, **missing)

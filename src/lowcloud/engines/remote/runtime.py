@@ -1,0 +1,177 @@
+"""The connections to one upstream: a pool of them, bounded waits, and failures as our errors.
+
+No process runs for a remote model, so it is ready at once. Leaving an answer before its end closes its connection,
+which is how an upstream learns that nobody waits for it any more.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager
+
+import aiohttp
+import anyio
+import structlog
+
+from lowcloud.core.errors import LowcloudError, Unavailable
+from lowcloud.engines.engine import RuntimeState
+from lowcloud.engines.remote.failure import broken, refused, unreached
+from lowcloud.engines.remote.sse import SseError, SseReader
+from lowcloud.engines.remote.upstream import Upstream
+
+KEEP_ALIVE_S = 4.0  # below the 5 s after which uvicorn, Node and cpp-httplib close a connection that rests
+DRAIN_S = 0.2
+MAX_ERROR_BYTES = 2**16
+MAX_WHOLE_BYTES = 256 * 2**20
+DONE = "[DONE]"
+_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError)
+
+
+class RemoteRuntime:
+    """``Runtime`` of one remote model. Its engine sends through it, while it runs."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self._session: aiohttp.ClientSession | None = None
+        self._opened = anyio.Event()
+        self._log = structlog.get_logger("lowcloud.remote")
+
+    @property
+    def state(self) -> RuntimeState:
+        return "stopped" if self._session is None else "ready"
+
+    @property
+    def note(self) -> str:
+        return f"remote: {self.upstream.model}"
+
+    async def run(self) -> None:
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self.upstream.connections, keepalive_timeout=KEEP_ALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.upstream.connect_s),
+            headers=self.upstream.headers(),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        ) as session:
+            self._session = session
+            self._opened.set()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self._session, self._opened = None, anyio.Event()
+
+    async def ready(self) -> None:
+        await self._opened.wait()
+
+    @asynccontextmanager
+    async def post(self, path: str, body: Mapping[str, object]) -> AsyncGenerator["Answer", None]:
+        """An answer whose head is a 200. Raises what ``failure`` makes of anything else."""
+        response = await self._begun(path, json.dumps(body, ensure_ascii=False).encode())
+        try:
+            answer = Answer(self.upstream, response)
+            yield answer
+            await answer.drain()
+        finally:
+            response.close()  # does nothing to a connection whose answer was read to its end: it is in the pool again
+
+    async def _begun(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise Unavailable("The server is stopping.")
+        upstream = self.upstream
+        try:
+            async with asyncio.timeout(upstream.connect_s + upstream.first_byte_s):
+                response = await self._session.post(f"{upstream.url}{path}", data=body, allow_redirects=False)
+        except _FAILURES as error:
+            raise self._logged(unreached(upstream, error)) from error
+        if response.status == 200:
+            return response
+        try:
+            said = await _at_most(response, MAX_ERROR_BYTES, upstream.between_bytes_s)
+        finally:
+            response.close()
+        raise self._logged(refused(upstream, response.status, said, response.headers.get("Retry-After")))
+
+    def _logged(self, error: LowcloudError) -> LowcloudError:
+        if error.status >= 500:
+            self._log.warning("upstream failed", model=self.upstream.id, reason=str(error))
+        return error
+
+
+class Answer:
+    """An answer under way. Raises EngineFailed where it breaks, or comes to a halt."""
+
+    def __init__(self, upstream: Upstream, response: aiohttp.ClientResponse) -> None:
+        self._upstream, self._response = upstream, response
+        self._wait_s = upstream.first_byte_s
+        self.is_whole = False
+
+    async def chunks(self) -> AsyncGenerator[object, None]:
+        """The JSON of each event until ``[DONE]`` or the end; of an answer that isn't a stream, its one body."""
+        if self._response.content_type == "application/json":
+            yield await self.whole()
+            return
+        async with aclosing(self._events()) as events:
+            async for data in events:
+                if data == DONE:
+                    self.is_whole = True
+                    return
+                yield self._parsed(data)
+
+    async def whole(self) -> object:
+        """The JSON of the whole body."""
+        body = bytearray()
+        while piece := await self._piece():
+            body += piece
+            if len(body) > MAX_WHOLE_BYTES:
+                raise broken(self._upstream, f"sent more than {MAX_WHOLE_BYTES} bytes")
+        self.is_whole = True
+        return self._parsed(bytes(body))
+
+    async def drain(self) -> None:
+        """Read what should be the end, so that the connection can be used again; not for long."""
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while await self._response.content.readany():
+                    pass
+        except _FAILURES:
+            return
+
+    async def _events(self) -> AsyncGenerator[str, None]:
+        reader = SseReader()
+        try:
+            while piece := await self._piece():
+                for data in reader.feed(piece):
+                    yield data
+            for data in reader.end():
+                yield data
+        except SseError as error:
+            raise broken(self._upstream, f"sent {error}") from None
+
+    async def _piece(self) -> bytes:
+        """Empty at the end."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                piece = await self._response.content.readany()
+        except TimeoutError:
+            raise broken(self._upstream, f"was silent for {self._wait_s:g} s") from None
+        except _FAILURES as error:
+            raise broken(self._upstream, "broke its answer off") from error
+        self._wait_s = self._upstream.between_bytes_s
+        return piece
+
+    def _parsed(self, data: str | bytes) -> object:
+        try:
+            parsed: object = json.loads(data)
+        except (ValueError, RecursionError):
+            raise broken(self._upstream, "sent what is no JSON") from None
+        return parsed
+
+
+async def _at_most(response: aiohttp.ClientResponse, size: int, seconds: float) -> bytes:
+    """The beginning of a body; what breaks off is as good."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            while len(body) < size and (piece := await response.content.readany()):
+                body += piece
+    except _FAILURES:
+        pass
+    return bytes(body[:size])
