@@ -46,15 +46,15 @@ class Wanted:
 class CallSyntax:
     """How a model writes calls: ``opener call (between call)* closer``.
 
-    ``call`` gives the expression of one tool's call, without the opener. Where ``opener`` is empty, calls stand at the
-    answer's beginning only, and ``plain`` is a regular expression for texts that are none.
+    ``call`` gives the expression of one tool's call, without the opener. Where there is a ``beginning``, calls stand at
+    the answer's beginning only, and it is a regular expression for how they begin: no text may begin so.
     """
 
     call: "Callable[[LarkWriter, Tool], str]"
     opener: str = ""
     between: str = ""
     closer: str = ""
-    plain: str = r"(.|\n)*"
+    beginning: str = ""
 
 
 @dataclass
@@ -82,14 +82,21 @@ class LarkWriter:
         options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
         return self.rule("%json " + json.dumps({**schema, "x-guidance": options}))
 
+    def terminal(self, body: str) -> str:
+        """Add a terminal, an expression that is read as one word; its name."""
+        name = f"T{len(self.rules)}"
+        self.rules.append(f"{name}: {body}")
+        return name
+
     def text_until(self, mark: str) -> str:
         """An expression for any text and then the mark, the first that comes."""
-        first = next((token for token in self.token_ids if mark.startswith(token)), None)
-        if first is not None:
-            return f"{TEXT} {self.literal(mark)}"
         token = next((token for token in self.token_ids if token in mark), None)
-        head = mark if token is None else mark[: mark.index(token)]
-        return f"{self.rule(f'{TEXT} {json.dumps(head)}', 'lazy')} {self.literal(mark[len(head) :])}".strip()
+        if token is None:
+            return self.rule(f"{TEXT} {json.dumps(mark)}", "lazy")
+        head = mark[: mark.index(token)]
+        # The text and the head are one word: only a head that the token follows ends the text.
+        text = self.terminal(rf"/(.|\n)*/ {json.dumps(head)}") if head else TEXT
+        return f"{text} {self.literal(mark[len(head) :])}"
 
     def within(self, body: str, max_tokens: int) -> str:
         """The expression, ended after so many tokens."""
@@ -124,8 +131,9 @@ def answer(lark: LarkWriter, output: Format, plan: ToolPlan, syntax: CallSyntax)
         return f"{lark.literal(syntax.opener)} {calls}".strip()
     if not isinstance(output, AnyText):
         return f"({output_expression(lark, output)} | {lark.literal(syntax.opener)} {calls})"
-    if not syntax.opener:
-        return f"({lark.rule(f'/{syntax.plain}/')} | {calls})"
+    if syntax.beginning:
+        text = lark.terminal(rf"/(.|\n)*/ & ~/({escaped_regex(syntax.beginning)})(.|\n)*/")
+        return f"({text} | {lark.literal(syntax.opener)} {calls})"
     trigger = lark.text_until(syntax.opener)
     return f"({trigger} {calls}){'?' if plan.at_most_one else '*'} {TEXT}"
 

@@ -28,8 +28,8 @@ class Dialect(Protocol):
     """One family's way. All methods are pure; a dialect has no state.
 
     ``marks`` are the control strings that its script reads: they are shown to it where the model gives them as control
-    tokens; others are dropped. ``takes_tools``: the family's templates render tools; else ``retold`` makes words of them.
-    ``has_text_arguments``: those templates take a call's arguments as JSON text, not as an object.
+    tokens; others are dropped. ``takes_tools``: the family's templates render tools; else ``retold`` puts them into
+    words. ``has_text_arguments``: those templates take a call's arguments as JSON text, not as an object.
     """
 
     @property

@@ -4,17 +4,19 @@ The words are few and plain, so that a model of 135M parameters can follow them.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from lowcloud.core.messages import Message, Messages, ToolCall
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.hermes import CLOSE, OPEN, SYNTAX, THINKING
-from lowcloud.text.dialects.reading import INPUT, answer_emit, arguments_schema, read_json_call, read_thinking
+from lowcloud.text.dialects.reading import answer_emit, arguments_schema, as_object, read_json_call, read_thinking
 from lowcloud.text.grammar import LarkWriter, Wanted, answer_grammar
 
+Written: TypeAlias = Callable[[tuple[ToolCall, ...]], str]
 PERSONA = "You are a helpful assistant."
 TELL = """You can use these tools:
 {tools}
@@ -39,10 +41,7 @@ class Generic:
         return False
 
     def retold(self, prompt: Messages) -> Messages:
-        messages = tuple(_history(prompt.messages))
-        if prompt.tools:
-            messages = _told(messages, TELL.format(tools="\n".join(map(_described, prompt.tools))))
-        return replace(prompt, messages=messages, tools=())
+        return in_words(prompt, TELL, lambda calls: "\n".join(map(_written, calls)))
 
     def is_thinking(self, rendered: str) -> bool:
         return rendered.rstrip().endswith(THINKING.opening)
@@ -60,6 +59,17 @@ class Generic:
             yield from reader.goes_on((CLOSE,))
 
 
+def in_words(prompt: Messages, tell: str, written: Written) -> Messages:
+    """The conversation for a template that knows no tools.
+
+    ``tell`` says how to use ``{tools}``; ``written`` gives an assistant's calls as its model writes them.
+    """
+    messages = tuple(_history(prompt.messages, written))
+    if prompt.tools:
+        messages = _told(messages, tell.format(tools="\n".join(map(_described, prompt.tools))))
+    return replace(prompt, messages=messages, tools=())
+
+
 def _described(tool: Tool) -> str:
     described = {"name": tool.name, "description": tool.description, "parameters": arguments_schema(tool)}
     return json.dumps({key: value for key, value in described.items() if value is not None}, ensure_ascii=False)
@@ -72,7 +82,7 @@ def _told(messages: tuple[Message, ...], tell: str) -> tuple[Message, ...]:
     return (Message("system", f"{PERSONA}\n\n{tell}"), *messages)
 
 
-def _history(messages: Iterable[Message]) -> Iterator[Message]:
+def _history(messages: Iterable[Message], written: Written) -> Iterator[Message]:
     """Calls as the model writes them, results as the user's words; one message of those and what the user says next to
     them, since many templates take turns strictly.
     """
@@ -82,7 +92,7 @@ def _history(messages: Iterable[Message]) -> Iterator[Message]:
     for message in messages:
         was_result, is_result = is_result, message.role in ("tool", "function")
         names.update((call.id, call.name) for call in message.calls)
-        turn = _retold(message, names)
+        turn = _retold(message, names, written)
         if last is not None and last.role == turn.role == "user" and (is_result or was_result):
             last = _joined(last, turn)
             continue
@@ -93,20 +103,18 @@ def _history(messages: Iterable[Message]) -> Iterator[Message]:
         yield last
 
 
-def _retold(message: Message, names: Mapping[str, str]) -> Message:
+def _retold(message: Message, names: Mapping[str, str], written: Written) -> Message:
     if message.role in ("tool", "function"):
         name = message.name or names.get(message.call_id or "", "the tool")
         return _headed(f"Result of {name}:\n", Message("user", message.text, images=message.images))
     if not message.calls:
         return message
-    text = "\n".join(filter(None, (message.text, *map(_written, message.calls))))
+    text = "\n".join(filter(None, (message.text, written(message.calls))))
     return replace(message, text=text, calls=())
 
 
 def _written(call: ToolCall) -> str:
-    arguments = json.dumps({INPUT: call.arguments}, ensure_ascii=False) if call.is_custom else call.arguments
-    name = json.dumps(call.name, ensure_ascii=False)
-    return f'{OPEN}\n{{"name": {name}, "arguments": {arguments or "{}"}}}\n{CLOSE}'
+    return f"{OPEN}\n{as_object(call)}\n{CLOSE}"
 
 
 def _joined(first: Message, second: Message) -> Message:

@@ -1,10 +1,20 @@
 """Which dialect a model speaks: named by its settings, or recognised from its chat template."""
 
-from lowcloud.text.dialects import generic, hermes, kimi
+from lowcloud.text.dialects import generic, granite, hermes, kimi, llama, llama_pythonic, mistral, phi4
 from lowcloud.text.dialects.dialect import Dialect
 
 # The first that recognises a template counts, so what looks like a part of another stands before it.
-DIALECTS: tuple[Dialect, ...] = (hermes.DIALECT, kimi.DIALECT, generic.DIALECT)
+DIALECTS: tuple[Dialect, ...] = (
+    hermes.DIALECT,
+    kimi.DIALECT,
+    llama.DIALECT,
+    llama_pythonic.DIALECT,
+    mistral.MARKED_CALLS,
+    mistral.LISTED_CALLS,
+    granite.DIALECT,
+    phi4.DIALECT,
+    generic.DIALECT,
+)
 NAMES = tuple(dialect.name for dialect in DIALECTS)
 
 
