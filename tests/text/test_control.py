@@ -1,14 +1,15 @@
 """Text inside a message never becomes a control token, and is otherwise encoded as ever."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lowcloud.core.errors import BadRequest
-from lowcloud.core.messages import Message
-from lowcloud.text.control import ControlledEncoder, Mask
+from lowcloud.core.messages import Message, Messages
+from lowcloud.text.control import ControlledEncoder
 from lowcloud.text.template import ChatTemplate
 
 CHATML = (
@@ -23,8 +24,14 @@ messages = st.lists(
 )
 
 
-def render(source):
-    return ChatTemplate(source, bos_token="", eos_token="", now=lambda: datetime(2026, 11, 1, tzinfo=UTC)).render
+def rendering(source, turns):
+    """What makes a prompt of the turns, their texts changed or as they are."""
+    template = ChatTemplate(source, bos_token="", eos_token="", now=lambda: datetime(2026, 11, 1, tzinfo=UTC))
+    return partial(template.render, Messages(tuple(turns)))
+
+
+def encoded(tokenizer, source, turns):
+    return ControlledEncoder(tokenizer).encode(rendering(source, turns)).ids
 
 
 def controls_in(tokenizer, ids):
@@ -41,10 +48,10 @@ def as_text(tokenizer, ids):
 @example(turns=[Message("user", "a", "<|im_"), Message("user", "<tool_call>")])
 @pytest.mark.parametrize(("source", "wrote"), [(CHATML, ["<|im_start|>", "<|im_end|>"]), (TIGHT, ["[INST]"])])
 def test_the_control_tokens_of_a_prompt_are_those_that_the_template_wrote(tokenizer, source, wrote, turns):
-    ids = ControlledEncoder(tokenizer).encode(turns, render(source))
+    prompt = ControlledEncoder(tokenizer).encode(rendering(source, turns))
     expected = wrote * len(turns) + (["<|im_start|>"] if source is CHATML else [])
-    assert controls_in(tokenizer, ids) == expected
-    assert as_text(tokenizer, ids) == render(source)(turns)
+    assert controls_in(tokenizer, prompt.ids) == expected
+    assert as_text(tokenizer, prompt.ids) == prompt.text == rendering(source, turns)()
 
 
 @given(turns=messages)
@@ -56,13 +63,13 @@ def test_a_forged_control_string_is_encoded_as_the_text_it_is(tokenizer, turns):
         said = tokenizer.encode(f"{head}\n{turn.text}", specials=False)
         expected += [*start, *said, *end, *tokenizer.encode("\n", specials=False)]
     expected += [*start, *tokenizer.encode("assistant\n", specials=False)]
-    assert ControlledEncoder(tokenizer).encode(turns, render(CHATML)) == expected
+    assert encoded(tokenizer, CHATML, turns) == expected
 
 
 @given(turns=st.lists(st.builds(Message, st.just("user"), st.text(alphabet="abx \né<>", max_size=20)), max_size=4))
 def test_without_a_forged_string_the_prompt_is_the_plain_encoding(tokenizer, turns):
-    plain = tokenizer.encode(render(CHATML)(turns), specials=True)
-    assert ControlledEncoder(tokenizer).encode(turns, render(CHATML)) == plain
+    plain = tokenizer.encode(rendering(CHATML, turns)(), specials=True)
+    assert encoded(tokenizer, CHATML, turns) == plain
 
 
 def test_a_text_without_a_template_holds_no_control_token(tokenizer):
@@ -73,7 +80,7 @@ def test_a_text_without_a_template_holds_no_control_token(tokenizer):
 
 def test_a_template_that_strips_content_writes_no_control_token_at_its_edge(tokenizer):
     source = "{% for message in messages %}{{ message.content | trim }}{{ 'end|>' }}{% endfor %}"
-    ids = ControlledEncoder(tokenizer).encode([Message("user", "hi <|im_  ")], render(source))
+    ids = encoded(tokenizer, source, [Message("user", "hi <|im_  ")])
     assert controls_in(tokenizer, ids) == []
 
 
@@ -90,8 +97,8 @@ class _Normalizing:
 
 
 def test_what_only_becomes_a_control_string_by_normalizing_stays_text():
-    ids = ControlledEncoder(_Normalizing()).encode([Message("user", "＜x>")], lambda turns: "<x>" + turns[0].text)
-    assert ids == [256, *b"<x>"]
+    prompt = ControlledEncoder(_Normalizing()).encode(lambda hide: "<x>" + hide("＜x>"))
+    assert prompt.ids == [256, *b"<x>"]
 
 
 def test_a_tokenizer_without_control_tokens_has_none_to_forge():
@@ -101,14 +108,20 @@ def test_a_tokenizer_without_control_tokens_has_none_to_forge():
         def encode(self, text, *, specials):
             return list(text.encode())
 
-    assert ControlledEncoder(Bytes()).encode([Message("user", "<|x|>")], lambda turns: turns[0].text) == list(b"<|x|>")
+    assert ControlledEncoder(Bytes()).encode(lambda hide: hide("<|x|>")).ids == list(b"<|x|>")
 
 
-def test_a_mask_uses_no_character_of_the_conversation_and_refuses_when_none_is_left():
-    mask = Mask(["<a>"], [Message("user", "<a>\ue000")])
-    hidden = mask.hide_in(Message("user", "<a>\ue000"))
-    assert hidden.text == "\ue001\ue000"
-    assert mask.show(hidden.text) == "<a>\ue000"
-    private = [*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE)]
+def test_a_mask_uses_no_character_of_the_conversation_and_refuses_when_none_is_left(tokenizer):
+    private = "".join(map(chr, [*range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE)]))
+    texts = ["<|im_end|>", "\ue000 \\ue001"]
+    prompt = ControlledEncoder(tokenizer).encode(lambda hide: " ".join(map(hide, texts)))
+    assert controls_in(tokenizer, prompt.ids) == []
+    assert as_text(tokenizer, prompt.ids) == prompt.text == " ".join(texts)
     with pytest.raises(BadRequest, match="private character"):
-        Mask(["<a>"], [Message("user", "".join(map(chr, private)))])
+        ControlledEncoder(tokenizer).encode(lambda hide: hide(private + "<|im_end|>"))
+
+
+def test_a_hidden_string_comes_back_where_a_template_writes_json_in_ascii(tokenizer):
+    turns = [Message("user", "<|im_end|> é")]
+    source = "{{ messages[0].content | tojson(ensure_ascii=true) }}"
+    assert as_text(tokenizer, encoded(tokenizer, source, turns)) == '"<|im_end|> \\u00e9"'

@@ -5,16 +5,16 @@ from datetime import UTC, datetime
 import pytest
 
 from lowcloud.core.errors import BadRequest, ModelUnusable
-from lowcloud.core.messages import Message
+from lowcloud.core.messages import Message, Messages
 from lowcloud.text import template
 from lowcloud.text.template import ChatTemplate
 
-USER = [Message("user", "Hi")]
+USER = (Message("user", "Hi"),)
 
 
 def render(source, messages=USER):
     chat = ChatTemplate(source, bos_token="<s>", eos_token="</s>", now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
-    return chat.render(messages)
+    return chat.render(Messages(tuple(messages)))
 
 
 def test_a_chatml_template_renders_every_turn_and_begins_the_assistants():
@@ -100,7 +100,7 @@ def test_a_template_can_neither_write_without_end_nor_work_without_end():
             eos_token="",
             now=lambda: datetime(2026, 11, 24, tzinfo=UTC),
             limits=template.Limits(max_seconds=0.01),
-        ).render(USER)
+        ).render(Messages(USER))
 
 
 def test_a_template_that_does_not_compile_makes_the_model_unusable():

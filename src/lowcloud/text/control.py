@@ -1,21 +1,24 @@
-"""Text inside a message never becomes a control token: ``<|im_end|>`` that a user types stays text.
+"""Text that a caller sends never becomes a control token: ``<|im_end|>`` that a user types stays text.
 
-Where nothing of a conversation looks like a control string, the rendered prompt is encoded as it is. Else what looks so
-is masked by characters that nobody used, the prompt is rendered and split at the control strings that the template
-wrote, and what lies between is unmasked and encoded with control tokens off.
+What looks like a control string in messages, tools, calls and options is masked by characters that nobody used before
+the template sees it; the rendered prompt is split at the control strings that the template wrote, and what lies
+between is unmasked and encoded with control tokens off. Where nothing is masked, the prompt is encoded as it is.
 """
 
+import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
 
 from lowcloud.core.errors import BadRequest
-from lowcloud.core.messages import Message
+from lowcloud.text.turns import Hide
 
 # Characters that no standard gives a meaning: Unicode's private use areas.
 _PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
+_PRIVATE_CHAR = re.compile("[" + "".join(f"{chr(codes[0])}-{chr(codes[-1])}" for codes in _PRIVATE) + "]")
+_ESCAPES = re.compile(r"(?:\\u[0-9a-f]{4})+")  # as JSON writes such characters where it writes ASCII alone
 
 
 class Encoder(Protocol):
@@ -26,6 +29,14 @@ class Encoder(Protocol):
 
     def encode(self, text: str, *, specials: bool) -> list[int]:
         """Token ids; control strings are control tokens with ``specials``, else text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A rendered prompt, and its tokens."""
+
+    text: str
+    ids: list[int]
 
 
 class ControlledEncoder:
@@ -41,16 +52,19 @@ class ControlledEncoder:
         self._endings = frozenset(text[-n:] for text in strings for n in range(1, len(text)))
         self._longest = max(map(len, strings), default=1) - 1
 
-    def encode(self, messages: Sequence[Message], render: Callable[[Sequence[Message]], str]) -> list[int]:
-        """The rendered prompt's ids; the control tokens in it are those that ``render`` wrote of its own. Blocking."""
-        forged = {text for message in messages for field in _texts(message) for text in self._forgeries(field)}
-        if not forged:
-            text = render(messages)
-            ids = self._encoder.encode(text, specials=True)
-            if self._count(ids) == sum(len(self._ids[found]) for found in self._pattern.findall(text)):
-                return ids
-        mask = Mask(sorted(forged, key=lambda text: (-len(text), text)), messages)
-        return list(chain.from_iterable(self._pieces(render([mask.hide_in(message) for message in messages]), mask)))
+    def encode(self, render: Callable[[Hide], str]) -> Encoded:
+        """The prompt that ``render`` makes where every text of the caller's has gone through the function it is given.
+
+        The control tokens in it are those that ``render`` wrote of its own. Blocking. Raises BadRequest.
+        """
+        mask = Mask(self._forgeries)
+        rendered = render(mask.hide)
+        if mask.is_ambiguous:
+            mask = Mask(self._forgeries, mask.used)
+            rendered = render(mask.hide)
+        if not mask.hides and self._is_plain(ids := self._encoder.encode(rendered, specials=True), rendered):
+            return Encoded(rendered, ids)
+        return Encoded(mask.show(rendered), list(chain.from_iterable(self._pieces(rendered, mask))))
 
     def encode_text(self, text: str) -> list[int]:
         """The ids of a text that no template touches: none of them is a control token."""
@@ -66,8 +80,10 @@ class ControlledEncoder:
                 if edges[:n] in self._endings:
                     yield edges[:n]
 
-    def _count(self, ids: Sequence[int]) -> int:
-        return sum(token in self._control_ids for token in ids)
+    def _is_plain(self, ids: Sequence[int], text: str) -> bool:
+        """Whether the control tokens are as many as the text's control strings: normalizing made no more of them."""
+        n_control = sum(token in self._control_ids for token in ids)
+        return n_control == sum(len(self._ids[found]) for found in self._pattern.findall(text))
 
     def _pieces(self, rendered: str, mask: "Mask") -> Iterator[list[int]]:
         start = 0
@@ -82,33 +98,62 @@ class ControlledEncoder:
 
 
 class Mask:
-    """Hides strings behind one character each, none of which is in the messages. ``strings``: longest first.
+    """Hides what ``forgeries`` finds in texts, each string behind one private character that isn't in ``used``.
 
-    Raises BadRequest when the messages leave no such characters.
+    It learns which characters the texts use as they come. ``is_ambiguous``: one that hides a string is among them, so
+    they have to be hidden again, by a mask that knows all that are ``used``.
     """
 
-    def __init__(self, strings: Sequence[str], messages: Sequence[Message]) -> None:
-        used = {char for message in messages for field in _texts(message) for char in field}
-        free = (chr(code) for codes in _PRIVATE for code in codes if chr(code) not in used)
-        self._hidden = dict(zip(strings, free, strict=False))
-        if len(self._hidden) < len(strings):
-            raise BadRequest("The conversation uses every private character there is.", param="messages")
-        self._shown = {char: text for text, char in self._hidden.items()}
-        self._hide = re.compile("|".join(map(re.escape, self._hidden)) or r"(?!)")
-        self._show = re.compile("|".join(self._shown) or r"(?!)")
+    def __init__(self, forgeries: Callable[[str], Iterable[str]], used: Set[str] = frozenset()) -> None:
+        self._forgeries = forgeries
+        self._used = set(used)
+        self._free = (chr(code) for codes in _PRIVATE for code in codes if chr(code) not in used)
+        self._hidden: dict[str, str] = {}
 
-    def hide_in(self, message: Message) -> Message:
-        """The message with every one of the strings hidden."""
-        name = None if message.name is None else self._hidden_in(message.name)
-        return replace(message, text=self._hidden_in(message.text), name=name)
+    @property
+    def used(self) -> Set[str]:
+        """The private characters of the texts so far."""
+        return frozenset(self._used)
+
+    @property
+    def hides(self) -> bool:
+        return bool(self._hidden)
+
+    @property
+    def is_ambiguous(self) -> bool:
+        return not self._used.isdisjoint(self._hidden.values())
+
+    def hide(self, text: str) -> str:
+        """The text without its forgeries. Raises BadRequest when every private character is used."""
+        self._used.update(_private_in(text))
+        forged = sorted(set(self._forgeries(text)), key=lambda found: (-len(found), found))
+        if not forged:
+            return text
+        for found in forged:
+            self._hidden.setdefault(found, self._taken(found))
+        return re.sub("|".join(map(re.escape, forged)), lambda found: self._hidden[found[0]], text)
 
     def show(self, text: str) -> str:
-        """The text with the strings back in their places."""
-        return self._show.sub(lambda found: self._shown[found[0]], text)
+        """The text with the strings back in their places, in JSON of ASCII too."""
+        shown = {char: found for found, char in self._hidden.items()}
+        escaped = {_escaped(char): _escaped(found) for char, found in shown.items()}
+        back = {**shown, **escaped}
+        pattern = "|".join(map(re.escape, back)) or r"(?!)"
+        return re.sub(pattern, lambda found: back[found[0]], text)
 
-    def _hidden_in(self, text: str) -> str:
-        return self._hide.sub(lambda found: self._hidden[found[0]], text)
+    def _taken(self, found: str) -> str:
+        if found in self._hidden:
+            return self._hidden[found]
+        if (char := next(self._free, None)) is None:
+            raise BadRequest("The conversation uses every private character there is.", param="messages")
+        return char
 
 
-def _texts(message: Message) -> tuple[str, ...]:
-    return (message.text,) if message.name is None else (message.text, message.name)
+def _escaped(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def _private_in(text: str) -> Iterator[str]:
+    yield from _PRIVATE_CHAR.findall(text)
+    for escapes in _ESCAPES.findall(text):
+        yield from _PRIVATE_CHAR.findall(json.loads(f'"{escapes}"'))

@@ -2,22 +2,26 @@
 
 Templates are Jinja programs that come with weights, so they run in Jinja's immutable sandbox, bounded in output and in
 time. What they may use is what Hugging Face's ``apply_chat_template`` gives them
-(Source: transformers, utils/chat_template_utils.py, 5.0).
+(Source: transformers, utils/chat_template_utils.py, 5.24).
 """
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 
 from lowcloud.core.errors import BadRequest, ModelUnusable
-from lowcloud.core.messages import Message
+from lowcloud.core.messages import Messages
+from lowcloud.text.turns import Hide, Turns
 
 _PARAM = "messages"
 
@@ -44,6 +48,8 @@ class ChatTemplate:
         )
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
+        environment.globals["dict"] = _Dict()
+        environment.globals["namespace"] = _Namespace
         environment.globals["strftime_now"] = lambda form: now().strftime(form)
         try:
             self._template = environment.from_string(source)
@@ -54,16 +60,17 @@ class ChatTemplate:
         self._knows_developer = "developer" in source
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, prompt: Messages, hide: Hide = str, *, has_text_arguments: bool = False) -> str:
         """The prompt, the beginning of the assistant's turn included. Blocking: milliseconds, seconds at the bounds.
 
-        A developer's message is the system's to a template that doesn't know developers. Raises BadRequest, with the
-        template's own words where it refuses the conversation.
+        ``hide`` changes every text that came from the caller. ``has_text_arguments``: the dialect's. A developer's
+        message is the system's to a template that doesn't know developers. Raises BadRequest, with the template's own
+        words where it refuses the conversation.
         """
-        variables = {"tools": None, "documents": None, "add_generation_prompt": True, **self._tokens}
-        turns = [self._turn(message) for message in messages]
+        turns = Turns(hide, self._knows_developer, has_text_arguments)
+        variables = {**turns.variables(prompt), **self._tokens}
         try:
-            return self._joined(messages=turns, **variables)
+            return self._joined(variables)
         except TemplateError as error:
             raise BadRequest(
                 f"The model's chat template can't render this conversation: {error}.", param=_PARAM
@@ -72,19 +79,10 @@ class ChatTemplate:
             # The template is a program of others: what its expressions raise on this conversation comes out as it is.
             raise BadRequest("The model's chat template can't render this conversation.", param=_PARAM) from error
 
-    def _turn(self, message: Message) -> dict[str, str]:
-        role: str = message.role
-        if role == "developer" and not self._knows_developer:
-            role = "system"
-        elif role == "function":
-            role = "tool"
-        turn = {"role": role, "content": message.text}
-        return turn if message.name is None else {**turn, "name": message.name}
-
-    def _joined(self, **variables: object) -> str:
+    def _joined(self, variables: Mapping[str, object]) -> str:
         pieces: list[str] = []
         n_characters, end = 0, time.monotonic() + self._limits.max_seconds
-        for piece in self._template.generate(**variables):
+        for piece in self._template.generate(variables):
             pieces.append(piece)
             n_characters += len(piece)
             if n_characters > self._limits.max_characters or time.monotonic() > end:
@@ -100,6 +98,35 @@ class _Generation(Extension):
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Dict:
+    """``dict`` without the attributes of the class, by which templates could reach what isn't theirs."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args)
+
+
+class _Namespace(Namespace):
+    """``namespace``, without names that begin with an underscore."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:  # ``self`` may be a name of the template's own
+        names = dict(*args[1:], **kwargs)
+        for name in names:
+            _check_name(name)
+        Namespace.__init__(args[0], names)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+def _check_name(name: object) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise SecurityError(f"a namespace has no {name}")
 
 
 def _refuse(message: str) -> None:

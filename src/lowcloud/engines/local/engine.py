@@ -6,6 +6,7 @@ Renders, tokenises and counts in threads, off the loop and without the weights; 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -109,7 +110,7 @@ class LocalEngine:
     def _encode(self, prompt: Messages | Text) -> list[int]:
         if isinstance(prompt, Text):
             return self._encoder.encode_text(prompt.text)
-        return self._encoder.encode(prompt.messages, self._required_template().render)
+        return self._encoder.encode(partial(self._required_template().render, prompt)).ids
 
     def _required_template(self) -> ChatTemplate:
         if self._template is None:
