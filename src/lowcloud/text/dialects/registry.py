@@ -1,10 +1,11 @@
 """Which dialect a model speaks: named by its settings, or recognised from its chat template."""
 
-from lowcloud.text.dialects import generic, granite, hermes, kimi, llama, llama_pythonic, mistral, phi4
+from lowcloud.text.dialects import generic, granite, hermes, kimi, llama, llama_pythonic, mistral, phi4, qwen3_xml
 from lowcloud.text.dialects.dialect import Dialect
 
 # The first that recognises a template counts, so what looks like a part of another stands before it.
 DIALECTS: tuple[Dialect, ...] = (
+    qwen3_xml.DIALECT,
     hermes.DIALECT,
     kimi.DIALECT,
     llama.DIALECT,

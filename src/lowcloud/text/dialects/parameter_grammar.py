@@ -1,0 +1,160 @@
+"""The grammar of calls whose arguments are written one by one, as raw texts: each is bound by its property's schema.
+
+Those that must be there are, in the schema's order; others may be. Keywords of an object as a whole (``minProperties``
+and the like) bind JSON, not such calls: a strict tool that has one is refused.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lowcloud.core.errors import Unsupported
+from lowcloud.core.output import AnyText, Schema
+from lowcloud.core.tools import Tool
+from lowcloud.text.dialects.parameters import branches, kind_of, resolved
+from lowcloud.text.dialects.reading import INPUT, arguments_schema
+from lowcloud.text.grammar import LarkWriter, escaped_regex, output_expression
+
+# Of an object's keywords, those that calls keep to, and those that bind nothing.
+_KEPT = {"type", "properties", "required", "additionalProperties"}
+_WORDS = {"$schema", "$id", "$defs", "definitions", "$comment", "title", "description", "default", "examples", "strict"}
+_DEFINITIONS = ("$defs", "definitions")
+_BOUNDS = {"enum", "pattern", "format", "minLength", "maxLength"}
+_FIRST = {"integer": "-0-9", "number": "-0-9", "object": r"\{", "array": r"\["}  # how values of a type begin
+_ANY_KEY = "\0"
+_ANY = r"(.|\n)*"
+_KEY = r"/[^<>\"'=\s]+/"
+_DAY, _TIME = r"\d{4}-\d{2}-\d{2}", r"\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})"
+_FORMATS = {
+    "date": _DAY,
+    "time": _TIME,
+    "date-time": f"{_DAY}T{_TIME}",
+    "uuid": r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+    "email": r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+",
+    "ipv4": r"((25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(25[0-5]|2[0-4]\d|1?\d?\d)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSyntax:
+    """How one argument is written: ``opening`` of its key, and of whether it is a string; its value; ``closing``.
+
+    ``never`` are regular expressions of what no raw text holds, since it would be read as its end. ``tells_strings``:
+    the opening shows whether the value is a string; else the value alone does, by the schema.
+    """
+
+    opening: Callable[[str, bool], str]
+    closing: str
+    never: tuple[str, ...]
+    tells_strings: bool = False
+
+
+def arguments_expression(lark: LarkWriter, tool: Tool, syntax: ParameterSyntax) -> str:
+    """An expression for all arguments of a call. Raises Unsupported for a strict tool that can't be enforced."""
+    return _Arguments(lark, tool, syntax).expression()
+
+
+class _Arguments:
+    def __init__(self, lark: LarkWriter, tool: Tool, syntax: ParameterSyntax) -> None:
+        self._lark, self._tool, self._syntax = lark, tool, syntax
+        self._root = arguments_schema(tool)
+        self._whole = resolved(self._root, self._root)
+
+    def expression(self) -> str:
+        if self._tool.input is not None:
+            return self._input()
+        for word in self._whole.keys() - _KEPT - _WORDS:
+            self._cannot(word)
+        properties = self._whole.get("properties")
+        known = dict(properties) if isinstance(properties, Mapping) else {}
+        required = self._whole.get("required")
+        needed = list(required) if isinstance(required, Sequence) else []
+        known.update({key: {} for key in needed if key not in known})
+        if not known and properties is None and self._whole.get("additionalProperties") is not False:
+            return f"({self._lark.rule(self._property(_ANY_KEY, self._whole.get('additionalProperties')))})*"
+        written = [(key, self._lark.rule(self._property(key, schema))) for key, schema in known.items()]
+        return " ".join(name if key in needed else f"{name}?" for key, name in written)
+
+    def _input(self) -> str:
+        """A custom tool's one argument, a text."""
+        opening = self._opening(INPUT, is_text=True)
+        if self._tool.input is None or isinstance(self._tool.input, AnyText):
+            return f"{opening} {self._text(f'/{_ANY}/')}"
+        body = output_expression(self._lark, self._tool.input)
+        return f"{opening} {body} {self._lark.literal(self._syntax.closing)}"
+
+    def _opening(self, key: str, *, is_text: bool) -> str:
+        before, any_key, after = self._syntax.opening(key, is_text).partition(_ANY_KEY)
+        free = self._lark.terminal(_KEY) if any_key else ""
+        return " ".join(filter(None, (self._lark.literal(before), free, self._lark.literal(after))))
+
+    def _property(self, key: str, schema: object) -> str:
+        """One argument: any of what its schema allows."""
+        found = branches(schema, self._root)
+        strings = [branch for branch in found if kind_of(branch) in (None, "string")]
+        values = [branch for branch in found if branch not in strings]
+        first = ""
+        if not self._syntax.tells_strings and not all(set(branch) & _BOUNDS for branch in strings):
+            # A free text holds plain values too, and is read as one; other values must begin as no text does.
+            values = [branch for branch in values if not _is_plain(branch)]
+            first = "".join(sorted({_FIRST.get(str(kind_of(branch)), "") for branch in values}))
+        shown = [self._as_json(key, branch) for branch in values]
+        if strings:
+            body = " | ".join(self._body(key, branch) for branch in strings)
+            bounded = f"({body}) & ~/[{first}]{_ANY}/" if first else f"({body})"
+            shown.insert(0, f"{self._opening(key, is_text=True)} {self._text(bounded)}")
+        return " | ".join(shown)
+
+    def _as_json(self, key: str, branch: Schema) -> str:
+        definitions = {word: self._root[word] for word in _DEFINITIONS if word in self._root}
+        value = self._lark.json({**branch, **definitions})
+        return f"{self._opening(key, is_text=False)} {value} {self._lark.literal(self._syntax.closing)}"
+
+    def _text(self, body: str) -> str:
+        """A raw text and what closes it: as far as no token is in the closing, they are one word."""
+        closing = self._syntax.closing
+        first = min((closing.find(token) for token in self._lark.token_ids if token in closing), default=len(closing))
+        if first == len(closing):
+            body = f"{body} & ~/{_ANY}({'|'.join(self._syntax.never)}){_ANY}/"
+        head = f" {json.dumps(closing[:first])}" if first else ""
+        return f"{self._lark.terminal(f'({body}){head}')} {self._lark.literal(closing[first:])}".strip()
+
+    def _body(self, key: str, branch: Schema) -> str:
+        """What a string may be, as a part of a terminal."""
+        values = branch.get("enum")
+        if isinstance(values, Sequence):
+            return "(" + " | ".join(json.dumps(value, ensure_ascii=False) for value in values) + ")"
+        parts = [f"/{_ANY}/"]
+        low, high = branch.get("minLength"), branch.get("maxLength")
+        if isinstance(low, int) or isinstance(high, int):
+            parts.append(rf"/(.|\n){{{low or 0},{high if isinstance(high, int) else ''}}}/")
+        if isinstance(branch.get("pattern"), str):
+            parts.append(self._pattern(key, str(branch["pattern"])))
+        if "format" in branch:
+            known = _FORMATS.get(str(branch["format"]))
+            parts.append(f"/{known}/" if known else f"/{_ANY}/")
+            if known is None:
+                self._cannot(f"properties.{key}.format")
+        return "(" + " & ".join(parts) + ")"
+
+    def _pattern(self, key: str, pattern: str) -> str:
+        """JSON Schema's patterns may match anywhere; a terminal's match the whole."""
+        inner = pattern.removeprefix("^")
+        is_ended = inner.endswith("$") and not inner.endswith("\\$")
+        inner = inner[:-1] if is_ended else inner
+        if re.search(r"(?<![\\\[])\^|(?<!\\)\$|\\[bB]", inner):
+            self._cannot(f"properties.{key}.pattern")
+            return f"/{_ANY}/"
+        before, after = "" if pattern.startswith("^") else _ANY, "" if is_ended else _ANY
+        return f"/{before}({escaped_regex(inner)}){after}/"
+
+    def _cannot(self, word: str) -> None:
+        if self._tool.is_strict:
+            message = f"{word} can't be enforced in the way in which this model writes calls."
+            raise Unsupported(message, param=f"{self._tool.param}.parameters.{word}")
+
+
+def _is_plain(branch: Schema) -> bool:
+    """A null, boolean or number without bounds."""
+    return set(branch) <= {"type", "title", "description", "default"} and kind_of(branch) not in ("object", "array")

@@ -1,0 +1,182 @@
+"""Calls whose arguments are written one by one, as raw texts: what each is by the tool's schema, as pieces of JSON."""
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+
+from lowcloud.core.output import Schema
+from lowcloud.core.tools import Tool
+from lowcloud.text.channels import Reader
+from lowcloud.text.dialects.reading import arguments_schema
+
+MOST_STEPS = 16  # of references and unions inside each other; more are taken for a schema of anything
+UNIONS = ("anyOf", "oneOf")
+_LITERALS = {"True": "true", "False": "false", "None": "null"}  # as templates that print Python values write them
+
+
+class Arguments:
+    """The present call's arguments, passed on as pieces of one JSON object. ``tool``: None for one that isn't known."""
+
+    def __init__(self, reader: Reader, name: str, tool: Tool | None) -> None:
+        self._reader = reader
+        self._root = {} if tool is None else arguments_schema(tool)
+        self._n = 0
+        reader.begin(name)
+
+    def add(self, key: str, text: str, *, is_text: bool | None = None) -> None:
+        """One argument. ``is_text``: the model says whether it is a string; None: only the schema can tell."""
+        kinds = frozenset({"string"}) if is_text else kinds_of(property_schema(self._root, key), self._root)
+        value = value_json(text, kinds - {"string"} if is_text is False else kinds)
+        self._reader.arguments(f"{', ' if self._n else '{'}{_shown(key)}: {value}")
+        self._n += 1
+
+    def end(self) -> None:
+        """Nothing follows, and the call is well formed."""
+        self._reader.arguments("}" if self._n else "{}")
+        self._reader.end()
+
+
+def value_json(text: str, kinds: frozenset[str]) -> str:
+    """The JSON of a value that was written raw and is of one of ``kinds``, JSON's type names; none: not known.
+
+    What may be a string is one unless it is, to the letter, JSON of another kind that it may be.
+    """
+    if kinds == {"string"}:
+        return _shown(text)
+    if "string" in kinds:
+        kind = None if text != text.strip() else _kind_of(text)
+        return text if kind is not None and kind in _widened(kinds - {"string"}) else _shown(text)
+    stripped = text.strip()
+    if _kind_of(stripped) is not None:
+        return stripped
+    return (_from_python(stripped) if kinds else None) or _shown(text)
+
+
+def property_schema(root: Schema, key: str) -> object:
+    """The schema of an object's member."""
+    members = resolved(root, root)
+    properties = members.get("properties")
+    if isinstance(properties, Mapping) and key in properties:
+        found: object = properties[key]
+        return found
+    return members.get("additionalProperties")
+
+
+def kinds_of(schema: object, root: Schema) -> frozenset[str]:
+    """JSON's names of the types that a schema allows; none where it doesn't say."""
+    kinds = [kind_of(branch) for branch in branches(schema, root)]
+    return frozenset() if None in kinds else frozenset(filter(None, kinds))
+
+
+def kind_of(branch: Schema) -> str | None:
+    """The one type of a branch; None where it doesn't say."""
+    kind = branch.get("type")
+    if isinstance(kind, str):
+        return kind
+    return "object" if "properties" in branch else "array" if "items" in branch else None
+
+
+def branches(schema: object, root: Schema, n_steps: int = 0) -> list[Schema]:
+    """A schema as alternatives without references, unions and lists of types at their tops."""
+    here = resolved(schema, root)
+    if n_steps == MOST_STEPS:
+        return [{}]
+    for word in UNIONS:
+        options = here.get(word)
+        if isinstance(options, Sequence) and options:
+            rest = {key: value for key, value in here.items() if key != word}
+            merged = [{**rest, **resolved(option, root)} for option in options]
+            return [branch for option in merged for branch in branches(option, root, n_steps + 1)]
+    return _by_kind(here)
+
+
+def resolved(schema: object, root: Schema) -> Schema:
+    """A schema without a reference, or an ``allOf`` of one schema, at its top."""
+    here: Schema = schema if isinstance(schema, Mapping) else {}
+    for _ in range(MOST_STEPS):
+        only = here.get("allOf")
+        if isinstance(here.get("$ref"), str):
+            inner = _pointed(str(here["$ref"]), root)
+        elif isinstance(only, Sequence) and len(only) == 1 and isinstance(only[0], Mapping):
+            inner = only[0]
+        else:
+            return here
+        here = {**{key: value for key, value in here.items() if key not in ("$ref", "allOf")}, **inner}
+    return {}
+
+
+def _by_kind(here: Schema) -> list[Schema]:
+    kinds, values = here.get("type"), _values(here)
+    if values is not None:
+        rest = {key: value for key, value in here.items() if key != "const"}
+        allowed = [value for value in values if kinds is None or _kind(value) in _widened(_names(kinds))]
+        grouped = {_kind(value): [other for other in allowed if _kind(other) == _kind(value)] for value in allowed}
+        return [{**rest, "type": kind, "enum": group} for kind, group in grouped.items()]
+    if isinstance(kinds, str) or not isinstance(kinds, Sequence):
+        return [here]
+    return [{**here, "type": kind} for kind in kinds]
+
+
+def _values(here: Schema) -> list[object] | None:
+    if "const" in here:
+        return [here["const"]]
+    values = here.get("enum")
+    return list(values) if isinstance(values, Sequence) and not isinstance(values, str) else None
+
+
+def _names(kinds: object) -> frozenset[str]:
+    return frozenset([kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, Sequence) else [])
+
+
+def _widened(kinds: frozenset[str]) -> frozenset[str]:
+    return kinds | {"integer"} if "number" in kinds else kinds
+
+
+def _pointed(reference: str, root: Schema) -> Schema:
+    here: object = root if reference.startswith("#") else {}
+    for step in reference.lstrip("#").split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        here = here.get(name) if isinstance(here, Mapping) else None
+    return here if isinstance(here, Mapping) else {}
+
+
+def _kind_of(text: str) -> str | None:
+    """The type of a JSON text; None for what isn't JSON."""
+    try:
+        return _kind(json.loads(text, parse_constant=_refuse, parse_int=float))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case float() | int():
+            return "integer" if float(value).is_integer() else "number"
+        case str():
+            return "string"
+        case Mapping():
+            return "object"
+        case _:
+            return "array"
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(constant)  # NaN and Infinity, which Python reads and JSON has not
+
+
+def _from_python(text: str) -> str | None:
+    """JSON of an object or a list that was written as Python prints it, and of True, False and None."""
+    if text in _LITERALS or not text.startswith(("{", "[")):
+        return _LITERALS.get(text)
+    try:
+        return json.dumps(ast.literal_eval(text), ensure_ascii=False, allow_nan=False)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+
+
+def _shown(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
