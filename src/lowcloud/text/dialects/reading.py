@@ -182,6 +182,15 @@ def is_object(text: str) -> bool:
         return False
 
 
+def is_json(text: str) -> bool:
+    """Whether a text is JSON."""
+    try:
+        _parsed(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _parsed(text: str) -> object:
     """The value of a JSON text. Raises ValueError, also for what only Python's json reads, and for too deep a nest."""
     try:

@@ -1,6 +1,17 @@
 """Which dialect a model speaks: named by its settings, or recognised from its chat template."""
 
-from lowcloud.text.dialects import generic, granite, hermes, kimi, llama, llama_pythonic, mistral, phi4, qwen3_xml
+from lowcloud.text.dialects import (
+    generic,
+    granite,
+    harmony,
+    hermes,
+    kimi,
+    llama,
+    llama_pythonic,
+    mistral,
+    phi4,
+    qwen3_xml,
+)
 from lowcloud.text.dialects.dialect import Dialect
 
 # The first that recognises a template counts, so what looks like a part of another stands before it.
@@ -14,6 +25,7 @@ DIALECTS: tuple[Dialect, ...] = (
     mistral.LISTED_CALLS,
     granite.DIALECT,
     phi4.DIALECT,
+    harmony.DIALECT,
     generic.DIALECT,
 )
 NAMES = tuple(dialect.name for dialect in DIALECTS)
