@@ -59,7 +59,12 @@ class TokenAuth:
 
 
 def _bearer(headers: Headers) -> str:
-    """The token of ``Authorization: Bearer ...``. Raises Unauthorized."""
+    """The token of ``Authorization: Bearer ...``, else of ``x-api-key``, as Anthropic's SDKs send it.
+
+    Raises Unauthorized.
+    """
+    if "authorization" not in headers and (key := headers.get("x-api-key", "").strip()):
+        return key
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if not scheme:
         raise Unauthorized("No API token: send it as Authorization: Bearer <token>.")

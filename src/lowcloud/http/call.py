@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp
 
 from lowcloud.core.principal import Principal
+from lowcloud.http.errors import Shape, envelope
 
 Outcome: TypeAlias = Literal["done", "client_left", "write_timeout", "failed", "broken"]
 
@@ -17,7 +18,8 @@ class Trace:
     """What the edge records of a request; filled in as it becomes known. ``route`` is the template, never the path;
     ``completion_id`` is the id that the answer's body carries.
 
-    ``failed``: a stream that ended with an error event; ``broken``: an answer that stopped without one.
+    ``error_shape`` is that of the route's format. ``failed``: a stream that ended with an error event; ``broken``: an
+    answer that stopped without one.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Trace:
     completion_id: str | None = None
     status: int | None = None
     outcome: Outcome = "done"
+    error_shape: Shape = envelope
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ The OpenAI half is ``error``; the rest is Cloudflare's v4 envelope.
 """
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 from starlette.responses import Response
 
@@ -23,9 +25,12 @@ def envelope(error: LowcloudError) -> dict[str, object]:
     }
 
 
-def response(error: LowcloudError) -> Response:
-    """The whole answer for an error that came before the first byte."""
-    return Response(to_json(envelope(error)), error.status, _headers(error), "application/json")
+Shape: TypeAlias = Callable[[LowcloudError], dict[str, object]]
+
+
+def response(error: LowcloudError, shape: Shape = envelope) -> Response:
+    """The whole answer for an error that came before the first byte, in the shape that the route's clients parse."""
+    return Response(to_json(shape(error)), error.status, _headers(error), "application/json")
 
 
 def event(error: LowcloudError) -> bytes:

@@ -18,6 +18,7 @@ from lowcloud.core.principal import ACCOUNT_ID
 from lowcloud.http.auth import USES_MODELS, Auth
 from lowcloud.http.body import read_body
 from lowcloud.http.call import Call, Handler, Trace
+from lowcloud.http.errors import Shape, envelope
 from lowcloud.http.openapi import Operation
 from lowcloud.http.origin import is_from_here, is_preflight, preflight_headers
 from lowcloud.http.settings import HttpSettings
@@ -31,7 +32,8 @@ _GATEWAY_ACCOUNT = re.compile(rf"/v1/(?i:{ACCOUNT_ID.pattern})(/|$)")
 class Route:
     """``template``: ``{name}`` stands for one segment, a last ``{name...}`` for all that are left, slashes included.
 
-    An ``is_open`` route needs no token from this machine itself. A POST route gets its body, which must be JSON.
+    An ``is_open`` route needs no token from this machine itself. Errors have ``error_shape``. A POST route gets its
+    body, which must be JSON.
     """
 
     method: str
@@ -39,6 +41,7 @@ class Route:
     handler: Handler
     operation: Operation
     is_open: bool = False
+    error_shape: Shape = envelope
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,7 @@ class Router:
         if route is None:
             await _methods(trace.method, headers, found)(scope, receive, send)
             return
+        trace.error_shape = route.error_shape
         principal = None
         if not (route.is_open and is_from_here(scope, headers)):
             principal = await self._auth.principal(headers, account_id, USES_MODELS)

@@ -10,12 +10,17 @@ import structlog
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
+from lowcloud.http.anthropic import errors as anthropic_errors
+from lowcloud.http.anthropic import schemas as anthropic
+from lowcloud.http.anthropic.messages import AnthropicMessages
+from lowcloud.http.anthropic.messages_request import CountBody, MessagesBody
 from lowcloud.http.auth import Auth
 from lowcloud.http.call import Handler
 from lowcloud.http.clock import Clock, SystemClock
 from lowcloud.http.docs_page import page
 from lowcloud.http.edge import Edge, RequestMetrics, Surroundings
 from lowcloud.http.encode import to_json
+from lowcloud.http.generation import Answerer
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai import schemas
 from lowcloud.http.openai.chat import Chat, ChatTools
@@ -60,6 +65,7 @@ class Handlers:
 
     chat: Chat
     embeddings: Embeddings
+    messages: AnthropicMessages
     models: Models
     operations: Operations
 
@@ -80,6 +86,8 @@ def table(on: Handlers) -> tuple[Route, ...]:
     return (
         *_both("POST", "/chat/completions", on.chat.create, CHAT),
         *_both("POST", "/embeddings", on.embeddings.create, EMBEDDINGS),
+        *_anthropic("/messages", on.messages.create, MESSAGE),
+        *_anthropic("/messages/count_tokens", on.messages.count, COUNT),
         *_both("GET", "/models", on.models.index, MODELS),
         *_both("GET", "/models/{model...}", on.models.show, MODEL),
         Route("GET", "/healthz", on.operations.health, HEALTH, is_open=True),
@@ -99,15 +107,23 @@ def _both(method: str, path: str, handler: Handler, operation: Operation) -> lis
     return [Route(method, base + path, handler, operation) for base in BASES]
 
 
+def _anthropic(path: str, handler: Handler, operation: Operation) -> list[Route]:
+    """Anthropic's SDKs put a ``/v1`` of their own after the base URL."""
+    paths = [base + between + path for base in BASES for between in ("", "/v1")]
+    return [Route("POST", path, handler, operation, error_shape=anthropic_errors.envelope) for path in paths]
+
+
 def _handlers(parts: HttpParts) -> Handlers:
     offload = Offload()
     pace = Pace(parts.settings.heartbeat_s, parts.settings.write_timeout_s)
     new_chat_id = lambda: "chatcmpl-" + parts.new_id().replace("-", "")  # noqa: E731
     tools = ChatTools(offload, pace, parts.clock, new_chat_id, parts.logger)
+    answerer = Answerer(parts.service, pace, parts.clock, parts.logger)
     accepts = parts.settings.accept_token_ids
     return Handlers(
         Chat(parts.service, tools),
         Embeddings(parts.service, offload, parts.new_id, accept_token_ids=accepts),
+        AnthropicMessages(parts.service, answerer, offload, lambda: "msg_" + parts.new_id().replace("-", "")),
         Models(parts.service),
         Operations(parts.service, parts.metrics.render),
     )
@@ -128,6 +144,23 @@ EMBEDDINGS = Operation(
     "openai",
     request=EmbeddingsBody,
     answer=schemas.EmbeddingList,
+    errors=REFUSALS,
+)
+MESSAGE = Operation(
+    "createMessage",
+    "Answers a conversation in Anthropic's format, whole or as a stream.",
+    "anthropic",
+    request=MessagesBody,
+    answer=anthropic.MessageAnswer,
+    event=anthropic.MessageEvent,
+    errors=REFUSALS,
+)
+COUNT = Operation(
+    "countMessageTokens",
+    "Counts a message's prompt.",
+    "anthropic",
+    request=CountBody,
+    answer=anthropic.TokenCount,
     errors=REFUSALS,
 )
 MODELS = Operation("listModels", "Lists the models that would answer.", "openai", answer=schemas.ModelList)

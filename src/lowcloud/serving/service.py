@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from lowcloud.core.errors import BadRequest, LowcloudError, PromptTooLong, RequestTimeout, Unavailable
 from lowcloud.core.events import Embedded, Event, Started, TextDelta, Usage
-from lowcloud.core.messages import Text
+from lowcloud.core.messages import Prompt, Text
 from lowcloud.core.requests import Embed, Generate
 from lowcloud.engines.engine import Embedder, Engine
 from lowcloud.models.card import Task
@@ -129,6 +129,13 @@ class Service:
         self._meter.tokens(answer.by.id, prompt=embedded.prompt_tokens, cached=0, completion=0)
         vectors = await self._sized(embedded.vectors, dimensions)
         return replace(embedded, vectors=vectors, stand_in=answer.by.id if answer.stand_in else None)
+
+    async def count(self, model_id: str, prompt: Prompt) -> int:
+        """The prompt's tokens as the model that answers sees it; needs no weights. Raises ModelNotFound, BadRequest."""
+        answer = self._accepted(model_id, Task.TEXT_GENERATION)
+        with self._deadline() as deadline:
+            engine = _generator(await deadline.bound(lambda: self._pool.engine(answer.by.id)))
+            return await deadline.bound(lambda: engine.count(prompt))
 
     def _accepted(self, model_id: str, task: Task) -> Answer:
         if not self._is_accepting:

@@ -1,0 +1,1 @@
+"""Anthropic's Messages format over the same events."""

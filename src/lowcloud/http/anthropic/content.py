@@ -1,0 +1,189 @@
+"""Anthropic's content blocks to messages of the core: text, images, calls, results, thinking."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lowcloud.core.errors import BadRequest, Unsupported
+from lowcloud.core.messages import Image, Message, ToolCall
+from lowcloud.http.encode import to_json
+from lowcloud.http.validation import validated
+
+PART_SEPARATOR = "\n"
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class Turn(_Block):
+    """One turn."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | list[Any]
+
+
+class TextBlock(_Block):
+    """Words."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageSource(_Block):
+    """Base64 of an image file."""
+
+    type: Literal["base64"]
+    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
+    data: str
+
+
+class ImageBlock(_Block):
+    """A picture."""
+
+    type: Literal["image"]
+    source: ImageSource
+
+
+class ToolUseBlock(_Block):
+    """A call that the assistant made."""
+
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: dict[str, Any]
+
+
+class ToolResultBlock(_Block):
+    """What a call gave."""
+
+    type: Literal["tool_result"]
+    tool_use_id: str
+    content: str | list[Any] | None = None
+    is_error: bool | None = None
+
+
+class ThinkingBlock(_Block):
+    """What the assistant thought."""
+
+    type: Literal["thinking"]
+    thinking: str
+    signature: str | None = None
+
+
+_READ = {
+    "text": {"type", "text"},
+    "image": {"type", "source"},
+    "tool_use": {"type", "id", "name", "input"},
+    "tool_result": {"type", "tool_use_id", "content", "is_error"},
+    "thinking": {"type", "thinking", "signature"},
+}
+
+
+def conversation(turns: object, system: object) -> tuple[tuple[Message, ...], list[str]]:
+    """The messages, and the names of what in them nothing reads. Raises BadRequest, Unsupported."""
+    unread: dict[str, None] = {}
+    messages: list[Message] = []
+    if system not in (None, "", []):
+        builder = _Builder("system", unread)
+        builder.add_all(system, "system")
+        messages += builder.messages()
+    if not isinstance(turns, list):
+        raise BadRequest("messages: must be a list.", param="messages")
+    for index, raw in enumerate(turns):
+        path = f"messages[{index}]"
+        turn = validated(Turn, raw, path)
+        builder = _Builder(turn.role, unread)
+        builder.add_all(turn.content, f"{path}.content")
+        messages += builder.messages()
+    return tuple(messages), list(unread)
+
+
+@dataclass
+class _Builder:
+    """One turn's messages: a tool's result is a message of its own, before what the user says beside it."""
+
+    role: Literal["user", "assistant", "system"]
+    unread: dict[str, None]
+    text: str = ""
+    n_texts: int = 0
+    reasoning: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    results: list[Message] = field(default_factory=list)
+
+    def messages(self) -> list[Message]:
+        if self.results and not (self.text or self.images):
+            return self.results
+        reasoning = PART_SEPARATOR.join(self.reasoning) or None
+        own = Message(self.role, self.text, reasoning=reasoning, calls=tuple(self.calls), images=tuple(self.images))
+        return [*self.results, own]
+
+    def add_all(self, content: object, path: str) -> None:
+        if isinstance(content, str):
+            self._say(content)
+            return
+        if not isinstance(content, list):
+            raise BadRequest(f"{path}: must be a string or a list of blocks.", param=path)
+        for index, block in enumerate(content):
+            self._add(block, f"{path}[{index}]")
+
+    def _add(self, block: object, path: str) -> None:
+        kind = block.get("type") if isinstance(block, dict) else None
+        if isinstance(block, dict) and isinstance(kind, str) and kind in _READ:
+            self._note_unread(block, _READ[kind])
+        allowed = {"system": ("text",), "user": ("text", "image", "tool_result")}.get(self.role)
+        if kind == "redacted_thinking" and self.role == "assistant":
+            self.unread["messages[].content[].redacted_thinking"] = None
+        elif kind == "image" and self.role == "user":
+            self._see(validated(ImageBlock, _base64_only(block, path), path), path)
+        elif kind == "tool_result" and self.role == "user":
+            self._result(validated(ToolResultBlock, block, path), path)
+        elif kind == "tool_use" and self.role == "assistant":
+            use = validated(ToolUseBlock, block, path)
+            self.calls.append(ToolCall(use.id, use.name, to_json(use.input).decode()))
+        elif kind == "thinking" and self.role == "assistant":
+            self.reasoning.append(validated(ThinkingBlock, block, path).thinking)
+        elif kind == "text" or kind is None:
+            self._say(validated(TextBlock, block, path).text)
+        else:
+            where = f"in a message of the role {self.role}" if allowed or kind in _READ else "here"
+            raise Unsupported(f"{path}: a block of type {str(kind)[:100]} is not supported {where}.", param=path)
+
+    def _say(self, text: str) -> None:
+        self.text += PART_SEPARATOR + text if self.n_texts else text
+        self.n_texts += 1
+
+    def _see(self, block: ImageBlock, path: str) -> None:
+        try:
+            data = base64.b64decode(block.source.data, validate=True)
+        except binascii.Error:
+            raise BadRequest(f"{path}.source.data: must be base64.", param=f"{path}.source.data") from None
+        self.images.append(Image(data, block.source.media_type, at=len(self.text)))
+
+    def _result(self, block: ToolResultBlock, path: str) -> None:
+        said = _Builder("user", self.unread)
+        if block.content is not None:
+            said.add_all(block.content, f"{path}.content")
+        if said.results:
+            raise BadRequest(f"{path}.content: a result can't hold results.", param=f"{path}.content")
+        text = f"Error: {said.text}" if block.is_error else said.text
+        self.results.append(Message("tool", text, call_id=block.tool_use_id, images=tuple(said.images)))
+
+    def _note_unread(self, block: Mapping[str, object], read: set[str]) -> None:
+        self.unread.update(
+            {f"messages[].content[].{name}": None for name in block if name not in read and block[name] is not None}
+        )
+
+
+def _base64_only(block: object, path: str) -> object:
+    source = block.get("source") if isinstance(block, dict) else None
+    kind = source.get("type") if isinstance(source, dict) else None
+    if kind in ("url", "file"):
+        raise Unsupported(f"{path}.source: only base64 images are taken here.", param=f"{path}.source")
+    return block

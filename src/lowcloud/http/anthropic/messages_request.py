@@ -1,0 +1,211 @@
+"""The body of Anthropic's Messages: what is accepted, and what it asks for.
+
+Source: the types of anthropic's Python SDK, 2.14 (types/message_create_params.py).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+
+from lowcloud.core.errors import BadRequest
+from lowcloud.core.messages import Effort, Messages
+from lowcloud.core.output import ANY_TEXT, Format, JsonSchema
+from lowcloud.core.requests import Generate, Sampling
+from lowcloud.core.tools import NO_TOOLS, Tool, ToolPlan
+from lowcloud.http.anthropic.content import conversation
+from lowcloud.http.generation import Asked
+from lowcloud.http.openai.parameters import Fate, named, refuse
+from lowcloud.http.validation import validated
+
+MAX_TOOLS = 128
+NAME = r"^[a-zA-Z0-9_.-]{1,128}$"
+THINKING_EFFORT: Effort = "medium"
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class ToolParam(_Body):
+    """A function that the client runs. Tools that Anthropic's servers run are refused by their ``type``."""
+
+    name: str = Field(pattern=NAME)
+    input_schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ToolChoiceParam(_Body):
+    """``any`` asks for one call at least, ``tool`` for one of ``name``."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class ThinkingParam(_Body):
+    """Without it, or disabled, the model doesn't think where its template can put that off."""
+
+    type: Literal["enabled", "disabled", "adaptive"]
+    budget_tokens: Annotated[int, Field(ge=1)] | None = None
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class OutputFormatParam(_Body):
+    """The answer's text is JSON of this schema."""
+
+    type: Literal["json_schema"]
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class OutputConfigParam(_Body):
+    """How hard to think, and what the text must be."""
+
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: OutputFormatParam | None = None
+
+
+class MessagesBody(_Body):
+    """The parameters that are read. Others are refused or named in ``lowcloud-ignored``."""
+
+    model_config = ConfigDict(strict=True, title="CreateMessage", allow_inf_nan=False)
+
+    model: str = Field(description="an id of GET models; there is no default")
+    max_tokens: Annotated[int, Field(ge=1, lt=2**31)]
+    messages: Annotated[list[dict[str, Any]], SkipValidation] = Field(min_length=1)
+    system: Annotated[str | list[dict[str, Any]] | None, SkipValidation] = None
+    stream: bool | None = None
+    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    stop_sequences: list[Annotated[str, Field(min_length=1)]] | None = Field(None, max_length=64)
+    tools: Annotated[list[dict[str, Any]] | None, SkipValidation] = None
+    tool_choice: ToolChoiceParam | None = None
+    thinking: ThinkingParam | None = None
+    output_config: OutputConfigParam | None = None
+
+
+class CountBody(_Body):
+    """What is counted: the parameters of a message that reach its prompt."""
+
+    model_config = ConfigDict(strict=True, title="CountMessageTokens", allow_inf_nan=False)
+
+    model: str
+    messages: Annotated[list[dict[str, Any]], SkipValidation] = Field(min_length=1)
+    system: Annotated[str | list[dict[str, Any]] | None, SkipValidation] = None
+    tools: Annotated[list[dict[str, Any]] | None, SkipValidation] = None
+    tool_choice: ToolChoiceParam | None = None
+    thinking: ThinkingParam | None = None
+    output_config: OutputConfigParam | None = None
+
+
+REFUSED: dict[str, tuple[object, ...]] = {
+    "container": (),
+    "mcp_servers": ([],),
+    "context_management": (),
+}
+HINTS: dict[str, tuple[object, ...]] = {
+    "metadata": ({},),
+    "service_tier": ("auto", "standard_only"),
+    "cache_control": (),
+    "inference_geo": (),
+    "speed": ("standard",),
+    "diagnostics": (),
+    "betas": ([],),
+}
+FATES: dict[str, Fate] = {
+    **dict.fromkeys(MessagesBody.model_fields, Fate.HONOURED),
+    **dict.fromkeys(HINTS, Fate.IGNORED),
+    **dict.fromkeys(REFUSED, Fate.REFUSED),
+}
+
+
+def message_asked(raw: dict[str, Any], request_id: str) -> Asked:
+    """Raises BadRequest, Unsupported."""
+    body = validated(MessagesBody, raw)
+    refuse(raw, REFUSED)
+    prompt, plan, unread = _prompt(body)
+    generate = Generate(
+        id=request_id,
+        prompt=prompt,
+        sampling=Sampling(temperature=body.temperature, top_p=body.top_p, top_k=body.top_k),
+        stop=tuple(body.stop_sequences or ()),
+        max_tokens=body.max_tokens,
+        output=_output(body.output_config),
+        tools=plan,
+        thinking_tokens=_budget(body),
+    )
+    return Asked(body.model, generate, bool(body.stream), (*named(raw, FATES, HINTS), *unread))
+
+
+def count_asked(raw: dict[str, Any]) -> tuple[str, Messages]:
+    """The model and the prompt that is to be counted. Raises BadRequest, Unsupported."""
+    body = validated(CountBody, raw)
+    refuse(raw, REFUSED)
+    return body.model, _prompt(body)[0]
+
+
+def _prompt(body: MessagesBody | CountBody) -> tuple[Messages, ToolPlan, list[str]]:
+    messages, unread = conversation(body.messages, body.system)
+    tools = tuple(_tool(tool, index) for index, tool in enumerate(body.tools or ()))
+    _check_tools(tools)
+    plan = _plan(body.tool_choice, tools)
+    effort = _effort(body.thinking, body.output_config)
+    return Messages(messages, tools if plan.mode != "none" else (), effort), plan, unread
+
+
+def _tool(raw: object, index: int) -> Tool:
+    path = f"tools[{index}]"
+    kind = raw.get("type") if isinstance(raw, dict) else None
+    if kind not in (None, "custom"):
+        raise BadRequest(f"{path}.type: {str(kind)[:100]} runs on Anthropic's servers, not here.", param=f"{path}.type")
+    tool = validated(ToolParam, raw, path)
+    return Tool(
+        tool.name, tool.description, tool.input_schema, is_strict=bool(tool.strict), param=f"{path}.input_schema"
+    )
+
+
+def _check_tools(tools: tuple[Tool, ...]) -> None:
+    if len(tools) > MAX_TOOLS:
+        raise BadRequest(f"tools: at most {MAX_TOOLS}, not {len(tools)}.", param="tools")
+    seen: set[str] = set()
+    for index, tool in enumerate(tools):
+        if tool.name in seen:
+            raise BadRequest(f"tools[{index}].name: {tool.name} is there already.", param=f"tools[{index}].name")
+        seen.add(tool.name)
+
+
+def _plan(choice: ToolChoiceParam | None, tools: tuple[Tool, ...]) -> ToolPlan:
+    if choice is None or choice.type == "none":
+        return ToolPlan(tools, "auto") if tools and choice is None else NO_TOOLS
+    if not tools:
+        raise BadRequest("tool_choice: there are no tools.", param="tool_choice")
+    at_most_one = bool(choice.disable_parallel_tool_use)
+    if choice.type == "tool":
+        one = tuple(tool for tool in tools if tool.name == choice.name)
+        if not one:
+            raise BadRequest(f"tool_choice.name: no tool is named {choice.name}.", param="tool_choice.name")
+        return ToolPlan(one, "required", at_most_one)
+    return ToolPlan(tools, "auto" if choice.type == "auto" else "required", at_most_one)
+
+
+def _effort(thinking: ThinkingParam | None, config: OutputConfigParam | None) -> Effort:
+    if thinking is None or thinking.type == "disabled":
+        return "none"
+    return (config.effort if config else None) or THINKING_EFFORT
+
+
+def _budget(body: MessagesBody) -> int | None:
+    budget = body.thinking.budget_tokens if body.thinking and body.thinking.type == "enabled" else None
+    if budget is not None and budget >= body.max_tokens:
+        raise BadRequest(
+            f"thinking.budget_tokens: must be less than max_tokens, which is {body.max_tokens}.",
+            param="thinking.budget_tokens",
+        )
+    return budget
+
+
+def _output(config: OutputConfigParam | None) -> Format:
+    if config is None or config.format is None:
+        return ANY_TEXT
+    return JsonSchema(config.format.schema_, param="output_config.format.schema")

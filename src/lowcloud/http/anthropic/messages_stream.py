@@ -1,0 +1,159 @@
+"""Events to Anthropic's bytes: a stream of content blocks, or one message folded from it. No I/O.
+
+Source: the types of anthropic's Python SDK, 2.14 (types/raw_message_stream_event.py).
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from lowcloud.core.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, Usage
+from lowcloud.http.encode import to_json
+
+_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a message begins with; ``model`` is the id that was asked for."""
+
+    id: str
+    model: str
+
+    def message(self, started: Started) -> dict[str, Any]:
+        """The message before it has content."""
+        usage = usage_fields(started.prompt_tokens, started.cached_tokens, 0)
+        return {
+            "id": self.id,
+            "type": "message",
+            "role": "assistant",
+            "model": self.model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": usage,
+        }
+
+
+def usage_fields(prompt: int, cached: int, output: int) -> dict[str, object]:
+    """Counts in tokens; what was read from the cache isn't among the input tokens."""
+    return {
+        "input_tokens": prompt - cached,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": cached,
+        "output_tokens": output,
+    }
+
+
+def stop_fields(finished: Finished) -> dict[str, object]:
+    """Why the message ended."""
+    reason = "stop_sequence" if finished.stop_sequence is not None else _REASONS[finished.reason]
+    return {"stop_reason": reason, "stop_sequence": finished.stop_sequence}
+
+
+def sse(kind: str, **fields: object) -> bytes:
+    """One event."""
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), to_json({"type": kind, **fields}))
+
+
+class MessageWriter:
+    """Writes a stream. Feed it the events in order, beginning with ``Started``."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._block: tuple[str, int] | None = None  # its kind, and which call it is
+        self._index = -1
+        self._stop: dict[str, object] = {}
+
+    def feed(self, event: Event) -> bytes:
+        """The whole SSE events that ``event`` becomes; empty where it becomes none."""
+        match event:
+            case Started():
+                return sse("message_start", message=self._head.message(event))
+            case TextDelta(text=text) if text:
+                return self._open("text", 0, {"type": "text", "text": ""}) + self._delta("text_delta", text=text)
+            case ReasoningDelta(text=text):
+                begin = self._open("thinking", 0, {"type": "thinking", "thinking": "", "signature": ""})
+                return begin + self._delta("thinking_delta", thinking=text)
+            case ToolCallDelta():
+                return self._call(event)
+            case Finished():
+                self._stop = stop_fields(event)
+            case Usage():
+                return self._end(event)
+        return b""
+
+    def _call(self, delta: ToolCallDelta) -> bytes:
+        block: dict[str, object] = {"type": "tool_use", "id": delta.id, "name": delta.name, "input": {}}
+        begin = self._open("tool_use", delta.call, block)
+        return begin + (self._delta("input_json_delta", partial_json=delta.arguments) if delta.arguments else b"")
+
+    def _open(self, kind: str, number: int, block: dict[str, object]) -> bytes:
+        """The beginning of a block, unless it is open."""
+        if self._block == (kind, number):
+            return b""
+        end = self._close()
+        self._block = (kind, number)
+        self._index += 1
+        return end + sse("content_block_start", index=self._index, content_block=block)
+
+    def _close(self) -> bytes:
+        if self._block is None:
+            return b""
+        self._block = None
+        return sse("content_block_stop", index=self._index)
+
+    def _delta(self, kind: str, **fields: object) -> bytes:
+        return sse("content_block_delta", index=self._index, delta={"type": kind, **fields})
+
+    def _end(self, usage: Usage) -> bytes:
+        counts = usage_fields(usage.prompt, usage.cached, usage.completion)
+        return self._close() + sse("message_delta", delta=self._stop, usage=counts) + sse("message_stop")
+
+
+@dataclass
+class WholeMessage:
+    """The fold of a stream into one message. Feed it the same events. A call that was cut is left out."""
+
+    head: Head
+    _message: dict[str, Any] = field(default_factory=dict)
+    _arguments: list[str] = field(default_factory=list)
+    _pending: dict[str, Any] = field(default_factory=dict)
+
+    def feed(self, event: Event) -> None:
+        """Take one event in."""
+        match event:
+            case Started():
+                self._message = self.head.message(event)
+            case TextDelta(text=text):
+                self._append("text", "text", text, {})
+            case ReasoningDelta(text=text):
+                self._append("thinking", "thinking", text, {"signature": ""})
+            case ToolCallDelta():
+                self._call(event)
+            case Finished():
+                self._message.update(stop_fields(event))
+            case Usage():
+                self._message["usage"] = usage_fields(event.prompt, event.cached, event.completion)
+
+    def body(self) -> bytes:
+        """The message, once the events have ended."""
+        if self._message.get("stop_reason") is None:
+            raise RuntimeError("the engine's events ended too early")
+        return to_json(self._message)
+
+    def _append(self, kind: str, name: str, text: str, more: dict[str, object]) -> None:
+        blocks = self._message["content"]
+        if not text:
+            return
+        if not blocks or blocks[-1]["type"] != kind:
+            blocks.append({"type": kind, name: "", **more})
+        blocks[-1][name] += text
+
+    def _call(self, delta: ToolCallDelta) -> None:
+        if delta.id is not None:
+            self._pending = {"type": "tool_use", "id": delta.id, "name": delta.name}
+            self._arguments = []
+        self._arguments.append(delta.arguments)
+        if delta.is_complete:
+            self._message["content"].append({**self._pending, "input": json.loads("".join(self._arguments) or "{}")})

@@ -1,0 +1,132 @@
+"""One generation answered over HTTP, whole or as a stream, in whatever format."""
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.responses import Response
+from starlette.types import ASGIApp
+from structlog.typing import FilteringBoundLogger
+
+from lowcloud.core.errors import LowcloudError
+from lowcloud.core.events import Event, Started
+from lowcloud.core.requests import Generate
+from lowcloud.http.call import Trace
+from lowcloud.http.clock import Clock
+from lowcloud.http.edge import internal_error
+from lowcloud.http.encode import header_list, header_safe
+from lowcloud.http.sse import EventStream, Pace
+from lowcloud.http.watch import close
+from lowcloud.serving.service import Service
+
+
+class Writer(Protocol):
+    """Writes a stream in a format."""
+
+    def feed(self, event: Event) -> bytes:
+        """The whole SSE events that ``event`` becomes; empty where it becomes none."""
+
+
+class Fold(Protocol):
+    """Makes one answer of the events."""
+
+    def feed(self, event: Event) -> None:
+        """Take one event in."""
+
+    def body(self) -> bytes:
+        """The answer, once the events have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A format of answers. Writers and folds are made once the generation has started, and get that event first.
+
+    ``end`` closes a stream that went well, ``failed`` one that didn't.
+    """
+
+    writer: Callable[[Started], Writer]
+    fold: Callable[[Started], Fold]
+    failed: Callable[[LowcloudError], bytes]
+    end: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """``ignored`` names what of the body nothing honours."""
+
+    model: str
+    generate: Generate
+    is_stream: bool
+    ignored: tuple[str, ...]
+
+
+class Answerer:
+    """Answers requests of any format."""
+
+    def __init__(self, service: Service, pace: Pace, clock: Clock, logger: FilteringBoundLogger) -> None:
+        self._service = service
+        self._pace, self._clock, self._logger = pace, clock, logger
+
+    async def answer(self, asked: Asked, form: Form, trace: Trace) -> ASGIApp:
+        """Waits until the generation has started: until then every failure is a status."""
+        trace.model = asked.model
+        events = self._service.generate(asked.model, asked.generate)
+        try:
+            started = await _started(events)
+            headers = answer_headers(asked.ignored, started)
+            if not asked.is_stream:
+                body = await _whole(form.fold(started), started, events)
+                return Response(body, 200, headers, "application/json")
+        except BaseException:
+            await close(events)
+            raise
+        chunks = self._chunks(form, started, events, trace)
+        return EventStream(chunks, events, headers, self._pace, self._clock)
+
+    async def _chunks(
+        self, form: Form, started: Started, events: AsyncGenerator[Event, None], trace: Trace
+    ) -> AsyncGenerator[bytes, None]:
+        writer = form.writer(started)
+        try:
+            yield writer.feed(started)
+            async for event in events:
+                if chunk := writer.feed(event):
+                    yield chunk
+        except LowcloudError as error:
+            trace.outcome = "failed"
+            yield form.failed(error)
+        except Exception:  # the status is gone, so this is the outermost loop of a stream
+            self._logger.exception("a stream failed", route=trace.route)
+            trace.outcome = "failed"
+            yield form.failed(internal_error(trace.id))
+        else:
+            if form.end:
+                yield form.end
+
+
+async def _started(events: AsyncGenerator[Event, None]) -> Started:
+    first = await anext(events)
+    if not isinstance(first, Started):
+        raise TypeError(f"a generation begins with {type(first).__name__}")
+    return first
+
+
+async def _whole(fold: Fold, started: Started, events: AsyncGenerator[Event, None]) -> bytes:
+    fold.feed(started)
+    async for event in events:
+        fold.feed(event)
+    return fold.body()
+
+
+def answer_headers(ignored: tuple[str, ...], started: Started) -> dict[str, str]:
+    """What an answer says beside its body: what was ignored or loosened, who answers, which bound the card set."""
+    headers: dict[str, str] = {}
+    if ignored:
+        headers["lowcloud-ignored"] = header_list(ignored)
+    if started.loosened:
+        headers["lowcloud-loosened"] = header_list(started.loosened)
+    if started.stand_in is not None:
+        headers["lowcloud-stand-in"] = header_safe(started.stand_in)
+    if started.default_max_tokens is not None:
+        headers["lowcloud-default-max-tokens"] = str(started.default_max_tokens)
+    return headers
