@@ -6,6 +6,7 @@ from lowcloud.text.dialects import (
     harmony,
     hermes,
     kimi,
+    kimi_k3,
     llama,
     llama_pythonic,
     mistral,
@@ -26,6 +27,7 @@ DIALECTS: tuple[Dialect, ...] = (
     granite.DIALECT,
     phi4.DIALECT,
     harmony.DIALECT,
+    kimi_k3.DIALECT,
     generic.DIALECT,
 )
 NAMES = tuple(dialect.name for dialect in DIALECTS)
