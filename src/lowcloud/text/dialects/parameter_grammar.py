@@ -55,6 +55,37 @@ def arguments_expression(lark: LarkWriter, tool: Tool, syntax: ParameterSyntax) 
     return _Arguments(lark, tool, syntax).expression()
 
 
+def string_terminal(branch: Schema) -> tuple[str, tuple[str, ...]]:
+    """What a raw string may be, as a part of a terminal, and the keywords that it can't keep to."""
+    values = branch.get("enum")
+    if isinstance(values, Sequence):
+        return "(" + " | ".join(json.dumps(value, ensure_ascii=False) for value in values) + ")", ()
+    parts, unkept = [f"/{_ANY}/"], []
+    low, high = branch.get("minLength"), branch.get("maxLength")
+    if isinstance(low, int) or isinstance(high, int):
+        parts.append(rf"/(.|\n){{{low or 0},{high if isinstance(high, int) else ''}}}/")
+    if isinstance(branch.get("pattern"), str):
+        pattern = _pattern(str(branch["pattern"]))
+        parts.append(f"/{pattern or _ANY}/")
+        unkept += [] if pattern else ["pattern"]
+    if "format" in branch:
+        known = _FORMATS.get(str(branch["format"]))
+        parts.append(f"/{known or _ANY}/")
+        unkept += [] if known else ["format"]
+    return "(" + " & ".join(parts) + ")", tuple(unkept)
+
+
+def _pattern(pattern: str) -> str | None:
+    """A pattern that matches the whole, as a terminal's do: JSON Schema's may match anywhere. None: there is none."""
+    inner = pattern.removeprefix("^")
+    is_ended = inner.endswith("$") and not inner.endswith("\\$")
+    inner = inner[:-1] if is_ended else inner
+    if re.search(r"(?<![\\\[])\^|(?<!\\)\$|\\[bB]", inner):
+        return None
+    before, after = "" if pattern.startswith("^") else _ANY, "" if is_ended else _ANY
+    return f"{before}({escaped_regex(inner)}){after}"
+
+
 class _Arguments:
     def __init__(self, lark: LarkWriter, tool: Tool, syntax: ParameterSyntax) -> None:
         self._lark, self._tool, self._syntax = lark, tool, syntax
@@ -121,33 +152,10 @@ class _Arguments:
         return f"{self._lark.terminal(f'({body}){head}')} {self._lark.literal(closing[first:])}".strip()
 
     def _body(self, key: str, branch: Schema) -> str:
-        """What a string may be, as a part of a terminal."""
-        values = branch.get("enum")
-        if isinstance(values, Sequence):
-            return "(" + " | ".join(json.dumps(value, ensure_ascii=False) for value in values) + ")"
-        parts = [f"/{_ANY}/"]
-        low, high = branch.get("minLength"), branch.get("maxLength")
-        if isinstance(low, int) or isinstance(high, int):
-            parts.append(rf"/(.|\n){{{low or 0},{high if isinstance(high, int) else ''}}}/")
-        if isinstance(branch.get("pattern"), str):
-            parts.append(self._pattern(key, str(branch["pattern"])))
-        if "format" in branch:
-            known = _FORMATS.get(str(branch["format"]))
-            parts.append(f"/{known}/" if known else f"/{_ANY}/")
-            if known is None:
-                self._cannot(f"properties.{key}.format")
-        return "(" + " & ".join(parts) + ")"
-
-    def _pattern(self, key: str, pattern: str) -> str:
-        """JSON Schema's patterns may match anywhere; a terminal's match the whole."""
-        inner = pattern.removeprefix("^")
-        is_ended = inner.endswith("$") and not inner.endswith("\\$")
-        inner = inner[:-1] if is_ended else inner
-        if re.search(r"(?<![\\\[])\^|(?<!\\)\$|\\[bB]", inner):
-            self._cannot(f"properties.{key}.pattern")
-            return f"/{_ANY}/"
-        before, after = "" if pattern.startswith("^") else _ANY, "" if is_ended else _ANY
-        return f"/{before}({escaped_regex(inner)}){after}/"
+        body, unkept = string_terminal(branch)
+        for word in unkept:
+            self._cannot(f"properties.{key}.{word}")
+        return body
 
     def _cannot(self, word: str) -> None:
         if self._tool.is_strict:
