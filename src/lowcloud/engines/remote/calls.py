@@ -77,7 +77,8 @@ class CallReader:
             return call
         if given_id and call.given_id:
             return call if given_id == call.given_id else None
-        return None if arguments and call.is_named and _is_object(call.arguments) else call
+        is_another = call.is_named and (name != call.name or (bool(arguments) and _is_object(call.arguments)))
+        return None if is_another else call
 
     def _by_index(self, index: int) -> _Call | None:
         return next((call for call in reversed(self._calls) if call.index == index), None)

@@ -20,7 +20,8 @@ class SseReader:
     the last empty line: ``end`` gives it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._rest = bytearray()
         self._data: list[bytes] = []
         self._size = 0
@@ -61,5 +62,5 @@ class SseReader:
             self._data.append(value)
 
     def _check(self, more: int) -> None:
-        if self._size + more > MAX_EVENT_BYTES:
-            raise SseError(f"an event of more than {MAX_EVENT_BYTES} bytes")
+        if self._size + more > self._max_bytes:
+            raise SseError(f"an event of more than {self._max_bytes} bytes")
