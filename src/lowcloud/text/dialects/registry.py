@@ -1,6 +1,7 @@
 """Which dialect a model speaks: named by its settings, or recognised from its chat template."""
 
 from lowcloud.text.dialects import (
+    gemma4,
     generic,
     granite,
     harmony,
@@ -28,6 +29,7 @@ DIALECTS: tuple[Dialect, ...] = (
     phi4.DIALECT,
     harmony.DIALECT,
     kimi_k3.DIALECT,
+    gemma4.DIALECT,
     generic.DIALECT,
 )
 NAMES = tuple(dialect.name for dialect in DIALECTS)

@@ -1,0 +1,146 @@
+"""The grammar of Gemma 4's calls: bare keys, sorted as its templates sort them; strings raw between quote tokens.
+
+Keywords of an object or a list that such a call can't keep to are refused for a strict tool.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from lowcloud.core.errors import Unsupported
+from lowcloud.core.output import Schema
+from lowcloud.core.tools import Tool
+from lowcloud.text.dialects.gemma4_arguments import QUOTE
+from lowcloud.text.dialects.parameter_grammar import string_terminal
+from lowcloud.text.dialects.parameters import branches, kind_of
+from lowcloud.text.dialects.reading import arguments_schema
+from lowcloud.text.grammar import CallSyntax, LarkWriter, alternatives
+
+OPEN, CLOSE = "<|tool_call>", "<tool_call|>"
+HEAD = "call:"
+_WORDS = {"type", "title", "description", "default", "examples", "$defs", "definitions", "$schema", "$id", "strict"}
+_OBJECT = _WORDS | {"properties", "required", "additionalProperties", "enum"}
+_LIST = _WORDS | {"items", "minItems", "maxItems", "enum"}
+_KEY = r"/[^:{}\[\],<>\"\s]+/"
+_SCALARS: Schema = {"type": ["number", "boolean", "null"]}
+
+
+def _call(lark: LarkWriter, tool: Tool) -> str:
+    schema = arguments_schema(tool)
+    return f"{lark.literal(HEAD + tool.name)} {_Values(lark, tool, schema).value(schema)} {lark.literal(CLOSE)}"
+
+
+SYNTAX = CallSyntax(_call, opener=OPEN, between=OPEN)
+
+
+class _Values:
+    """Expressions for the values of one tool's arguments; a schema that comes again is the same rule."""
+
+    def __init__(self, lark: LarkWriter, tool: Tool, root: Schema) -> None:
+        self._lark, self._tool, self._root = lark, tool, root
+        self._is_strict = tool.is_strict or tool.input is not None
+        self._definitions = {word: root[word] for word in ("$defs", "definitions") if word in root}
+        self._known: dict[str, str] = {}
+
+    def value(self, schema: object) -> str:
+        """A value that a schema allows; its name stands before its body does, for schemas that hold themselves."""
+        found = branches(schema, self._root)
+        key = json.dumps(found, sort_keys=True)
+        if key not in self._known:
+            name = self._known[key] = self._lark.rule("")
+            index = len(self._lark.rules) - 1
+            self._lark.rules[index] = f"{name}: {alternatives([self._branch(branch) for branch in found])}"
+        return self._known[key]
+
+    def _branch(self, branch: Schema) -> str:
+        match kind_of(branch):
+            case "string":
+                return self._string(branch)
+            case "object" | "array" if "enum" in branch:
+                return f"({alternatives([self._lark.literal(_written(value)) for value in _listed(branch)])})"
+            case "object":
+                return self._object(branch)
+            case "array":
+                return self._list(branch)
+            case None:
+                kinds: list[Schema] = [{"type": kind} for kind in ("string", "object", "array")]
+                return alternatives([self._lark.json(_SCALARS), *map(self.value, kinds)])
+            case _:
+                return self._lark.json({**branch, **self._definitions})
+
+    def _string(self, branch: Schema) -> str:
+        if not set(branch) & {"enum", "pattern", "format", "minLength", "maxLength"}:
+            return f"{self._lark.literal(QUOTE)} {self._lark.text_until(QUOTE)}"
+        body, unkept = string_terminal(branch)
+        for word in unkept:
+            self._cannot(word)
+        if QUOTE not in self._lark.token_ids:
+            body = f"{body} & ~/(.|\\n)*{re.escape(QUOTE)}(.|\\n)*/"
+        return f"{self._lark.literal(QUOTE)} {self._lark.terminal(body)} {self._lark.literal(QUOTE)}"
+
+    def _object(self, branch: Schema) -> str:
+        self._check(branch, _OBJECT)
+        properties, required = branch.get("properties"), branch.get("required")
+        known = dict(properties) if isinstance(properties, Mapping) else {}
+        needed = set(required) if isinstance(required, Sequence) else set()
+        known.update({key: {} for key in needed if key not in known})
+        if not known and branch.get("additionalProperties") is not False:
+            member = f'{self._lark.terminal(_KEY)} ":" {self.value(branch.get("additionalProperties"))}'
+            return f'"{{" ({member} ("," {member})*)? "}}"'
+        keys = sorted(known, key=str.lower)
+        members = [(f"{self._lark.literal(_key(key) + ':')} {self.value(known[key])}", key in needed) for key in keys]
+        return f'"{{" {self._members(members)} "}}"'
+
+    def _members(self, members: Sequence[tuple[str, bool]]) -> str:
+        """Members in their order, commas between those that are there."""
+        firsts: list[str] = []
+        rest = ""
+        for member, is_needed in reversed(members):
+            if is_needed:
+                firsts.clear()
+            firsts.append(f"{member} {rest}".strip())
+            rest = self._lark.rule(f'("," {member}){"" if is_needed else "?"} {rest}')
+        is_empty = not any(is_needed for _, is_needed in members)
+        return f"({alternatives(firsts)}){'?' if is_empty else ''}" if firsts else ""
+
+    def _list(self, branch: Schema) -> str:
+        self._check(branch, _LIST)
+        item = self.value(branch.get("items"))
+        low, high = branch.get("minItems"), branch.get("maxItems")
+        low = low if isinstance(low, int) else 0
+        if isinstance(high, int) and high < 1:
+            return '"[" "]"'
+        more = f"{{{max(low - 1, 0)},{high - 1}}}" if isinstance(high, int) else f"{{{max(low - 1, 0)},}}"
+        return f'"[" ({item} ("," {item}){more}){"" if low else "?"} "]"'
+
+    def _check(self, branch: Schema, kept: set[str]) -> None:
+        for word in sorted(set(branch) - kept):
+            self._cannot(word)
+
+    def _cannot(self, word: str) -> None:
+        if self._is_strict:
+            message = f"{word} can't be enforced in the way in which this model writes calls."
+            raise Unsupported(message, param=f"{self._tool.param}.parameters")
+
+
+def _listed(branch: Schema) -> Sequence[object]:
+    values = branch.get("enum")
+    return values if isinstance(values, Sequence) else ()
+
+
+def _key(key: str) -> str:
+    """A key as the model writes it: bare, or in quotes where it would be read otherwise."""
+    return f"{QUOTE}{key}{QUOTE}" if re.search(r'[:{}<"]|^\s|\s$|^$', key) else key
+
+
+def _written(value: object) -> str:
+    """A value as the model writes it."""
+    match value:
+        case str():
+            return f"{QUOTE}{value}{QUOTE}"
+        case Mapping():
+            return "{" + ",".join(f"{_key(key)}:{_written(value[key])}" for key in sorted(value, key=str.lower)) + "}"
+        case list() | tuple():
+            return "[" + ",".join(map(_written, value)) + "]"
+        case _:
+            return json.dumps(value)
