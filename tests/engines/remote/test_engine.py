@@ -1,0 +1,255 @@
+"""A remote model over a real connection: events, bounds, cancellation, and connections that are used again."""
+
+import asyncio
+import json
+from contextlib import aclosing
+from dataclasses import replace
+
+import anyio
+import pytest
+from fake_upstream import chunk, events, said, spoken, streamed
+from remote_model import UPSTREAM, asked, chat_card, remote
+
+from lowcloud.core.errors import EngineFailed, Unavailable
+from lowcloud.core.events import Finished, Started, TextDelta, Usage
+from lowcloud.core.requests import Sampling
+from lowcloud.core.tools import Tool, ToolPlan
+from lowcloud.engines.remote.runtime import RemoteRuntime
+
+pytestmark = pytest.mark.anyio
+
+REQUIRED = ToolPlan((Tool("f"),), "required")
+
+
+async def test_a_stream_of_an_upstream_is_our_events():
+    async with remote(streamed(spoken(["beep ", "boop"], prompt_tokens=12, completion_tokens=2))) as model:
+        assert await model.generate() == [
+            Started(10, 0, "remote_qwen3"),
+            TextDelta(0, "beep "),
+            TextDelta(0, "boop"),
+            Finished(0, "stop"),
+            Usage(12, 0, 2),
+        ]
+        assert model.upstream.paths == ["/v1/chat/completions"]
+        assert model.upstream.headers[0]["Authorization"] == "Bearer sk-secret"
+
+
+async def test_without_a_token_none_is_sent():
+    async with remote(streamed(spoken(["a"])), token=None) as model:
+        await model.generate()
+        assert "Authorization" not in model.upstream.headers[0]
+
+
+async def test_tokens_that_the_upstream_doesnt_count_are_estimated_and_counted():
+    async with remote(streamed(spoken(["beep ", "boop"]))) as model:
+        assert (await model.generate())[-1] == Usage(10, 0, 2)
+
+
+async def test_an_answer_that_isnt_a_stream_is_understood():
+    body = {"choices": [{"message": {"content": "beep"}, "finish_reason": "length"}], "usage": {"completion_tokens": 4}}
+    async with remote(said(body)) as model:
+        assert (await model.generate())[1:] == [TextDelta(0, "beep"), Finished(0, "length"), Usage(10, 0, 4)]
+
+
+async def test_a_cards_defaults_are_sent_and_a_length_that_they_set_is_named():
+    async with remote(streamed(spoken(["a"])), chat_card(temperature=0.3, max_tokens=50)) as model:
+        (started, *_) = await model.generate(sampling=Sampling(top_p=0.5))
+        assert started.default_max_tokens == 50
+        sent = {key: model.upstream.bodies[0].get(key) for key in ("temperature", "top_p", "top_k", "max_tokens")}
+        assert sent == {"temperature": 0.3, "top_p": 0.5, "top_k": None, "max_tokens": 50}
+        (started, *_) = await model.generate(max_tokens=7)
+        assert (started.default_max_tokens, model.upstream.bodies[1]["max_tokens"]) == (None, 7)
+
+
+async def test_log_probabilities_come_with_their_text():
+    token = {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": [{"token": "é", "logprob": -0.5}]}
+    answer = chunk({"content": "é"}, "stop")
+    answer["choices"][0]["logprobs"] = {"content": [token]}
+    async with remote(streamed(events(answer))) as model:
+        (delta,) = [event for event in await model.generate(top_logprobs=1) if isinstance(event, TextDelta)]
+        assert delta.logprobs[0].sampled.bytes == "é".encode() == delta.logprobs[0].top[0].bytes
+        assert delta.logprobs[0].sampled.logprob == -0.5
+
+
+async def test_choices_are_told_apart_by_their_index():
+    mixed = events(
+        chunk({"content": "a"}, index=1),
+        chunk({"content": "b"}, index=0),
+        chunk({}, "stop", index=1),
+        chunk({}, "length", index=0),
+        chunk({"content": "c"}, index=7),
+    )
+    async with remote(streamed(mixed)) as model:
+        assert (await model.generate(choices=2))[1:-1] == [
+            TextDelta(1, "a"),
+            TextDelta(0, "b"),
+            Finished(1, "stop"),
+            Finished(0, "length"),
+        ]
+
+
+async def test_half_a_surrogate_pair_becomes_a_replacement_character():
+    async with remote(
+        streamed(b'data: {"choices":[{"delta":{"content":"a\\ud83d"},"finish_reason":"stop"}]}\n\n')
+    ) as m:
+        assert (await m.generate())[1] == TextDelta(0, "a�")
+
+
+@pytest.mark.parametrize(
+    ("stream", "fields", "complaint"),
+    [
+        (events(chunk({"content": "a"}), done=False), {}, "broke its answer off"),
+        (events(), {}, "gave an empty answer"),
+        (events(chunk({"content": "a"}, "stop")), {"choices": 2}, "gave no answer number 2 of 2"),
+        (b"data: {nonsense\n\n", {}, "sent what is no JSON"),
+        (events("text"), {}, "failed within its answer"),
+        (events({"error": {"message": "out of memory"}}), {}, "failed within its answer: out of memory"),
+        (events({"error": "sk-secret is bad"}), {}, r"failed within its answer: \[token\] is bad"),
+        (events({"object": "error", "message": "flat"}), {}, "failed within its answer: flat"),
+        (events(chunk({"content": "a"}, "error")), {}, "ended its answer with 'error'"),
+        (events(chunk({"content": "a"}, "stop")), {"tools": REQUIRED}, "called no tool, though one was required"),
+        (events(chunk({"content": "a"}, "stop")), {"top_logprobs": 1}, "gives no log-probabilities"),
+        (
+            events(chunk({"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}, "stop")),
+            {},
+            "called a tool, though none was offered",
+        ),
+        (
+            events(chunk({"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{"}}]}, "stop")),
+            {"tools": REQUIRED},
+            "calls f with arguments that are no JSON object",
+        ),
+    ],
+)
+async def test_an_answer_that_isnt_one_or_isnt_what_was_asked_for_fails(stream, fields, complaint):
+    async with remote(streamed(stream)) as model:
+        with pytest.raises(EngineFailed, match=f"The upstream of @remote/qwen {complaint}"):
+            await model.generate(**fields)
+
+
+async def test_a_stream_that_says_done_without_a_finish_is_finished():
+    async with remote(streamed(events(chunk({"content": "a"})))) as model:
+        assert (await model.generate())[1:] == [TextDelta(0, "a"), Finished(0, "stop"), Usage(10, 0, 1)]
+
+
+async def test_a_connection_that_breaks_within_an_answer_is_a_failure():
+    async with remote(streamed(events(chunk({"content": "a"}), done=False), broken=True)) as model:
+        with pytest.raises(EngineFailed, match="broke its answer off"):
+            await model.generate()
+
+
+async def test_silence_within_an_answer_is_a_failure():
+    held = asyncio.Event()
+    first = events(chunk({"content": "a"}), done=False)
+    async with remote(streamed(first, b"", held=held), between_bytes_s=0.05) as model:
+        with pytest.raises(EngineFailed, match=r"was silent for 0\.05 s"):
+            await model.generate()
+        await model.upstream.left.wait()
+
+
+async def test_an_upstream_that_doesnt_begin_is_unavailable():
+    never = asyncio.Event()
+
+    async def hold(_request):
+        await never.wait()
+
+    async with remote(hold, connect_s=0.02, first_byte_s=0.03) as model:
+        with pytest.raises(Unavailable, match=r"didn't answer within 0\.03 s"):
+            await model.generate()
+        await model.upstream.left.wait()
+
+
+async def test_an_upstream_that_isnt_there_is_unavailable():
+    async with remote(url="http://127.0.0.1:9/v1") as model:
+        with pytest.raises(Unavailable, match="can't be reached") as caught:
+            await model.generate()
+    assert caught.value.retry_after_s
+
+
+async def test_closing_the_generator_closes_the_connection():
+    held = asyncio.Event()
+    first = events(chunk({"content": "a"}), done=False)
+    async with remote(streamed(first, b"", held=held)) as model:
+        async with aclosing(model.engine.generate(await model.engine.prepare(asked()))) as stream:
+            assert isinstance(await anext(stream), Started)
+            assert await anext(stream) == TextDelta(0, "a")
+            assert model.upstream.running == 1
+        with anyio.fail_after(5):
+            await model.upstream.left.wait()
+
+
+async def test_a_request_that_is_cancelled_before_its_answer_closes_the_connection():
+    arrived, never = asyncio.Event(), asyncio.Event()
+
+    async def hold(_request):
+        arrived.set()
+        await never.wait()
+
+    async with remote(hold) as model, anyio.create_task_group() as tasks:
+        tasks.start_soon(model.generate)
+        await arrived.wait()
+        tasks.cancel_scope.cancel()
+    assert model.upstream.left.is_set()
+
+
+async def test_a_hundred_requests_one_after_another_use_one_connection():
+    async with remote(streamed(spoken(["a"]))) as model:
+        for _ in range(100):
+            await model.generate()
+        assert (len(model.upstream.bodies), len(model.upstream.connections)) == (100, 1)
+
+
+async def test_a_failure_doesnt_cost_the_connection_of_others():
+    async with remote(streamed(spoken(["a"]))) as model:
+        await model.generate()
+        good, model.upstream.answer = model.upstream.answer, streamed(events(chunk({"content": "x"}), done=False))
+        with pytest.raises(EngineFailed):
+            await model.generate()
+        model.upstream.answer = good
+        assert len(await model.generate()) == 4
+
+
+async def test_clients_at_once_get_their_own_answers():
+    both = asyncio.Barrier(2)
+
+    async def echo(request):
+        body = json.loads(await request.read())
+        await both.wait()
+        return await streamed(spoken([str(body["seed"])]))(request)
+
+    async with remote(echo) as model, asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(model.generate(sampling=Sampling(seed=1)))
+        second = tasks.create_task(model.generate(sampling=Sampling(seed=2)))
+        with anyio.fail_after(10):
+            assert ((await first)[1], (await second)[1]) == (TextDelta(0, "1"), TextDelta(0, "2"))
+        assert len(model.upstream.connections) == 2
+
+
+async def test_more_requests_than_connections_wait():
+    held, seen = asyncio.Event(), []
+
+    async def answer(request):
+        seen.append(1)
+        await held.wait()
+        return await streamed(spoken(["a"]))(request)
+
+    async with remote(answer, connections=1) as model, asyncio.TaskGroup() as tasks:
+        for _ in range(3):
+            tasks.create_task(model.generate())
+        await anyio.wait_all_tasks_blocked()
+        held.set()
+    assert (len(seen), len(model.upstream.connections)) == (3, 1)
+
+
+async def test_a_runtime_is_ready_while_it_runs_and_closes_its_connections_at_the_end():
+    async with remote(streamed(spoken(["a"]))) as model:
+        assert (model.runtime.state, model.runtime.note) == ("ready", "remote: qwen3")
+        await model.generate()
+    assert model.runtime.state == "stopped"
+    with pytest.raises(Unavailable, match="stopping"):
+        await model.generate()
+
+
+def test_a_token_stands_in_no_representation():
+    assert "sk-secret" not in repr(UPSTREAM)
+    assert RemoteRuntime(replace(UPSTREAM)).state == "stopped"
