@@ -85,8 +85,12 @@ def read(dialect: Dialect, fixture: dict, size: int = 0) -> Reading:
     """The fixture's output, whole or in chunks of ``size`` characters, the prompt's end as the fixture gives it."""
     expected = outlook(fixture)
     is_thinking = dialect.is_thinking(fixture.get("generation_prompt") or _prompt_end(fixture))
-    channels = Channels(lambda reader: dialect.script(reader, Outlook(expected.tools, is_thinking)))
-    text = fixture["raw_output"]
+    return read_text(dialect, fixture["raw_output"], Outlook(expected.tools, is_thinking), size)
+
+
+def read_text(dialect: Dialect, text: str, outlook: Outlook, size: int = 0) -> Reading:
+    """An output, whole or in chunks of ``size`` characters."""
+    channels = Channels(lambda reader: dialect.script(reader, outlook))
     chunks = [text[i : i + size] for i in range(0, len(text), size)] if size else [text]
     reading = Reading()
     for chunk in chunks:

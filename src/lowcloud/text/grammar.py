@@ -47,7 +47,9 @@ class CallSyntax:
     """How a model writes calls: ``opener call (between call)* closer``.
 
     ``call`` gives the expression of one tool's call, without the opener. Where there is a ``beginning``, calls stand at
-    the answer's beginning only, and it is a regular expression for how they begin: no text may begin so.
+    the answer's beginning only, and it is a regular expression for how they begin: no text may begin so. Then a literal
+    must go on to where such a text is excluded, since of a text and a literal the longer is read: ``first`` gives the
+    expression of the first call, with the opener, if ``call`` doesn't.
     """
 
     call: "Callable[[LarkWriter, Tool], str]"
@@ -55,6 +57,7 @@ class CallSyntax:
     between: str = ""
     closer: str = ""
     beginning: str = ""
+    first: "Callable[[LarkWriter, Tool], str] | None" = None
 
 
 @dataclass
@@ -159,9 +162,10 @@ def escaped_regex(pattern: str) -> str:
 
 
 def _calls(lark: LarkWriter, plan: ToolPlan, syntax: CallSyntax) -> str:
-    one = lark.rule(alternatives([syntax.call(lark, tool) for tool in plan.tools]))
+    first = lark.rule(alternatives([(syntax.first or syntax.call)(lark, tool) for tool in plan.tools]))
+    one = first if syntax.first is None else lark.rule(alternatives([syntax.call(lark, tool) for tool in plan.tools]))
     more = "" if plan.at_most_one else f"({lark.literal(syntax.between)} {one})*"
-    return " ".join(filter(None, (one, more, lark.literal(syntax.closer))))
+    return " ".join(filter(None, (first, more, lark.literal(syntax.closer))))
 
 
 def alternatives(expressions: Sequence[str]) -> str:

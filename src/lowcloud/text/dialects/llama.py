@@ -5,10 +5,12 @@ Llama-3.3-70B-Instruct; Meta's prompt formats for Llama 3.1 and 4.
 """
 
 import json
-from collections.abc import Generator, Iterable, Iterator
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lowcloud.core.messages import Message, Messages
+from lowcloud.core.output import AnyText
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects import pythonic
@@ -21,7 +23,7 @@ from lowcloud.text.dialects.reading import (
     read_key,
     read_value,
 )
-from lowcloud.text.grammar import CallSyntax, LarkWriter, Wanted, alternatives, answer_grammar
+from lowcloud.text.grammar import CallSyntax, LarkWriter, Wanted, answer_grammar
 
 MARKS = ("<|python_tag|>", "<|python_start|>", "<|python_end|>")
 TOLD = '"parameters": dictionary of argument name and its value'  # how the templates tell of the format
@@ -49,7 +51,8 @@ class Llama:
         return False
 
     def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
-        syntax = CallSyntax(_call, beginning=calls_begin(wanted.plan.tools))
+        call = _call if isinstance(wanted.output, AnyText) else _call_beside_json
+        syntax = CallSyntax(call, beginning=calls_begin(wanted.plan.tools))
         one = replace(wanted, plan=replace(wanted.plan, at_most_one=True))  # as the templates have it
         return answer_grammar(lark, one, syntax)
 
@@ -66,12 +69,12 @@ def read_answer(reader: Reader, outlook: Outlook) -> Script:
         yield from _read_calls(reader, outlook)
 
 
-def calls_begin(tools: Iterable[Tool]) -> str:
+def calls_begin(tools: Sequence[Tool]) -> str:
     """A regular expression for how the calls that ``read_answer`` finds at the beginning begin."""
-    names = alternatives([json.dumps(tool.name) for tool in tools])
+    names = "|".join(re.escape(json.dumps(tool.name)) for tool in tools)
     kind = r'"type"\s*:\s*"function"\s*,\s*'
     as_json = rf'\s*(;\s*)?\{{\s*({kind})?"name"\s*:\s*({names})'
-    return f"{as_json}|{pythonic.calls_begin(tuple(tools))}"
+    return f"{as_json}|{pythonic.calls_begin(tools)}"
 
 
 def _read_calls(reader: Reader, outlook: Outlook) -> Script:
@@ -116,6 +119,12 @@ def _comma(reader: Reader) -> Generator[None, None, bool]:
 def _call(lark: LarkWriter, tool: Tool) -> str:
     begin = f'{{"name": {json.dumps(tool.name)}, "parameters": '
     return f"{lark.literal(begin)} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
+
+
+def _call_beside_json(lark: LarkWriter, tool: Tool) -> str:
+    """The same, in the words that JSON is made of, so that an answer that begins as a call does may go on otherwise."""
+    begin = " ".join(map(lark.literal, ("{", '"name"', ": ", json.dumps(tool.name), ", ", '"parameters"', ": ")))
+    return f"{begin} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
 
 
 def _one_by_one(messages: Iterable[Message]) -> Iterator[Message]:

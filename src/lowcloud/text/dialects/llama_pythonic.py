@@ -4,14 +4,14 @@ They stand at the answer's beginning, or between ``<|python_start|>`` and ``<|py
 format for Llama 4; vLLM's tool_chat_template_llama4_pythonic.jinja and tool_chat_template_llama3.2_pythonic.jinja.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lowcloud.core.messages import Messages
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects import pythonic
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.llama import MARKS, calls_begin, read_answer
-from lowcloud.text.grammar import CallSyntax, LarkWriter, Wanted, answer_grammar
+from lowcloud.text.grammar import LarkWriter, Wanted, answer_grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,9 @@ class LlamaPythonic:
         return False
 
     def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
-        beginning = calls_begin(wanted.plan.tools)
-        return answer_grammar(lark, wanted, CallSyntax(pythonic.call, "[", ", ", "]", beginning=beginning))
+        tools = wanted.plan.tools if wanted.plan.mode != "none" else ()
+        syntax = replace(pythonic.syntax(lark, tools), beginning=calls_begin(tools))
+        return answer_grammar(lark, wanted, syntax)
 
     def script(self, reader: Reader, outlook: Outlook) -> Script:
         yield from read_answer(reader, outlook)

@@ -12,7 +12,7 @@ from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.reading import arguments_schema
-from lowcloud.text.grammar import LarkWriter, alternatives
+from lowcloud.text.grammar import CallSyntax, LarkWriter, alternatives
 
 _MAX_DEPTH = 64
 _KEY = re.compile(r"[^\s=(),\[\]'\"]+")
@@ -207,11 +207,21 @@ def _scalar(word: str) -> str | None:
 
 def calls_begin(tools: Sequence[Tool]) -> str:
     """A regular expression for what ``begins_calls`` takes for the beginning of calls, and a little more."""
-    return rf"\s*\[\s*({alternatives([re.escape(tool.name) for tool in tools])})\("
+    return rf"\s*\[\s*({'|'.join(re.escape(tool.name) for tool in tools)})\("
 
 
-def call(lark: LarkWriter, tool: Tool) -> str:
-    """The expression of one call. Raises Unsupported for arguments that can't be written so."""
+def syntax(lark: LarkWriter, tools: Sequence[Tool]) -> CallSyntax:
+    """How calls of these tools are bound. Raises Unsupported for arguments that can't be written so."""
+    rest = {tool.name: lark.rule(f"{_bounds(lark, tool)} {lark.literal(')')}") for tool in tools}
+    return CallSyntax(
+        first=lambda lark, tool: f"{lark.literal(f'[{tool.name}(')} {rest[tool.name]}",
+        call=lambda lark, tool: f"{lark.literal(f'{tool.name}(')} {rest[tool.name]}",
+        between=", ",
+        closer="]",
+    )
+
+
+def _bounds(lark: LarkWriter, tool: Tool) -> str:
     schema = arguments_schema(tool)
     properties = _properties(schema)
     if tool.is_strict and (others := set(schema) - _SAYS_KEYS - _SAYS_NOTHING):
@@ -221,7 +231,7 @@ def call(lark: LarkWriter, tool: Tool) -> str:
     for key in properties:
         if not _KEY.fullmatch(key):
             raise Unsupported(f"This model can't write an argument named {key!r}.", param=tool.param)
-    return " ".join((lark.literal(f"{tool.name}("), _keywords(lark, schema, properties), lark.literal(")")))
+    return _keywords(lark, schema, properties)
 
 
 def _properties(schema: Schema) -> dict[str, Mapping[str, object]]:
