@@ -64,9 +64,14 @@ def in_words(prompt: Messages, tell: str, written: Written) -> Messages:
 
     ``tell`` says how to use ``{tools}``; ``written`` gives an assistant's calls as its model writes them.
     """
-    messages = tuple(_history(prompt.messages, written))
-    if prompt.tools:
-        messages = _told(messages, tell.format(tools="\n".join(map(_described, prompt.tools))))
+    return tools_in_words(replace(prompt, messages=tuple(_history(prompt.messages, written))), tell)
+
+
+def tools_in_words(prompt: Messages, tell: str) -> Messages:
+    """The conversation for a template that renders calls and results, and no tools."""
+    if not prompt.tools:
+        return prompt
+    messages = _told(prompt.messages, tell.format(tools="\n".join(map(_described, prompt.tools))))
     return replace(prompt, messages=messages, tools=())
 
 

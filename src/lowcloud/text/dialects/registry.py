@@ -1,8 +1,11 @@
 """Which dialect a model speaks: named by its settings, or recognised from its chat template."""
 
 from lowcloud.text.dialects import (
+    deepseek,
+    deepseek_dsml,
     gemma4,
     generic,
+    glm,
     granite,
     harmony,
     hermes,
@@ -19,6 +22,12 @@ from lowcloud.text.dialects.dialect import Dialect
 # The first that recognises a template counts, so what looks like a part of another stands before it.
 DIALECTS: tuple[Dialect, ...] = (
     qwen3_xml.DIALECT,
+    glm.GLM_45,
+    glm.GLM_47,
+    deepseek.DEEPSEEK_V3,
+    deepseek.DEEPSEEK_V31,
+    deepseek_dsml.DEEPSEEK_V41,
+    deepseek_dsml.DEEPSEEK_V32,
     hermes.DIALECT,
     kimi.DIALECT,
     llama.DIALECT,
