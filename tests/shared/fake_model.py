@@ -5,14 +5,18 @@ prompt reuses, all change its logits. It refuses passes that the real model may 
 """
 
 import hashlib
+import threading
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
+import llguidance
 import numpy as np
 from numpy.typing import NDArray
 
 from lowcloud.engines.local.blocks import BLOCK, SavedBlocks, blocks_for
 from lowcloud.engines.local.frames import Step, Submit
+from lowcloud.engines.local.grammar import Grammars
 from lowcloud.engines.local.loop import Loop, LoopSettings, News
 from lowcloud.engines.local.sequence import Row
 
@@ -82,6 +86,7 @@ def submit(seq: int = 0, ids: Items[int] = (1, 2, 3), **changes: object) -> Subm
         "seed": 0,
         "choice": 0,
         "n_logprobs": -1,
+        "grammar": "",
     }
     return Submit(seq=seq, ids=list(ids), **(values | changes))
 
@@ -96,16 +101,36 @@ class Told:
 
 
 class Driver:
-    """A loop and what it said: ``told`` by sequence, ``news`` in order, the last ``stats``, most ``swapped`` out."""
+    """A loop and what it said: ``told`` by sequence, ``news`` in order, the last ``stats``, most ``swapped`` out.
 
-    def __init__(self, model: object, settings: LoopSettings | None = None) -> None:
+    It follows grammars where it has a ``vocabulary``.
+    """
+
+    def __init__(
+        self,
+        model: object,
+        settings: LoopSettings | None = None,
+        *,
+        vocabulary: Callable[[], llguidance.LLTokenizer] | None = None,
+    ) -> None:
         self.news: list[News] = []
         self.told: dict[int, Told] = {}
         self.stats: list[int] = []
         self.swapped = 0
-        self.loop = Loop(model, settings or LoopSettings(), self.news.append)
+        self.compiled = threading.Event()
+        self.grammars = Grammars(vocabulary, self.compiled.set) if vocabulary else None
+        self.loop = Loop(model, settings or LoopSettings(), self.news.append, self.grammars)
+
+    def settle(self) -> None:
+        """Wait until every grammar that was asked for is compiled."""
+        self.loop.join_compiled()
+        while self.loop.is_compiling:
+            assert self.compiled.wait(60), "a grammar is never compiled"
+            self.compiled.clear()
+            self.loop.join_compiled()
 
     def step(self) -> Step:
+        self.loop.join_compiled()
         step = self.loop.step()
         self.stats = step.stats
         self.swapped = max(self.swapped, step.stats[4])
@@ -119,6 +144,9 @@ class Driver:
 
     def finish(self) -> dict[int, Told]:
         """Step until nothing is left to do."""
-        while self.loop.is_busy:
-            self.step()
+        while self.loop.is_busy or self.loop.is_compiling:
+            if not self.loop.is_busy:
+                self.settle()
+            if self.loop.is_busy:
+                self.step()
         return self.told

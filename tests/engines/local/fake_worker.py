@@ -9,7 +9,7 @@ after them; ``plan``, what each life does, the last one for all that follow:
     fail: message    send Failed and end            mute: true       never become ready, end with the socket
     refuse: code     refuse every sequence          garbage: true    send bytes that are no frame
     echo: true       send back the first frame              hold: true       encode nothing
-    context: N       have a context of N tokens
+    context: N       have a context of N tokens     complete_at: N   end with "stop" after N tokens
     stubborn: true   don't end when the socket closes        deaf: true   become ready, read nothing
 
 ``stats`` of its steps: sequences and inputs held as ``running``, and ``Cancel`` frames so far as ``preemptions``.
@@ -130,7 +130,8 @@ class FakeWorker:
         request = one.request
         token = self.token(request, len(one.tokens))
         one.tokens.append(token)
-        finish = "stop" if token in request.stop_ids else "length" if len(one.tokens) >= request.max_tokens else None
+        is_complete = token in request.stop_ids or len(one.tokens) == self.does.get("complete_at")
+        finish = "stop" if is_complete else "length" if len(one.tokens) >= request.max_tokens else None
         if finish:
             del self.live[seq]
         top = [[(token + rank) % N_VOCAB, -1.0 - rank] for rank in range(max(0, request.n_logprobs))]

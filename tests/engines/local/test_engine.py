@@ -10,8 +10,11 @@ import pytest
 from lowcloud.core.errors import BadRequest, EngineFailed, PromptTooLong, Unavailable, Unsupported
 from lowcloud.core.events import Finished, Started, TextDelta, Usage
 from lowcloud.core.messages import Message, Messages, Text, Tokens
+from lowcloud.core.output import ANY_TEXT, JsonSchema, Lark
 from lowcloud.core.requests import Generate, Sampling
+from lowcloud.engines.engine import Prepared
 from lowcloud.engines.local.engine import LocalEngine, Surroundings
+from lowcloud.engines.local.generation import Generation, Reading, Vocabulary
 from lowcloud.engines.local.tokenizer import TextAssets
 from lowcloud.models.card import Card, Defaults
 
@@ -251,6 +254,55 @@ async def test_what_the_worker_refuses_is_an_error_of_the_request(engine_of, fak
     async with worker.run():
         with pytest.raises(error, match="as told"):
             await events_of(engine_of(worker), ask(choices=2))
+
+
+@pytest.mark.parametrize(
+    ("output", "param"),
+    [
+        (ANY_TEXT, "tools"),
+        (JsonSchema({}), "response_format"),
+        (Lark("start: x"), "guided_grammar"),
+        (JsonSchema({}, param="text.format"), "text.format"),
+    ],
+)
+async def test_a_grammar_that_the_worker_refuses_names_the_field_that_it_comes_from(engine_of, fake, output, param):
+    worker = fake({"refuse": "bad_grammar"})
+    engine = engine_of(worker)
+    prepared = await engine.prepare(ask())
+    bounded = replace(prepared, request=replace(prepared.request, output=output), grammar="start: x")
+    async with worker.run():
+        with pytest.raises(BadRequest, match="as told") as raised:
+            async for _ in engine.generate(bounded):
+                pass
+    assert raised.value.param == param
+
+
+@pytest.mark.parametrize("ignore_eos", [False, True])
+async def test_the_last_token_of_a_complete_grammar_is_text_and_counted(engine_of, fake, ignore_eos):
+    """It ends without an end token, and an end token that does come has no text."""
+    worker = fake({"complete_at": 3}, say=[list(b"abc"), [*b"de", 257]])
+    engine = engine_of(worker)
+    async with worker.run():
+        events = await events_of(engine, ask(choices=2, ignore_eos=ignore_eos))
+    assert [text_of(events, choice) for choice in range(2)] == ["abc", "de"]
+    assert events[-1] == Usage(N_HI, N_HI // 2, 6)
+    assert {event.reason for event in events if isinstance(event, Finished)} == {"stop"}
+
+
+async def test_a_grammar_goes_down_with_every_choice(fake, assets):
+    request = ask(choices=2)
+    prepared = Prepared(replace(request, sampling=Sampling(0, 1, 0, 0, 1, 1)), (1,), 1, 5, grammar="start: x")
+    sent = []
+
+    class Process:
+        loaded = None
+
+        def open(self, client):
+            sent.append(client.frame(len(sent)))
+            return len(sent) - 1
+
+    Generation(prepared, Vocabulary(assets.tokenizer, assets.stop_ids), Process(), Reading()).start()
+    assert [frame.grammar for frame in sent] == ["start: x"] * 2
 
 
 async def test_a_request_whose_model_is_stopped_ends_with_an_error(engine_of, fake):

@@ -5,15 +5,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import pytest
 from fake_model import FakeModel, submit
 
 from lowcloud.engines.local.frames import Accepted, Cancel, Failed, Frame, FrameReader, Ready, Refused, Step, encode
+from lowcloud.engines.local.grammar import Grammars, vocabulary_of
 from lowcloud.engines.local.loop import Loop, LoopSettings
 from lowcloud.engines.local.spec import WorkerSpec
+from lowcloud.engines.local.vocabulary import Tokenizer
 from lowcloud.engines.local.worker import HangupError, Link, run, serve
 
 WAIT_S = 20.0
@@ -48,6 +51,20 @@ class Server:
 
 
 @dataclass
+class Gate:
+    """A vocabulary, which the first grammar needs, that comes when it is let."""
+
+    vocabulary: Callable[[], object]
+    opened: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self) -> object:
+        self.begun.set()
+        assert self.opened.wait(WAIT_S)
+        return self.vocabulary()
+
+
+@dataclass
 class Serving:
     """A loop served from a thread; ``ended`` is set when it noticed the hangup."""
 
@@ -57,20 +74,28 @@ class Serving:
 
 
 @pytest.fixture
-def serving() -> Iterator[Serving]:
+def gate(byte_tokenizer: Tokenizer) -> Iterator[Gate]:
+    gate = Gate(lambda: vocabulary_of(byte_tokenizer, [90], 97))
+    yield gate
+    gate.opened.set()
+
+
+@pytest.fixture
+def serving(gate: Gate) -> Iterator[Serving]:
     near, far = socket.socketpair()
     near.settimeout(WAIT_S)
     model, link = FakeModel(64), Link(far)
 
     def work() -> None:
         with pytest.raises(HangupError):
-            serve(link, Loop(model, LoopSettings(prefill_tokens=64), link.send))
+            serve(link, Loop(model, LoopSettings(prefill_tokens=64), link.send, Grammars(gate, link.wake)))
 
     thread = threading.Thread(target=work)
     thread.start()
     yield Serving(Server(near), model, thread)
     near.close()
     thread.join(WAIT_S)
+    link.close()
     far.close()
     assert not thread.is_alive(), "the worker outlived its server"
 
@@ -136,12 +161,38 @@ def test_a_large_submission_arrives_whole(serving):
     assert len(serving.server.tokens_until_finished(39)) == 8
 
 
+def test_a_compiled_grammar_wakes_an_idle_worker(serving, gate):
+    serving.server.send(submit(1, [1], grammar='start: "!" /[A-Y]{3}/', max_tokens=9))
+    assert gate.begun.wait(WAIT_S)
+    serving.server.send(submit(2, [1], max_tokens=2))
+    assert len(serving.server.tokens_until_finished(2)) == 2
+    gate.opened.set()
+    assert len(serving.server.tokens_until_finished(1)) == 4
+
+
+def test_a_grammar_that_was_cancelled_while_it_was_compiled_is_no_more_heard_of(serving, gate):
+    serving.server.send(submit(1, [1], grammar='start: "!"'))
+    assert gate.begun.wait(WAIT_S)
+    serving.server.send(Cancel(1), submit(2, [1], grammar='start: "?"'))
+    gate.opened.set()
+    assert serving.server.read() == Accepted(2, 0)
+    assert serving.server.tokens_until_finished(2) == [ord("?")]
+
+
+def test_a_worker_ends_with_its_server_while_a_grammar_is_compiled(serving, gate):
+    serving.server.send(submit(1, [1], grammar='start: "!"'))
+    assert gate.begun.wait(WAIT_S)
+    serving.server.sock.close()
+    serving.thread.join(WAIT_S)
+    assert not serving.thread.is_alive()
+
+
 def test_a_frame_that_only_a_worker_sends_ends_the_worker():
     near, far = socket.socketpair()
-    with near, far:
+    with near, far, closing(Link(far)) as link:
         near.sendall(encode(Accepted(1, 1)))
         with pytest.raises(ValueError, match="no Accepted"):
-            serve(Link(far), Loop(FakeModel(), LoopSettings()))
+            serve(link, Loop(FakeModel(), LoopSettings()))
 
 
 def spec(source: str, kind: str = "text") -> WorkerSpec:

@@ -29,6 +29,7 @@ class Submit:
     through decode steps, never prefilled, so that what follows is bit for bit what it would have been; they are not
     reported again.
 
+    ``grammar`` bounds the answer (llguidance's Lark; "" is none), and then it alone says where an end token may come.
     ``n_logprobs``: -1 none, else 0..20 alternatives. ``logit_bias``: [[id, bias], ...]. Counts in tokens;
     ``max_tokens`` includes the forced ones. Randomness is Philox keyed by (seed, choice) at the token's position.
     """
@@ -49,6 +50,7 @@ class Submit:
     seed: int
     choice: int
     n_logprobs: int
+    grammar: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The sequence can't run (``code``: too_long, bad_token, failed)."""
+    """The sequence can't run or go on (``code``: too_long, bad_token, bad_grammar, failed)."""
 
     seq: int
     code: str
@@ -111,7 +113,8 @@ class Step:
 
     ``logprobs`` is one [ln p of the token, [[id, ln p], ...best first]] a token. ``stats`` is
     [waiting, running, used blocks, blocks, swapped-out sequences, preemptions so far].
-    A stop token (``stop_ids``) is reported as the last token of the sequence, with finish "stop".
+    A stop token (``stop_ids``) is reported as the last token of the sequence, with finish "stop"; a grammar after which
+    nothing can follow ends with its own last token, and "stop".
     """
 
     outputs: list[list[Any]]

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from lowcloud.core.errors import BadRequest, EngineFailed, LowcloudError, PromptTooLong
 from lowcloud.core.events import Event, Finished, FinishReason, ReasoningDelta, Started, TextDelta, Usage
+from lowcloud.core.output import AnyText
+from lowcloud.core.requests import Generate
 from lowcloud.engines.engine import Prepared
 from lowcloud.engines.local import process as worker
 from lowcloud.engines.local.calls import Calls
@@ -109,6 +111,7 @@ class _Sequence:
     ) -> None:
         self._generation, self._choice = generation, choice
         self._prepared = prepared
+        self._end_ids = vocabulary.stop_ids
         self._stop_ids = () if prepared.request.ignore_eos else vocabulary.stop_ids
         self._transcript = Transcript(vocabulary.tokenizer, prepared.request.stop, reading.script, reading.shown)
         self._calls = Calls(choice, prepared.request.tools.tools, reading.new_call_id)
@@ -134,7 +137,7 @@ class _Sequence:
             case Accepted():
                 self._generation.accepted(part.cached)
             case Refused():
-                self._generation.failed(_refusal(part, param_of(self._prepared.request.prompt)))
+                self._generation.failed(_refusal(part, self._prepared.request))
             case _:
                 raise TypeError(f"a sequence gets no {type(part).__name__}")
 
@@ -145,8 +148,8 @@ class _Sequence:
         last = len(output.tokens) - 1
         for index, token in enumerate(output.tokens):
             self._tokens.append(token)
-            if index == last and output.finish == "stop":
-                break  # the stop token itself has no text
+            if index == last and output.finish == "stop" and token in self._end_ids:
+                break  # the stop token itself has no text; a grammar's last token has
             parts = self._transcript.add(token, output.logprobs[index] if output.logprobs else None)
             if self._say(parts):
                 return
@@ -197,11 +200,16 @@ def _submit(seq: int, choice: int, forced: list[int], prepared: Prepared, stop_i
         seed=_set(sampling.seed),
         choice=choice,
         n_logprobs=-1 if request.top_logprobs is None else request.top_logprobs,
+        grammar=prepared.grammar,
     )
 
 
-def _refusal(refused: Refused, param: str) -> LowcloudError:
+def _refusal(refused: Refused, request: Generate) -> LowcloudError:
+    param = param_of(request.prompt)
     match refused.code:
+        case "bad_grammar":
+            bounded = "tools" if isinstance(request.output, AnyText) else request.output.param
+            return BadRequest(f"The answer can't be bounded so: {refused.message}.", param=bounded)
         case "too_long":
             return PromptTooLong(f"The prompt is too long: {refused.message}.", param=param)
         case "bad_token":

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lowcloud.engines.local import scheduler
 from lowcloud.engines.local.blocks import BLOCK, BlockPool, SwapSpace, blocks_for, prefix_keys
 from lowcloud.engines.local.frames import Accepted, Finish, Refused, Step, Submit
+from lowcloud.engines.local.grammar import Constraint, GrammarError, Grammars
 from lowcloud.engines.local.sampler import NoNumbersError, Sampled, Sampler
 from lowcloud.engines.local.scheduler import Limits, Plan, Start, Work
 from lowcloud.engines.local.sequence import Model, Row, Sequence
@@ -49,15 +50,26 @@ class LoopSettings:
 
 
 class Loop:
-    """``tell`` gets ``Accepted`` before the first pass of a sequence, ``Refused`` when it can't run or go on."""
+    """``tell`` gets ``Accepted`` before the first pass of a sequence, ``Refused`` when it can't run or go on.
 
-    def __init__(self, model: Model, settings: LoopSettings, tell: Callable[[News], None] = lambda _: None) -> None:
+    Without ``grammars`` none is followed: a sequence that has one is refused.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        settings: LoopSettings,
+        tell: Callable[[News], None] = lambda _: None,
+        grammars: Grammars | None = None,
+    ) -> None:
         self._model, self._settings, self._tell = model, settings, tell
         self._limits = Limits(settings.max_seqs, max(2 * BLOCK, settings.prefill_tokens))
         self._pool = BlockPool(model.n_blocks)
         self._swap = SwapSpace(settings.swap_bytes // model.block_bytes)
+        self._grammars = grammars
         self._sampler = Sampler(model.n_vocab)
         self._context = min(model.context_length, model.n_blocks * BLOCK)
+        self._compiling: dict[int, Submit] = {}
         self._sequences: dict[int, Sequence] = {}
         self._running: list[Sequence] = []
         self._waiting: list[Sequence] = []
@@ -65,20 +77,40 @@ class Loop:
 
     @property
     def is_busy(self) -> bool:
-        """Some sequence isn't finished."""
+        """Some sequence that has its grammar, or needs none, isn't finished."""
         return bool(self._sequences)
 
+    @property
+    def is_compiling(self) -> bool:
+        """Some sequence waits for its grammar."""
+        return bool(self._compiling)
+
     def submit(self, request: Submit) -> None:
-        """Put a sequence at the end of the line, or refuse it."""
+        """Put a sequence at the end of the line, at once or when its grammar is compiled; or refuse it."""
         refused = self._refusal(request)
         if refused:
             self._tell(refused)
-            return
+        elif request.grammar and self._grammars:
+            self._compiling[request.seq] = request
+            self._grammars.ask(request.seq, request.grammar, request.forced)
+        else:
+            self._join(request, None)
+
+    def join_compiled(self) -> None:
+        """Put the sequences whose grammars have been compiled since at the end of the line, or refuse them."""
+        for seq, answer in self._grammars.answers() if self._grammars else ():
+            request = self._compiling.pop(seq, None)
+            if request and isinstance(answer, GrammarError):
+                self._tell(Refused(seq, answer.code, str(answer)))
+            elif request and isinstance(answer, Constraint):
+                self._join(request, answer)
+
+    def _join(self, request: Submit, constraint: Constraint | None) -> None:
         counts: dict[int, int] = {}
         for token in request.forced:
             counts[token] = counts.get(token, 0) + 1
         keys = prefix_keys(request.ids) if self._settings.prefix_cache else ()
-        sequence = Sequence(self._order, request, keys, request.ids + request.forced, counts)
+        sequence = Sequence(self._order, request, keys, request.ids + request.forced, counts, constraint=constraint)
         self._order += 1
         self._sequences[request.seq] = sequence
         self._waiting.append(sequence)
@@ -91,12 +123,17 @@ class Loop:
             return Refused(request.seq, "bad_token", f"a token id is outside 0..{self._model.n_vocab - 1}")
         if known >= room or len(request.forced) >= request.max_tokens:
             return Refused(request.seq, "too_long", f"{known} tokens leave no room in {room} for another")
-        if request.seq in self._sequences or len(self._sequences) >= self._settings.max_live:
+        if request.grammar and not self._grammars:
+            return Refused(request.seq, "failed", "no grammar can be followed here")
+        n_live = len(self._sequences) + len(self._compiling)
+        if request.seq in self._sequences or request.seq in self._compiling or n_live >= self._settings.max_live:
             return Refused(request.seq, "failed", "the sequence is there already, or too many are")
         return None
 
     def cancel(self, seq: int) -> None:
         """Forget a sequence; its blocks are free at once."""
+        if self._compiling.pop(seq, None) and self._grammars:
+            self._grammars.cancel(seq)
         sequence = self._sequences.get(seq)
         if sequence:
             self._forget(sequence)
@@ -171,10 +208,10 @@ class Loop:
     def _next(self, sequence: Sequence, row: NDArray[np.float32]) -> list[Output]:
         request = sequence.request
         try:
-            sampled = self._sampler.sample(row, sequence)
-        except NoNumbersError:
+            sampled = self._sample(sequence, row)
+        except (NoNumbersError, GrammarError) as error:
             self._forget(sequence)
-            self._tell(Refused(request.seq, "failed", "the model gave no numbers for this sequence"))
+            self._tell(Refused(request.seq, "failed", str(error)))
             return []
         sequence.tokens.append(sampled.token)
         sequence.counts[sampled.token] = sequence.counts.get(sampled.token, 0) + 1
@@ -183,8 +220,17 @@ class Loop:
             self._forget(sequence)
         return [[request.seq, [sampled.token], _logprobs(sampled), finish]]
 
+    def _sample(self, sequence: Sequence, row: NDArray[np.float32]) -> Sampled:
+        constraint = sequence.constraint
+        if constraint is None:
+            return self._sampler.sample(row, sequence)
+        sampled = self._sampler.sample(row, sequence, constraint.mask())
+        constraint.take(sampled.token)
+        return sampled
+
     def _finish(self, sequence: Sequence, token: int) -> Finish | None:
-        if token in sequence.request.stop_ids:
+        constraint = sequence.constraint  # where there is one, it says which end tokens end
+        if constraint.is_over if constraint else token in sequence.request.stop_ids:
             return "stop"
         is_full = sequence.n_generated >= sequence.request.max_tokens or len(sequence.tokens) >= self._context
         return "length" if is_full else None

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lowcloud.engines.local.blocks import BLOCK, SavedBlocks, blocks_for
 from lowcloud.engines.local.frames import Submit
+from lowcloud.engines.local.grammar import Constraint
 
 
 @dataclass(slots=True, eq=False)
@@ -16,7 +17,8 @@ class Sequence:
     """``tokens`` are the prompt's and the generated ones, forced ones included; ``done`` of them have KV in ``blocks``.
 
     ``order`` is the place in line, kept through preemption. ``keys`` name the prompt's whole blocks, none without
-    prefix reuse. ``counts`` has how often each token was generated.
+    prefix reuse. ``counts`` has how often each token was generated. ``constraint`` has taken all
+    generated tokens.
     """
 
     order: int
@@ -28,6 +30,7 @@ class Sequence:
     blocks: list[int] = field(default_factory=list)
     is_accepted: bool = False
     is_swapped: bool = False
+    constraint: Constraint | None = None
 
     @property
     def n_prompt(self) -> int:

@@ -5,6 +5,7 @@ Writing may block: the server always drains, and a server that is gone ends the 
 the socket's end, so that the process ends at once even inside a long load or step, and its child processes with it.
 """
 
+import contextlib
 import gc
 import logging
 import os
@@ -13,10 +14,13 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 from lowcloud.core.errors import LowcloudError
 from lowcloud.engines.local.frames import Cancel, Failed, Frame, FrameReader, Submit, encode
+from lowcloud.engines.local.grammar import Grammars, read_vocabulary
 from lowcloud.engines.local.loop import Loop
 from lowcloud.engines.local.spec import WorkerSpec
 
@@ -38,6 +42,10 @@ class Link:
         self._sock, self._reader = sock, FrameReader()
         self._arrivals = select.poll()
         self._arrivals.register(sock, select.POLLIN)
+        self._waker, self._woken = socket.socketpair()
+        self._waker.setblocking(False)
+        self._woken.setblocking(False)
+        self._arrivals.register(self._woken, select.POLLIN)
 
     def send(self, frame: Frame) -> None:
         """Write the whole frame, waiting for the server where it must. Raises HangupError."""
@@ -46,11 +54,25 @@ class Link:
         except ConnectionError as error:
             raise HangupError from error
 
+    def wake(self) -> None:
+        """End a ``receive`` that waits, or the next one that would. For any thread."""
+        with contextlib.suppress(OSError):  # enough is written to wake it, or it is closed
+            self._waker.send(b"\0")
+
+    def close(self) -> None:
+        """Nothing is received any more; the socket stays its owner's."""
+        self._waker.close()
+        self._woken.close()
+
     def receive(self, *, wait: bool) -> list[Frame]:
-        """What has arrived; with ``wait``, something has. Raises HangupError at the end of the stream."""
+        """What has arrived; with ``wait``, something has, or ``wake`` was called. Raises HangupError at the end."""
         frames: list[Frame] = []
         for _ in range(_READS):
-            if not self._arrivals.poll(None if wait and not frames else 0):
+            ready = [descriptor for descriptor, _ in self._arrivals.poll(None if wait and not frames else 0)]
+            if self._woken.fileno() in ready:
+                self._woken.recv(_READ_BYTES)
+                wait = False
+            if self._sock.fileno() not in ready:
                 break
             try:
                 data = self._sock.recv(_READ_BYTES)
@@ -63,7 +85,7 @@ class Link:
 
 
 def serve(link: Link, loop: Loop) -> NoReturn:
-    """Run the loop until the server hangs up, which raises HangupError.
+    """Run the loop until the server hangs up, which raises HangupError. ``link.wake`` says that grammars are compiled.
 
     When the last sequence was cancelled, one more step, without work, tells that nothing runs.
     """
@@ -77,34 +99,40 @@ def serve(link: Link, loop: Loop) -> NoReturn:
                     loop.cancel(frame.seq)
                 case _:
                     raise ValueError(f"a text worker gets no {type(frame).__name__}")
+        loop.join_compiled()
         if loop.is_busy or was_busy:
             link.send(loop.step())
 
 
 def run(spec: WorkerSpec, sock: socket.socket) -> int:
     """Load and serve; the exit status. 0: the server hung up. 1: the model can't be loaded, which was sent."""
-    link = Link(sock)
-    try:
+    with contextlib.closing(Link(sock)) as link:
         try:
-            loop = _load(spec, link)
-        except LowcloudError as error:
-            log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400  (made for people; its cause may not be)
-            link.send(Failed(str(error)))
-            return 1
-        except (RuntimeError, OSError, ValueError, KeyError, ImportError, MemoryError) as error:
-            log.exception("the model can't be loaded")
-            link.send(Failed(f"the model can't be loaded ({type(error).__name__}); the worker's log says more"))
-            return 1
-        serve(link, loop)
-    except HangupError:
-        return 0
+            return _run(spec, link)
+        except HangupError:
+            return 0
+
+
+def _run(spec: WorkerSpec, link: Link) -> int:
+    try:
+        loop = _load(spec, link)
+    except LowcloudError as error:
+        log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400  (made for people; its cause may not be)
+        link.send(Failed(str(error)))
+        return 1
+    except (RuntimeError, OSError, ValueError, KeyError, ImportError, MemoryError) as error:
+        log.exception("the model can't be loaded")
+        link.send(Failed(f"the model can't be loaded ({type(error).__name__}); the worker's log says more"))
+        return 1
+    serve(link, loop)
 
 
 def _load(spec: WorkerSpec, link: Link) -> Loop:
     from lowcloud.engines.local.launch import launch  # noqa: PLC0415  (openvino: an encoder's worker loads its own way)
 
     launched = launch(spec)
-    loop = Loop(launched.model, launched.settings, link.send)
+    vocabulary = partial(read_vocabulary, Path(spec.source), launched.model.n_vocab)
+    loop = Loop(launched.model, launched.settings, link.send, Grammars(vocabulary, link.wake))
     gc.collect()
     gc.freeze()  # what is loaded stays: later collections needn't look at it
     link.send(launched.ready)
