@@ -58,6 +58,7 @@ class ChatTemplate:
             raise ModelUnusable(message) from error
         self._limits = limits or Limits()
         self._knows_developer = "developer" in source
+        self._takes_none = "== 'assistant' and message['content'] is none" in source  # DeepSeek V3's and R1's first
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
 
     def render(self, prompt: Messages, hide: Hide = str, *, has_text_arguments: bool = False) -> str:
@@ -67,7 +68,7 @@ class ChatTemplate:
         message is the system's to a template that doesn't know developers. Raises BadRequest, with the template's own
         words where it refuses the conversation.
         """
-        turns = Turns(hide, self._knows_developer, has_text_arguments)
+        turns = Turns(hide, self._knows_developer, self._takes_none, has_text_arguments)
         variables = {**turns.variables(prompt), **self._tokens}
         try:
             return self._joined(variables)

@@ -24,10 +24,12 @@ class Turns:
     """Writes prompts as templates take them. ``hide`` is applied to every text of a caller's, and to nothing else.
 
     ``knows_developer``: the template has a role for developers, whose messages are the system's otherwise.
+    ``takes_none``: it tells calls without text by content that is none. Others would write ``None``, or fail.
     """
 
     hide: Hide
     knows_developer: bool = True
+    takes_none: bool = False
     has_text_arguments: bool = False
 
     def variables(self, prompt: Messages) -> Values:
@@ -47,7 +49,8 @@ class Turns:
 
     def _turn(self, message: Message, names: Mapping[str, str]) -> Iterator[tuple[str, object]]:
         yield "role", self._role(message)
-        yield "content", self.hide(message.text)
+        is_none = self.takes_none and message.calls and not message.text
+        yield "content", None if is_none else self.hide(message.text)
         name = message.name if message.name is not None else names.get(message.call_id or "")
         if name is not None:
             yield "name", self.hide(name)
@@ -81,10 +84,13 @@ class Turns:
         return self.hide(json.dumps(value, ensure_ascii=False) if call.is_custom else call.arguments or "{}")
 
     def _tool(self, tool: Tool) -> Values:
-        function: Values = {"name": self.hide(tool.name)}
-        if tool.description is not None:
-            function["description"] = self.hide(tool.description)
-        function["parameters"] = self._hidden(_parameters(tool))
+        """With a description and properties in any case: templates read them, and many fail where there are none."""
+        parameters = self._hidden(_parameters(tool))
+        function = {
+            "name": self.hide(tool.name),
+            "description": self.hide(tool.description or ""),
+            "parameters": parameters,
+        }
         return {"type": "function", "function": function}
 
     def _hidden(self, value: object) -> object:
@@ -118,4 +124,7 @@ def _read(arguments: str) -> object:
 def _parameters(tool: Tool) -> Mapping[str, object]:
     if tool.input is not None:
         return arguments_schema(tool)
-    return {"type": "object", "properties": {}} if tool.parameters is None else tool.parameters
+    parameters = tool.parameters or {}
+    head: Values = {} if "type" in parameters else {"type": "object"}
+    tail: Values = {} if "properties" in parameters else {"properties": {}}
+    return {**head, **parameters, **tail}
