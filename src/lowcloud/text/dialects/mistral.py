@@ -113,7 +113,7 @@ def _read_calls(reader: Reader) -> Script:
     if name and has_arguments:
         reader.begin(name, call_id)
         yield from read_arguments(reader)
-    else:
+    elif call_id is None and (yield from reader.peek()):  # text; at the output's end it is a call that was cut
         reader.content(name)
 
 
