@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowcloud.core.errors import BadRequest, EngineFailed, PromptTooLong
-from lowcloud.core.events import Event, Finished, Started, TextDelta, Usage
-from lowcloud.core.messages import Message, Messages, Text, Tokens
+from lowcloud.core.errors import BadRequest, EngineFailed, PromptTooLong, Unsupported
+from lowcloud.core.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, Usage
+from lowcloud.core.messages import Image, Message, Messages, Text, Tokens
 from lowcloud.core.requests import Embed, Generate, Sampling
-from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine, unit_vector, words
+from lowcloud.engines.scripted import Said, SaidCall, ScriptedEmbedder, ScriptedEngine, unit_vector, words
 from lowcloud.models.card import Card, Defaults, Task
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +72,57 @@ async def test_at_temperature_0_every_choice_is_the_same_whatever_the_seed():
     greedy = Generate("r", HELLO, choices=2, sampling=Sampling(temperature=0, seed=7))
     events = await answer(ScriptedEngine(CHAT), greedy)
     assert text_of(events, 0) == text_of(events, 1) == text_of(await answer(ScriptedEngine(CHAT), greedy))
+
+
+THOUGHTFUL = Said("so then", "well well", (SaidCall("f", '{"a": 1}', "call_1"), SaidCall("g", "")))
+
+
+async def test_reasoning_text_and_calls_come_in_this_order_and_are_counted():
+    *events, last, usage = await answer(ScriptedEngine(CHAT, THOUGHTFUL), Generate("r", HELLO))
+    assert events[1:7] == [
+        ReasoningDelta(0, "well"),
+        ReasoningDelta(0, " well"),
+        TextDelta(0, "so"),
+        TextDelta(0, " then"),
+        ToolCallDelta(0, 0, '{"a":', "call_1", "f"),
+        ToolCallDelta(0, 0, " 1}", is_complete=True),
+    ]
+    (empty,) = events[7:]
+    assert (empty.name, empty.arguments, empty.is_complete) == ("g", "", True)
+    assert empty.id.startswith("call_")
+    assert (last, usage) == (Finished(0, "tool_calls"), Usage(4, 0, 7, 2))
+
+
+async def test_a_call_that_the_length_cuts_has_no_end():
+    events = await answer(ScriptedEngine(CHAT, THOUGHTFUL), Generate("r", HELLO, max_tokens=5))
+    assert events[-3:] == [ToolCallDelta(0, 0, '{"a":', "call_1", "f"), Finished(0, "length"), Usage(4, 0, 5, 2)]
+
+
+async def test_stop_strings_are_looked_for_in_the_text_alone():
+    events = await answer(ScriptedEngine(CHAT, THOUGHTFUL), Generate("r", HELLO, stop=("well", '"a"')))
+    assert events[-2] == Finished(0, "tool_calls")
+    events = await answer(ScriptedEngine(CHAT, THOUGHTFUL), Generate("r", HELLO, stop=("then",)))
+    assert events[-3:] == [TextDelta(0, " "), Finished(0, "stop", "then"), Usage(4, 0, 4, 2)]
+
+
+async def test_ids_of_calls_differ_from_choice_to_choice_and_from_request_to_request():
+    engine = ScriptedEngine(CHAT, Said(calls=(SaidCall("f"), SaidCall("f"))))
+    events = [*await answer(engine, Generate("r", HELLO, choices=2)), *await answer(engine, Generate("s", HELLO))]
+    ids = [event.id for event in events if isinstance(event, ToolCallDelta)]
+    assert (len(ids), len(set(ids))) == (6, 6)
+
+
+def test_only_a_card_that_sees_takes_images():
+    seen = Generate("r", Messages((Message("user", "look", images=(Image(b"x", "image/png"),)),)))
+    ScriptedEngine(CHAT.model_copy(update={"vision": True})).check(seen)
+    with pytest.raises(Unsupported) as raised:
+        ScriptedEngine(CHAT).check(seen)
+    assert raised.value.param == "messages[0].content"
+
+
+async def test_what_of_a_schema_is_not_enforced_is_what_it_was_told():
+    events = await answer(ScriptedEngine(CHAT, "one", loosened=("a.b",)), Generate("r", HELLO))
+    assert events[0].loosened == ("a.b",)
 
 
 async def test_max_tokens_cuts_with_length():

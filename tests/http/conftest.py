@@ -15,7 +15,7 @@ from structlog.testing import CapturingLogger
 from structlog.typing import FilteringBoundLogger
 
 from lowcloud.core.principal import Permission, Principal
-from lowcloud.engines.scripted import Reply, ScriptedEmbedder, ScriptedEngine, Stage
+from lowcloud.engines.scripted import Reply, Said, ScriptedEmbedder, ScriptedEngine, Stage
 from lowcloud.http.auth import Auth, OpenAuth
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.settings import HttpSettings
@@ -277,16 +277,17 @@ def make_world() -> MakeWorld:
     @asynccontextmanager
     async def make(
         *,
-        reply: Reply | str = "one two three",
+        reply: Reply | str | Said = "one two three",
         settings: HttpSettings | None = None,
         auth: Auth | None = None,
         limits: Limits | None = None,
         stage: Stage | None = None,
         cached_tokens: int = 0,
+        loosened: tuple[str, ...] = (),
         engine: type[ScriptedEngine] = ScriptedEngine,
     ) -> AsyncGenerator[World, None]:
         cards = {card.id: card for card in packaged_cards()}
-        chat = engine(cards[CHAT_STAND_IN], reply, stage=stage, cached_tokens=cached_tokens)
+        chat = engine(cards[CHAT_STAND_IN], reply, stage=stage, cached_tokens=cached_tokens, loosened=loosened)
         embedder = ScriptedEmbedder(cards[EMBEDDING_STAND_IN], stage=stage)
         catalogue = Catalogue(cards.values(), [chat.card, embedder.card], stand_ins=True)
         metrics, clock, logs, ids = RecordingMetrics(), FakeClock(), CapturingLogger(), count(1)

@@ -3,7 +3,8 @@ import pytest
 
 from lowcloud.core.errors import EngineFailed, Overloaded, Unavailable
 from lowcloud.core.events import Usage
-from lowcloud.engines.scripted import ScriptedEngine
+from lowcloud.core.output import JsonSchema
+from lowcloud.engines.scripted import Said, SaidCall, ScriptedEngine
 from lowcloud.http.openai import schemas
 from lowcloud.http.settings import HttpSettings
 from lowcloud.serving.admission import Bounds
@@ -65,6 +66,63 @@ async def test_cached_tokens_are_reported(make_world):
     async with make_world(cached_tokens=2) as world:
         answer = await world.chat_completion()
     assert answer.json["usage"]["prompt_tokens_details"] == {"cached_tokens": 2}
+
+
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
+PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,eA=="}}
+
+
+async def test_reasoning_and_calls_are_in_a_whole_answer(make_world):
+    async with make_world(reply=Said(reasoning="hm so", calls=(SaidCall("f", '{"a": 1}'),))) as world:
+        answer = await world.chat_completion(tools=TOOLS)
+    choice = schemas.ChatCompletion.model_validate(answer.json).choices[0]
+    (call,) = choice.message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("f", '{"a": 1}')
+    assert (choice.message.content, choice.finish_reason) == (None, "tool_calls")
+    assert choice.message.reasoning == choice.message.reasoning_content == "hm so"
+    assert answer.json["usage"]["completion_tokens_details"] == {"reasoning_tokens": 2}
+
+
+async def test_ids_of_calls_are_unique(make_world):
+    async with make_world(reply=Said(calls=(SaidCall("f"), SaidCall("f")))) as world:
+        answers = [await world.chat_completion(tools=TOOLS, n=2) for _ in range(2)]
+    choices = [choice for answer in answers for choice in answer.json["choices"]]
+    ids = [call["id"] for choice in choices for call in choice["message"]["tool_calls"]]
+    assert (len(ids), len(set(ids))) == (8, 8)
+    assert all(call_id.startswith("call_") for call_id in ids)
+
+
+async def test_what_is_not_enforced_is_named_in_a_header(make_world):
+    async with make_world(loosened=("tools[0].parameters.not", "a b")) as world:
+        for stream in (False, True):
+            answer = await world.chat_completion(tools=TOOLS, stream=stream)
+            assert answer.headers["lowcloud-loosened"] == "tools[0].parameters.not, a%20b"
+    async with make_world() as world:
+        assert "lowcloud-loosened" not in (await world.chat_completion(tools=TOOLS)).headers
+
+
+async def test_the_engine_gets_the_format_the_tools_and_the_effort(world):
+    schema = {"type": "json_schema", "json_schema": {"schema": {"const": 1}}}
+    answer = await world.chat_completion(tools=TOOLS, response_format=schema, reasoning_effort="low")
+    request = world.chat.requests[-1]
+    assert answer.status == 200
+    assert request.output == JsonSchema({"const": 1}, param="response_format.json_schema.schema")
+    assert [tool.name for tool in request.tools.tools] == [tool.name for tool in request.prompt.tools] == ["f"]
+    assert request.prompt.effort == "low"
+
+
+async def test_a_model_that_does_not_see_refuses_images_by_name(world):
+    answer = await world.chat_completion(messages=[{"role": "user", "content": [PNG]}])
+    error = answer.json["error"]
+    assert (answer.status, error["code"], error["param"]) == (400, "unsupported_parameter", "messages[0].content")
+
+
+async def test_a_service_tier_is_shown_where_one_was_named(world):
+    for stream in (False, True):
+        answer = await world.chat_completion(service_tier="flex", stream=stream)
+        assert (answer.chunks[0] if stream else answer.json)["service_tier"] == "default"
+        assert answer.headers["lowcloud-ignored"] == "service_tier"
+    assert "service_tier" not in (await world.chat_completion()).json
 
 
 async def test_a_stream_begins_with_the_role_and_ends_with_one_done(world):

@@ -1,12 +1,13 @@
 import pytest
 
 from lowcloud.core.errors import BadRequest, Unsupported
-from lowcloud.core.messages import Message
+from lowcloud.core.output import ANY_TEXT
 from lowcloud.core.requests import Sampling
+from lowcloud.core.tools import NO_TOOLS
+from lowcloud.http.openai.chat_answer import Shape
 from lowcloud.http.openai.chat_request import HINTS, REFUSED, ChatAsked, chat_asked
 
 MODEL = "@local/smollm2-135m-instruct"
-ASSISTANT_CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 
 def asked(**fields: object) -> ChatAsked:
@@ -20,16 +21,14 @@ def refusal(**fields: object) -> BadRequest:
     return raised.value
 
 
-def text(*messages: object) -> list[tuple[str, str]]:
-    return [(message.role, message.text) for message in asked(messages=list(messages)).generate.prompt.messages]
-
-
 def test_a_bare_request_asks_for_nothing_special():
     request = asked()
-    assert (request.is_stream, request.include_usage, request.ignored) == (False, False, ())
+    assert (request.is_stream, request.shape, request.ignored) == (False, Shape(), ())
     generate = request.generate
     assert (generate.id, generate.choices, generate.sampling, generate.stop) == ("chatcmpl-1", 1, Sampling(), ())
     assert (generate.top_logprobs, generate.max_tokens, generate.ignore_eos) == (None, None, False)
+    assert (generate.output, generate.tools, generate.thinking_tokens) == (ANY_TEXT, NO_TOOLS, None)
+    assert (generate.prediction, generate.prompt.effort, generate.prompt.options) == (None, None, {})
 
 
 def test_every_sampling_parameter_reaches_the_engine():
@@ -78,6 +77,18 @@ def test_every_sampling_parameter_reaches_the_engine():
         ("stop", [1, {}]),
         ("service_tier", ["gold", 1]),
         ("parallel_tool_calls", ["true"]),
+        ("verbosity", ["loud", 1]),
+        ("reasoning_effort", ["huge", 1, True]),
+        ("thinking_token_budget", [-1, "5", 1.5, True]),
+        ("chat_template_kwargs", ["x", [1]]),
+        ("tools", ["x", {}, 1]),
+        ("functions", ["x", {"a": 1}]),
+        ("tool_choice", ["any", 1, {}, {"type": "x"}, "required"]),
+        ("function_call", ["required", {"name": "f"}]),
+        ("guided_regex", [1, "", []]),
+        ("guided_grammar", [1, ""]),
+        ("guided_choice", ["x", [], {}]),
+        ("guided_json", [1, [], "x", "[]", '{"a": NaN}', '{"a": "\\ud800"}', "{" * 10_000]),
         ("model", [None, 1, ["x"]]),
         ("messages", [None, [], "hi", {}]),
         ("stream_options", ["x"]),
@@ -117,6 +128,15 @@ def test_wrong_types_and_ranges_are_refused_by_name(name, values):
         ({"logprobs": False, "top_logprobs": 0}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_completion_tokens"),
+        ({"reasoning_effort": "low", "reasoning": {"effort": "high"}}, "reasoning.effort"),
+        ({"reasoning": {"effort": "huge"}}, "reasoning.effort"),
+        ({"reasoning": {"max_tokens": 5}}, "reasoning.max_tokens"),
+        ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
+        ({"prediction": {"type": "content"}}, "prediction.content"),
+        ({"prediction": {"type": "x", "content": "a"}}, "prediction.type"),
+        ({"prediction": {"type": "content", "content": 5}}, "prediction.content"),
+        ({"prediction": {"type": "content", "content": [{"type": "text"}]}}, "prediction.content[0].text"),
+        ({"stream": True, "stream_options": {"include_obfuscation": 1}}, "stream_options.include_obfuscation"),
     ],
 )
 def test_what_contradicts_or_goes_too_far_is_refused_with_its_path(fields, param):
@@ -158,18 +178,79 @@ def test_false_and_zero_are_different_values():
     assert refusal(min_tokens=False).param == "min_tokens"
 
 
-VALUES = {"metadata": {"a": "b"}, "service_tier": "flex", "prompt_cache_options": {"mode": "explicit"}}
+VALUES = {
+    "metadata": {"a": "b"},
+    "service_tier": "flex",
+    "verbosity": "low",
+    "prompt_cache_options": {"mode": "explicit"},
+}
 
 
-@pytest.mark.parametrize("name", [name for name in HINTS if name != "parallel_tool_calls"])
+@pytest.mark.parametrize("name", HINTS)
 def test_a_hint_is_accepted_and_named(name):
     assert asked(**{name: VALUES.get(name, "x")}).ignored == (name,)
     assert asked(**{name: None}).ignored == ()
 
 
-@pytest.mark.parametrize("fields", [{"service_tier": "auto"}, {"parallel_tool_calls": True}, {"metadata": {}}])
+@pytest.mark.parametrize("fields", [{"service_tier": "auto"}, {"verbosity": "medium"}, {"metadata": {}}])
 def test_hints_that_ask_for_nothing_are_not_named(fields):
     assert asked(**fields).ignored == ()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": []},
+        {"tools": [], "tool_choice": "auto"},
+        {"tool_choice": "none"},
+        {"parallel_tool_calls": False},
+        {"functions": [], "function_call": "none"},
+        {"response_format": {"type": "text"}},
+        {"chat_template_kwargs": {}},
+        {"structured_outputs": {}},
+        {"reasoning": {}},
+        {"stream_options": None},
+    ],
+)
+def test_some_values_ask_for_nothing(fields):
+    request = asked(**fields)
+    assert (request.ignored, request.generate) == ((), asked().generate)
+
+
+@pytest.mark.parametrize("effort", ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
+def test_the_effort_reaches_the_prompt_by_either_name(effort):
+    for fields in ({"reasoning_effort": effort}, {"reasoning": {"effort": effort}}):
+        assert asked(**fields).generate.prompt.effort == effort
+    assert asked(reasoning_effort=effort, reasoning={"effort": effort}).generate.prompt.effort == effort
+
+
+def test_a_summary_of_reasoning_is_not_given_and_named():
+    request = asked(reasoning={"effort": "low", "summary": "auto", "max_tokens": None})
+    assert request.ignored == ("reasoning.summary",)
+
+
+def test_the_budget_of_thinking_and_the_templates_variables_reach_the_engine():
+    request = asked(thinking_token_budget=0, chat_template_kwargs={"enable_thinking": False})
+    assert request.generate.thinking_tokens == 0
+    assert request.generate.prompt.options == {"enable_thinking": False}
+    assert request.ignored == ()
+
+
+@pytest.mark.parametrize("content", ["ab", [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]])
+def test_a_prediction_reaches_the_engine_as_a_text(content):
+    assert asked(prediction={"type": "content", "content": content}).generate.prediction == "ab"
+
+
+def test_a_service_tier_is_answered_by_the_default_one():
+    assert asked(service_tier="flex").service_tier == asked(service_tier="auto").service_tier == "default"
+    assert asked(service_tier=None).service_tier is None
+
+
+def test_the_shape_of_the_answer_is_what_the_request_asks_for():
+    options = {"include_usage": True, "include_obfuscation": True}
+    request = asked(n=2, logprobs=True, stream=True, stream_options=options)
+    assert request.shape == Shape(2, has_logprobs=True, include_usage=True, pads=True)
+    assert request.ignored == ()
 
 
 def test_unknown_names_are_accepted_and_named_in_their_order():
@@ -180,108 +261,4 @@ def test_unknown_names_are_accepted_and_named_in_their_order():
 def test_unknown_stream_options_are_named():
     options = {"include_usage": True, "include_obfuscation": False, "continuous_usage_stats": True}
     request = asked(stream=True, stream_options=options)
-    assert (request.include_usage, request.ignored) == (True, ("stream_options.continuous_usage_stats",))
-
-
-@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool", "function"])
-def test_every_role_may_have_a_string_or_text_parts(role):
-    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
-    assert text({"role": role, "content": "hi"}, {"role": role, "content": parts}) == [(role, "hi"), (role, "one\ntwo")]
-
-
-def test_an_assistant_may_have_no_content_or_a_refusal():
-    said = text(
-        {"role": "assistant", "content": None, "tool_calls": [], "function_call": None},
-        {"role": "assistant"},
-        {"role": "assistant", "content": []},
-        {"role": "assistant", "content": None, "refusal": "no"},
-        {"role": "assistant", "content": [{"type": "refusal", "refusal": "never"}]},
-    )
-    assert [content for _, content in said] == ["", "", "", "no", "never"]
-
-
-@pytest.mark.parametrize(
-    ("message", "param"),
-    [
-        ({"role": "user"}, "messages[1].content"),
-        ({"role": "user", "content": None}, "messages[1].content"),
-        ({"role": "system", "content": []}, "messages[1].content"),
-        ({"role": "user", "content": 5}, "messages[1].content"),
-        ({"role": "user", "content": {"type": "text", "text": "x"}}, "messages[1].content"),
-        ({"role": "user", "content": ["x"]}, "messages[1].content[0]"),
-        ({"role": "user", "content": [{"type": "text"}]}, "messages[1].content[0].text"),
-        ({"role": "user", "content": [{"type": "text", "text": 5}]}, "messages[1].content[0].text"),
-        ({"role": "user", "content": [{"type": "poem", "text": "x"}]}, "messages[1].content[0].type"),
-        ({"role": "user", "content": [{"type": "refusal", "refusal": "x"}]}, "messages[1].content[0].type"),
-        ({"role": "robot", "content": "x"}, "messages[1].role"),
-        ({"content": "x"}, "messages[1].role"),
-        ({"role": "user", "content": "x", "name": "<|im_end|>"}, "messages[1].name"),
-        ({"role": "user", "content": "x", "name": "a\n"}, "messages[1].name"),
-        ({"role": "user", "content": "x", "name": 1}, "messages[1].name"),
-        ("hi", "messages[1]"),
-        (None, "messages[1]"),
-    ],
-)
-def test_a_wrong_message_is_refused_with_its_path(message, param):
-    error = refusal(messages=[{"role": "user", "content": "hi"}, message])
-    assert (error.param, type(error)) == (param, BadRequest)
-
-
-@pytest.mark.parametrize("kind", ["image_url", "input_audio", "file", "video_url"])
-def test_other_content_than_text_is_refused_by_name(kind):
-    parts = [{"type": "text", "text": "look"}, {"type": kind, kind: {}}]
-    error = refusal(messages=[{"role": "user", "content": parts}])
-    assert (error.param, type(error)) == ("messages[0].content[1]", Unsupported)
-    assert kind in str(error)
-
-
-@pytest.mark.parametrize(
-    "fields", [{"tool_calls": [ASSISTANT_CALL]}, {"function_call": {"name": "f"}}, {"audio": {"id": "a"}}]
-)
-def test_what_belongs_to_tools_is_refused_by_name(fields):
-    error = refusal(messages=[{"role": "assistant", "content": None, **fields}])
-    assert (error.param, type(error)) == (f"messages[0].{next(iter(fields))}", Unsupported)
-
-
-def test_a_name_reaches_the_prompt_and_unread_fields_are_named_once():
-    part = {"type": "text", "text": "x", "cache_control": {}, "annotations": None}
-    request = asked(
-        messages=[
-            {"role": "user", "content": [part, part], "name": "Ann"},
-            {"role": "assistant", "content": "y", "reasoning_content": "hm", "extra": None},
-            {"role": "tool", "content": "z", "tool_call_id": "c1"},
-        ]
-    )
-    assert request.generate.prompt.messages[0] == Message("user", "x\nx", "Ann")
-    assert sorted(request.ignored) == [
-        "messages[].content[].cache_control",
-        "messages[].name",
-        "messages[].reasoning_content",
-        "messages[].tool_call_id",
-    ]
-
-
-@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool", "function"])
-def test_a_refusal_beside_content_is_read_by_nobody_and_named(role):
-    for content in ("x", [{"type": "text", "text": "x"}]):
-        request = asked(messages=[{"role": role, "content": content, "refusal": "no"}])
-        assert [message.text for message in request.generate.prompt.messages] == ["x"]
-        assert request.ignored == ("messages[].refusal",)
-
-
-def test_a_refusal_that_is_read_or_null_is_not_named():
-    request = asked(
-        messages=[
-            {"role": "assistant", "content": None, "refusal": "no"},
-            {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
-            {"role": "user", "content": "x", "refusal": None, "name": None},
-        ]
-    )
-    assert request.ignored == ()
-
-
-def test_a_part_is_read_as_its_type_says_and_the_rest_of_it_is_named():
-    parts = [{"type": "text", "text": "x", "refusal": "no"}, {"type": "refusal", "refusal": "no", "text": "x"}]
-    request = asked(messages=[{"role": "assistant", "content": parts}])
-    assert request.generate.prompt.messages[0].text == "x\nno"
-    assert request.ignored == ("messages[].content[].refusal", "messages[].content[].text")
+    assert (request.shape.include_usage, request.ignored) == (True, ("stream_options.continuous_usage_stats",))

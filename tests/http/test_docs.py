@@ -41,9 +41,8 @@ def test_the_table_of_parameters_is_the_codes(page, code):
 def test_the_values_that_ask_for_nothing_are_the_codes(page, code):
     shown = {cells[0].strip("`"): cells[2] for cells in rows(page, 3)}
     for name, nothing in {**code.REFUSED, **code.HINTS}.items():
-        if name != "parallel_tool_calls":
-            values = [code_value(value) for value in nothing if value != 1.0 or isinstance(value, int)]
-            assert named_values(shown[name]) == values, name
+        values = [code_value(value) for value in nothing if value != 1.0 or isinstance(value, int)]
+        assert named_values(shown[name]) == values, name
 
 
 def code_value(value: object) -> str:

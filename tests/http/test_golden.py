@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from lowcloud.core.errors import EngineFailed
+from lowcloud.engines.scripted import Said, SaidCall
 
 pytestmark = pytest.mark.anyio
 GOLDEN = Path(__file__).parent.parent / "golden"
 LLAMA = "@cf/meta/llama-3.1-8b-instruct"
+TOOLS = [
+    {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}},
+    {"type": "custom", "custom": {"name": "shell"}},
+]
 CASES = {
     "plain": {},
     "usage": {"stream_options": {"include_usage": True}, "max_tokens": 2},
@@ -21,8 +26,22 @@ CASES = {
     "stop": {"stop": [" three"]},
     "stand_in": {"model": LLAMA},
     "unicode": {},
+    "reasoning": {"stream_options": {"include_usage": True}},
+    "tools": {"tools": TOOLS, "stream_options": {"include_usage": True}},
+    "tool_named": {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "weather"}}},
+    "tool_cut": {"tools": TOOLS, "tool_choice": "required", "max_tokens": 3},
+    "functions": {"functions": [{"name": "weather"}]},
+    "padded": {"stream_options": {"include_obfuscation": True}, "service_tier": "auto"},
 }
-REPLIES = {"unicode": 'naïve "ø" 日本語 😀 line\u2028end\u0085 \\n\n\ttab'}
+CALLS = (SaidCall("weather", '{"city": "São Paulo"}'), SaidCall("shell", "ls -l\n", id="call_own"))
+REPLIES = {
+    "unicode": 'naïve "ø" 日本語 😀 line\u2028end\u0085 \\n\n\ttab',
+    "reasoning": Said("Four.", reasoning="Two and two"),
+    "tools": Said("Let me look.", reasoning="Weather?", calls=CALLS),
+    "tool_named": Said(calls=CALLS[:1]),
+    "tool_cut": Said(calls=CALLS),
+    "functions": Said(calls=CALLS[:1]),
+}
 
 
 def compare(name: str, body: bytes) -> None:

@@ -102,7 +102,8 @@ def half_a_body(connection: socket.socket) -> None:
 
 TOO_DEEP = b'{"messages": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"
 LONG = "hello there " * 6_000
-SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+SCHEMA = {"type": "json_schema", "json_schema": "x"}
+CHOICE = {"type": "function", "function": {"name": "g"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 PLAIN = (("content-type", "text/plain"),)
 BAD = {
@@ -138,8 +139,8 @@ BAD = {
     "5 stop strings": chat("invalid_request", "stop", "4", stop=list("abcde")),
     "a biased id that is no token's": chat("invalid_request", "logit_bias", "49151", logit_bias={"49152": 1}),
     "a biased word": chat("invalid_request", "logit_bias.hello", logit_bias={"hello": 1}),
-    "tools": chat("unsupported_parameter", "tools", "tools is not supported", tools=[TOOL]),
-    "a schema": chat("unsupported_parameter", "response_format", response_format=SCHEMA),
+    "a tool that isn't there": chat("invalid_request", "tool_choice", "no function", tools=[TOOL], tool_choice=CHOICE),
+    "a schema that is none": chat("invalid_request", "response_format.json_schema", response_format=SCHEMA),
     "no tokens to come": chat("invalid_request", "max_tokens", max_tokens=0),
     "a long prompt": chat(
         "context_length_exceeded",

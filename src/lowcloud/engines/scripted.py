@@ -6,64 +6,39 @@ until it is there, or make it fail there, so that nothing sleeps and nothing dep
 
 import hashlib
 import math
-import re
 import struct
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import replace
 from zlib import crc32
 
 import anyio
 
-from lowcloud.core.errors import BadRequest, PromptTooLong
-from lowcloud.core.events import (
-    Alternative,
-    Embedded,
-    Event,
-    Finished,
-    FinishReason,
-    Started,
-    TextDelta,
-    TokenLogprob,
-    Usage,
-)
+from lowcloud.core.errors import BadRequest, PromptTooLong, Unsupported
+from lowcloud.core.events import Alternative, Embedded, Event, Finished, Started, TextDelta, TokenLogprob, Usage
 from lowcloud.core.messages import Messages, Prompt, Text, Tokens
 from lowcloud.core.requests import Embed, Generate, Sampling
 from lowcloud.engines.engine import Prepared, RuntimeState
+from lowcloud.engines.scripted_reply import BABBLE, Delta, Line, Reply, Said, SaidCall, Turn, babble, line_of, words
 from lowcloud.models.card import Card, Defaults
+
+__all__ = [
+    "Reply",
+    "Said",
+    "SaidCall",
+    "ScriptedEmbedder",
+    "ScriptedEngine",
+    "ScriptedRuntime",
+    "Stage",
+    "Turn",
+    "babble",
+    "unit_vector",
+    "words",
+]
 
 N_VOCAB = 32_768
 UNBOUNDED_CONTEXT = 4_096
 UNBOUNDED_INPUT = 512
-_WORD = re.compile(r"\s*\S+|\s+\Z")
-_BABBLE = ("beep", "boop", "whirr", "clank", "bzzt", "ping", "hum", "click", "zap", "blip", "chirp", "thunk")
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a reply may depend on: the prompt as text, the choice, and the seed (0 when the caller named none).
-
-    At temperature 0 both ``choice`` and ``seed`` are 0, so every choice is the same.
-    """
-
-    prompt: str
-    choice: int
-    seed: int
-
-
-Reply: TypeAlias = Callable[[Turn], str]
-
-
-def words(text: str) -> list[str]:
-    """The tokens of a text; joined, they are the text again."""
-    return _WORD.findall(text)
-
-
-def babble(turn: Turn) -> str:
-    """Four to fifteen robot noises, chosen by a hash of the turn."""
-    digest = hashlib.sha256(repr(turn).encode()).digest()
-    return " ".join(_BABBLE[byte % len(_BABBLE)] for byte in digest[: 4 + digest[-1] % 12])
 
 
 class Stage:
@@ -112,35 +87,30 @@ class Stage:
             raise error
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One choice's reply, cut to what is allowed: its pieces of text (a token each) and how it ends."""
-
-    pieces: tuple[str, ...]
-    reason: FinishReason
-    stop_sequence: str | None
-
-
 class ScriptedEngine:
-    """An ``Engine`` that says what ``reply`` says: a text, or a function of the turn.
+    """An ``Engine`` that says what ``reply`` says: a text, a ``Said``, or a function of the turn.
 
-    A reply of more words than ``max_tokens`` is cut there with ``length``. ``cached_tokens`` is what ``Started`` and
-    ``Usage`` report. ``cancelled`` and ``finished`` hold the ids of requests, in order; ``running`` those in between.
+    A reply of more words than ``max_tokens`` is cut there with ``length``. What the text must be and which tools may be
+    called is kept in ``requests`` and bounds nothing. ``cached_tokens`` is what ``Started`` and ``Usage`` report,
+    ``loosened`` what ``Started`` does. ``cancelled`` and ``finished`` hold the ids of requests, in order; ``running``
+    those in between.
     """
 
     def __init__(
         self,
         card: Card,
-        reply: Reply | str = babble,
+        reply: Reply | str | Said = babble,
         *,
         stage: Stage | None = None,
         weights: str = "scripted",
         cached_tokens: int = 0,
+        loosened: tuple[str, ...] = (),
     ) -> None:
         self._card = card
         self._reply: Reply = reply if callable(reply) else lambda _turn: reply
         self._weights = weights
         self._cached_tokens = cached_tokens
+        self._loosened = loosened
         self.stage = stage or Stage()
         self.requests: list[Generate] = []
         self.running: list[str] = []
@@ -152,7 +122,12 @@ class ScriptedEngine:
         return self._card
 
     def check(self, request: Generate) -> None:
-        """Nothing of a ``Generate`` is beyond this engine."""
+        """Images need a card that sees; nothing else of a ``Generate`` is beyond this engine."""
+        messages = request.prompt.messages if isinstance(request.prompt, Messages) else ()
+        for index, message in enumerate(messages):
+            if message.images and not self._card.vision:
+                param = f"messages[{index}].content"
+                raise Unsupported(f"{param}: {self._card.id} doesn't take images.", param=param)
 
     async def count(self, prompt: Prompt) -> int:
         return len(words(_rendered(prompt)))
@@ -185,7 +160,7 @@ class ScriptedEngine:
                 async for event in spoken:
                     yield event
             await self.stage.at("finish")
-            yield Usage(prepared.prompt_tokens, self._cached_tokens, sum(len(line.pieces) for line in lines))
+            yield self._usage(prepared, lines)
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
             self.cancelled.append(request.id)
             raise
@@ -195,48 +170,42 @@ class ScriptedEngine:
             self.running.remove(request.id)
 
     def _started(self, prepared: Prepared) -> Started:
-        default = prepared.default_max_tokens
-        return Started(prepared.prompt_tokens, self._cached_tokens, self._weights, default_max_tokens=default)
+        return Started(
+            prepared.prompt_tokens,
+            self._cached_tokens,
+            self._weights,
+            default_max_tokens=prepared.default_max_tokens,
+            loosened=self._loosened,
+        )
 
-    async def _spoken(self, lines: Sequence[_Line], top: int | None) -> AsyncGenerator[Event, None]:
-        for step in range(max(len(line.pieces) for line in lines) + 1):
-            if any(step < len(line.pieces) for line in lines):
+    def _usage(self, prepared: Prepared, lines: Sequence[Line]) -> Usage:
+        completion = sum(len(line.deltas) for line in lines)
+        reasoning = sum(line.reasoning_tokens() for line in lines)
+        return Usage(prepared.prompt_tokens, self._cached_tokens, completion, reasoning)
+
+    async def _spoken(self, lines: Sequence[Line], top: int | None) -> AsyncGenerator[Event, None]:
+        for step in range(max(len(line.deltas) for line in lines) + 1):
+            if any(step < len(line.deltas) for line in lines):
                 await self.stage.at(f"token:{step}")
             for choice, line in enumerate(lines):
-                if step < len(line.pieces) and (line.pieces[step] or top is not None):
-                    yield TextDelta(choice, line.pieces[step], _logprobs(line.pieces[step], top))
-                elif step == len(line.pieces):
+                if step == len(line.deltas):
                     yield Finished(choice, line.reason, line.stop_sequence)
+                elif step < len(line.deltas) and (delta := _shown(line.deltas[step], top)) is not None:
+                    yield delta
 
-    def _line(self, prepared: Prepared, choice: int) -> _Line:
+    def _line(self, prepared: Prepared, choice: int) -> Line:
         request = prepared.request
         greedy = request.sampling.temperature == 0
         seed = 0 if greedy else request.sampling.seed or 0
-        text = self._reply(Turn(_rendered(request.prompt), 0 if greedy else choice, seed))
-        pieces = words(text)
-        if request.ignore_eos:
-            said = pieces or ["hm"]
-            pieces = [said[step % len(said)] for step in range(prepared.max_tokens)]
-        return _cut(pieces, prepared.max_tokens, request)
+        said = self._reply(Turn(_rendered(request.prompt), 0 if greedy else choice, seed))
+        return line_of(said, choice, request, prepared.max_tokens)
 
 
-def _cut(pieces: Sequence[str], max_tokens: int, request: Generate) -> _Line:
-    """Ends the reply at the stop string that begins first, or at ``max_tokens``; a stop's last token counts."""
-    is_long = len(pieces) > max_tokens or request.ignore_eos
-    kept = list(pieces[:max_tokens])
-    text = "".join(kept)
-    found = [(start, stop) for stop in request.stop if stop and (start := text.find(stop)) >= 0]
-    if not found:
-        return _Line(tuple(kept), "length" if is_long else "stop", None)
-    start, stop = min(found, key=lambda pair: pair[0])
-    cut: list[str] = []
-    position = 0
-    for piece in kept:
-        if position >= start + len(stop):
-            break
-        cut.append(piece[: max(0, start - position)])
-        position += len(piece)
-    return _Line(tuple(cut), "stop", stop)
+def _shown(delta: Delta, top: int | None) -> Delta | None:
+    """With the log-probabilities of its token where they are asked for; None where it shows nothing."""
+    if not isinstance(delta, TextDelta):
+        return delta
+    return replace(delta, logprobs=_logprobs(delta.text, top)) if delta.text or top is not None else None
 
 
 def _max_tokens(prompt: int, asked: int | None, default: int | None, context: int) -> tuple[int, bool]:
@@ -291,7 +260,7 @@ def _logprobs(piece: str, top: int | None) -> tuple[TokenLogprob, ...]:
 
 
 def _alternatives(count: int) -> list[str]:
-    return [_BABBLE[rank % len(_BABBLE)] + "!" * (rank // len(_BABBLE)) for rank in range(count)]
+    return [BABBLE[rank % len(BABBLE)] + "!" * (rank // len(BABBLE)) for rank in range(count)]
 
 
 class ScriptedEmbedder:

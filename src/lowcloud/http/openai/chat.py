@@ -15,8 +15,9 @@ from lowcloud.http.clock import Clock
 from lowcloud.http.edge import internal_error
 from lowcloud.http.encode import header_list, header_safe
 from lowcloud.http.offload import Offload
+from lowcloud.http.openai.chat_answer import Head, WholeAnswer, fingerprint
 from lowcloud.http.openai.chat_request import ChatAsked, chat_asked
-from lowcloud.http.openai.chat_stream import ChunkWriter, Head, WholeAnswer, fingerprint
+from lowcloud.http.openai.chat_stream import ChunkWriter
 from lowcloud.http.sse import DONE, EventStream, Pace
 from lowcloud.http.watch import close
 from lowcloud.serving.service import Service
@@ -48,16 +49,19 @@ class Chat:
         events = self._service.generate(asked.model, asked.generate)
         try:
             started = await _started(events)
-            head = Head(request_id, int(self._tools.clock.wall()), asked.model, fingerprint(started.weights))
+            head = self._head(request_id, asked, started)
             headers = answer_headers(asked.ignored, started)
             if not asked.is_stream:
                 return Response(await _whole(head, asked, events), 200, headers, "application/json")
         except BaseException:
             await close(events)
             raise
-        writer = ChunkWriter(head, asked.generate.choices, include_usage=asked.include_usage)
-        chunks = self._chunks(writer, started, events, call.trace)
+        chunks = self._chunks(ChunkWriter(head, asked.shape), started, events, call.trace)
         return EventStream(chunks, events, headers, self._tools.pace, self._tools.clock)
+
+    def _head(self, request_id: str, asked: ChatAsked, started: Started) -> Head:
+        created = int(self._tools.clock.wall())
+        return Head(request_id, created, asked.model, fingerprint(started.weights), asked.service_tier)
 
     async def _chunks(
         self, writer: ChunkWriter, started: Started, events: AsyncGenerator[Event, None], trace: Trace
@@ -86,17 +90,19 @@ async def _started(events: AsyncGenerator[Event, None]) -> Started:
 
 
 async def _whole(head: Head, asked: ChatAsked, events: AsyncGenerator[Event, None]) -> bytes:
-    answer = WholeAnswer(head, asked.generate.choices, has_logprobs=asked.generate.top_logprobs is not None)
+    answer = WholeAnswer(head, asked.shape)
     async for event in events:
         answer.feed(event)
     return answer.body()
 
 
 def answer_headers(ignored: tuple[str, ...], started: Started) -> dict[str, str]:
-    """What an answer says beside its body: what was ignored, who answers, which bound the card set."""
+    """What an answer says beside its body: what was ignored or loosened, who answers, which bound the card set."""
     headers: dict[str, str] = {}
     if ignored:
         headers["lowcloud-ignored"] = header_list(ignored)
+    if started.loosened:
+        headers["lowcloud-loosened"] = header_list(started.loosened)
     if started.stand_in is not None:
         headers["lowcloud-stand-in"] = header_safe(started.stand_in)
     if started.default_max_tokens is not None:

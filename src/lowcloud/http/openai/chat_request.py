@@ -5,10 +5,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, StringConstraints
 
-from lowcloud.core.errors import BadRequest
-from lowcloud.core.messages import Messages
+from lowcloud.core.errors import BadRequest, Unsupported
+from lowcloud.core.messages import Effort, Messages
 from lowcloud.core.requests import Generate, Sampling
+from lowcloud.http.openai.chat_answer import Shape
+from lowcloud.http.openai.chat_content import TextPart
+from lowcloud.http.openai.chat_format import ResponseFormat, StructuredOutputs, format_asked
 from lowcloud.http.openai.chat_messages import ChatMessage, messages_of
+from lowcloud.http.openai.chat_tools import (
+    CustomTool,
+    FunctionChoice,
+    FunctionDefinition,
+    FunctionTool,
+    ToolChoice,
+    ToolsAsked,
+    tools_asked,
+)
 from lowcloud.http.openai.parameters import Fate, named, refuse
 from lowcloud.http.validation import validated
 
@@ -42,6 +54,24 @@ class StreamOptions(BaseModel):
     model_config = ConfigDict(strict=True)
 
     include_usage: bool | None = Field(None, description="end with a chunk of the usage")
+    include_obfuscation: bool | None = Field(None, description="pad chunks, so that their sizes tell less")
+
+
+class Prediction(BaseModel):
+    """A text that the answer may resemble."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["content"]
+    content: Annotated[str | list[TextPart], SkipValidation]
+
+
+class Reasoning(BaseModel):
+    """The same as ``reasoning_effort``, as the Responses format has it."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    effort: Effort | None = None
 
 
 class ChatBody(BaseModel):
@@ -73,19 +103,28 @@ class ChatBody(BaseModel):
     metadata: Pairs | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
+    tools: Annotated[list[FunctionTool | CustomTool] | None, SkipValidation] = None
+    tool_choice: Annotated[ToolChoice | None, SkipValidation] = None
     parallel_tool_calls: bool | None = None
+    functions: Annotated[list[FunctionDefinition] | None, SkipValidation] = None
+    function_call: Annotated[FunctionChoice | None, SkipValidation] = None
+    response_format: Annotated[ResponseFormat | None, SkipValidation] = None
+    guided_json: Annotated[dict[str, object] | str | None, SkipValidation] = None
+    guided_regex: Annotated[str | None, SkipValidation] = None
+    guided_choice: Annotated[list[str] | None, SkipValidation] = None
+    guided_grammar: Annotated[str | None, SkipValidation] = Field(None, description="Lark")
+    structured_outputs: Annotated[StructuredOutputs | None, SkipValidation] = None
+    reasoning_effort: Effort | None = None
+    reasoning: Reasoning | None = None
+    thinking_token_budget: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    chat_template_kwargs: dict[str, object] | None = Field(None, description="variables of the chat template")
+    prediction: Prediction | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
 
 
 # Parameters of OpenAI's API and of other servers that would change the answer, with the values that ask for nothing.
 REFUSED: dict[str, tuple[object, ...]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
-    "reasoning_effort": ("none",),
-    "verbosity": ("medium",),
     "modalities": (["text"],),
     "audio": (),
     "moderation": (),
@@ -105,17 +144,15 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "typical_p": (1, 1.0),
     "grammar": (),
     "json_schema": (),
-    "guided_json": (),
-    "guided_regex": (),
-    "guided_choice": (),
-    "guided_grammar": (),
-    "structured_outputs": (),
     "chat_template": (),
-    "chat_template_kwargs": ({},),
     "thinking": (),
-    "thinking_token_budget": (),
-    "reasoning": (),
     "documents": ([],),
+    "add_generation_prompt": (True,),
+    "continue_final_message": (False,),
+    "include_reasoning": (True,),
+    "skip_special_tokens": (True,),
+    "allowed_token_ids": ([],),
+    "guided_whitespace_pattern": (),
 }
 HINTS: dict[str, tuple[object, ...]] = {
     "user": (),
@@ -124,9 +161,8 @@ HINTS: dict[str, tuple[object, ...]] = {
     "prompt_cache_options": ({},),
     "prompt_cache_retention": (),
     "safety_identifier": (),
-    "prediction": (),
     "service_tier": ("auto", "default"),
-    "parallel_tool_calls": (True, False),
+    "verbosity": ("medium",),
     "options": ({},),
 }
 FATES: dict[str, Fate] = {
@@ -136,15 +172,21 @@ FATES: dict[str, Fate] = {
 }
 
 
+# What the server itself gives the template.
+TEMPLATES_OWN = frozenset({"messages", "tools", "chat_template", "add_generation_prompt", "tokenize"})
+TIER = "default"
+
+
 @dataclass(frozen=True, slots=True)
 class ChatAsked:
-    """What a body asks for. ``ignored`` are the names of what it holds beside that."""
+    """What a body asks for. ``ignored`` are the names of what it holds beside that; ``service_tier`` the one shown."""
 
     model: str
     generate: Generate
     is_stream: bool
-    include_usage: bool
+    shape: Shape
     ignored: tuple[str, ...]
+    service_tier: str | None = None
 
 
 def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
@@ -152,22 +194,84 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
     body = validated(ChatBody, raw)
     refuse(raw, REFUSED)
     _check_together(body)
-    messages, unread = messages_of(raw["messages"])
-    options = raw.get("stream_options") or {}
-    unread += [f"stream_options.{name}" for name in options if name != "include_usage" and options[name]]
+    unread: dict[str, None] = {}
+    messages = messages_of(raw["messages"], unread)
+    tools = tools_asked(raw, unread)
+    _note_options(raw.get("stream_options") or {}, unread)
+    prompt = Messages(messages, tools.shown, _effort(body, unread), _template_options(body))
     generate = Generate(
         id=request_id,
-        prompt=Messages(messages),
+        prompt=prompt,
         choices=body.n or 1,
         sampling=_sampling(body),
         stop=tuple(body.stop or ()),
         top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         max_tokens=body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens,
         ignore_eos=bool(body.ignore_eos),
+        output=format_asked(raw, unread),
+        tools=tools.plan,
+        thinking_tokens=body.thinking_token_budget,
+        prediction=_predicted(body.prediction),
     )
-    include_usage = bool(body.stream_options and body.stream_options.include_usage)
     ignored = (*named(raw, FATES, HINTS), *unread)
-    return ChatAsked(body.model, generate, bool(body.stream), include_usage, ignored)
+    tier = None if body.service_tier is None else TIER
+    return ChatAsked(body.model, generate, bool(body.stream), _shape(body, tools), ignored, tier)
+
+
+def _shape(body: ChatBody, tools: ToolsAsked) -> Shape:
+    options = body.stream_options or StreamOptions()
+    return Shape(
+        choices=body.n or 1,
+        has_logprobs=bool(body.logprobs),
+        include_usage=bool(options.include_usage),
+        custom=tools.custom(),
+        is_named=tools.is_named,
+        is_legacy=tools.is_legacy,
+        is_forced=tools.plan.mode == "required",
+        pads=bool(options.include_obfuscation),
+    )
+
+
+def _note_options(options: dict[str, object], unread: dict[str, None]) -> None:
+    unknown = [name for name in options if name not in StreamOptions.model_fields and options[name]]
+    unread.update({f"stream_options.{name}": None for name in unknown})
+
+
+def _effort(body: ChatBody, unread: dict[str, None]) -> Effort | None:
+    """Of ``reasoning_effort`` or ``reasoning``, which must agree."""
+    if body.reasoning is None:
+        return body.reasoning_effort
+    for name, value in (body.reasoning.model_extra or {}).items():
+        if name == "summary" and value is not None:
+            unread["reasoning.summary"] = None
+        elif value is not None:
+            raise Unsupported(f"reasoning.{name[:64]} is not supported here.", param=f"reasoning.{name[:64]}")
+    one, other = body.reasoning_effort, body.reasoning.effort
+    if None not in (one, other) and one != other:
+        raise BadRequest(
+            f"reasoning.effort: {other} contradicts reasoning_effort: {one}; send one.", param="reasoning.effort"
+        )
+    return other if one is None else one
+
+
+def _template_options(body: ChatBody) -> dict[str, object]:
+    options = body.chat_template_kwargs or {}
+    for name in options.keys() & TEMPLATES_OWN:
+        path = f"chat_template_kwargs.{name}"
+        raise BadRequest(f"{path}: is the server's own to set.", param=path)
+    return options
+
+
+def _predicted(prediction: Prediction | None) -> str | None:
+    if prediction is None:
+        return None
+    content: object = prediction.content
+    if isinstance(content, str):
+        return content or None
+    if not isinstance(content, list):
+        raise BadRequest("prediction.content: must be a string or a list of text parts.", param="prediction.content")
+    parts = [validated(TextPart, part, f"prediction.content[{index}]").text for index, part in enumerate(content)]
+    return "".join(parts) or None
 
 
 def _check_together(body: ChatBody) -> None:

@@ -14,7 +14,7 @@ from lowcloud.core.events import Embedded
 from lowcloud.http.call import Call
 from lowcloud.http.encode import header_list, header_safe, to_json
 from lowcloud.http.offload import Offload
-from lowcloud.http.openai.chat_stream import fingerprint
+from lowcloud.http.openai.chat_answer import fingerprint
 from lowcloud.http.openai.embeddings_request import EmbeddingsAsked, embeddings_asked
 from lowcloud.serving.service import Service
 

@@ -1,6 +1,6 @@
 """The shapes of answers, for the OpenAPI document and for tests; the answers themselves are written by hand."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,11 +13,16 @@ class PromptTokensDetails(_Shape):
     cached_tokens: int = Field(description="prompt tokens that were reused, not computed")
 
 
+class CompletionTokensDetails(_Shape):
+    reasoning_tokens: int = Field(description="completion tokens of the reasoning before the answer")
+
+
 class ChatUsage(_Shape):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
 
 class TopLogprob(_Shape):
@@ -35,17 +40,46 @@ class Logprobs(_Shape):
     refusal: None
 
 
+class CalledFunction(_Shape):
+    name: str
+    arguments: str = Field(description="JSON of an object, as text")
+
+
+class FunctionCall(_Shape):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class CalledCustom(_Shape):
+    name: str
+    input: str
+
+
+class CustomCall(_Shape):
+    id: str
+    type: Literal["custom"]
+    custom: CalledCustom
+
+
 class AssistantMessage(_Shape):
     role: Literal["assistant"]
-    content: str
+    content: str | None = Field(description="null beside calls, where there is no text")
     refusal: None
+    reasoning_content: str | None = Field(None, description="absent where there is no reasoning")
+    reasoning: str | None = Field(None, description="the same as reasoning_content")
+    tool_calls: list[FunctionCall | CustomCall] | None = Field(None, description="absent where there are none")
+    function_call: CalledFunction | None = Field(None, description="the call, for a request with functions")
+
+
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "function_call"]
 
 
 class ChatChoice(_Shape):
     index: int
     message: AssistantMessage
     logprobs: Logprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
 
 
 class ChatCompletion(_Shape):
@@ -54,21 +88,46 @@ class ChatCompletion(_Shape):
     created: int
     model: str = Field(description="the id that was asked for")
     system_fingerprint: str = Field(description="the weights and the engine that answered")
+    service_tier: Literal["default"] | None = Field(None, description="absent unless the request names one")
     choices: list[ChatChoice]
     usage: ChatUsage
+
+
+class FunctionDelta(_Shape):
+    name: str | None = None
+    arguments: str
+
+
+class CustomDelta(_Shape):
+    name: str | None = None
+    input: str
+
+
+class CallDelta(_Shape):
+    """``id``, ``type`` and the name come once; arguments and input in pieces."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function", "custom"] | None = None
+    function: FunctionDelta | None = None
+    custom: CustomDelta | None = None
 
 
 class Delta(_Shape):
     role: Literal["assistant"] | None = None
     content: str | None = None
     refusal: None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[CallDelta] | None = None
+    function_call: FunctionDelta | None = None
 
 
 class ChunkChoice(_Shape):
     index: int
     delta: Delta
     logprobs: Logprobs | None
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: FinishReason | None
 
 
 class ChatCompletionChunk(_Shape):
@@ -77,8 +136,10 @@ class ChatCompletionChunk(_Shape):
     created: int
     model: str
     system_fingerprint: str
+    service_tier: Literal["default"] | None = Field(None, description="absent unless the request names one")
     choices: list[ChunkChoice]
     usage: ChatUsage | None = Field(None, description="absent unless stream_options.include_usage")
+    obfuscation: str | None = Field(None, description="absent unless stream_options.include_obfuscation")
 
 
 class Embedding(_Shape):

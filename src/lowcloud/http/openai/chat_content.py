@@ -1,0 +1,122 @@
+"""The content of a chat message: a string, or parts of text, refusals and images."""
+
+import re
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lowcloud.core.errors import BadRequest, Unsupported
+from lowcloud.core.messages import Image
+from lowcloud.http.openai.chat_tools import note_unread
+from lowcloud.http.validation import validated
+
+PART_SEPARATOR = "\n"
+OTHER_MEDIA = frozenset(
+    {"input_image", "image", "input_audio", "audio", "audio_url", "file", "input_file", "video_url", "video"}
+)
+_DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]{1,64})(?:;[a-z0-9=._-]{1,64}){0,4};base64,", re.IGNORECASE)
+_SHOWN_CHARS = 40
+
+
+class TextPart(BaseModel):
+    """A piece of a message; pieces are joined with a newline."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["text"]
+    text: str
+
+
+class RefusalPart(BaseModel):
+    """What an assistant said instead of an answer; read as text."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ImageUrl(BaseModel):
+    """A data URL: ``data:image/png;base64,...``."""
+
+    model_config = ConfigDict(strict=True)
+
+    url: str
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class ImagePart(BaseModel):
+    """An image, at its place among the texts."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | RefusalPart | ImagePart, Field(discriminator="type")]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A message's text, with the images at their places in it."""
+
+    text: str
+    images: tuple[Image, ...] = ()
+
+
+def content_of(value: object, role: str, path: str, unread: dict[str, None]) -> Content:
+    """What isn't null as content. Raises BadRequest, Unsupported with the path."""
+    if isinstance(value, str):
+        return Content(value)
+    if not isinstance(value, list):
+        raise BadRequest(f"{path}: must be a string, a list of parts or null.", param=path)
+    if not value and role != "assistant":
+        raise BadRequest(f"{path}: must have at least one part.", param=path)
+    text, images = "", list[Image]()
+    follows_text = False
+    for index, item in enumerate(value):
+        match _part(item, f"{path}[{index}]", role, unread):
+            case Image(data=data, media_type=media_type):
+                images.append(Image(data, media_type, at=len(text)))
+                follows_text = False
+            case str(piece):
+                text += PART_SEPARATOR + piece if follows_text else piece
+                follows_text = True
+    return Content(text, tuple(images))
+
+
+def _part(value: object, path: str, role: str, unread: dict[str, None]) -> str | Image:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if isinstance(kind, str):
+        note_unread(value, {"type", kind}, "messages[].content[]", unread)
+    if kind == "refusal" and role == "assistant":
+        return validated(RefusalPart, value, path).refusal
+    if kind == "image_url" and role == "user":
+        return _image(validated(ImagePart, value, path).image_url, f"{path}.image_url", unread)
+    if kind == "image_url" or (isinstance(kind, str) and kind in OTHER_MEDIA):
+        what = "text and images are" if role == "user" else "text is"
+        raise Unsupported(f"{path}: content of type {kind} is not supported here; only {what}.", param=path)
+    return validated(TextPart, value, path).text
+
+
+def _image(image: ImageUrl, path: str, unread: dict[str, None]) -> Image:
+    if image.detail not in (None, "auto"):
+        unread["messages[].content[].image_url.detail"] = None
+    path = f"{path}.url"
+    scheme = image.url[:8].lower()
+    if scheme.startswith(("http://", "https://")):
+        raise Unsupported(f"{path}: only data URLs are taken here; nothing is fetched.", param=path)
+    head = _DATA_URL.match(image.url)
+    if head is None:
+        shown = image.url[:_SHOWN_CHARS]
+        raise BadRequest(f"{path}: must be a data URL, data:image/...;base64,..., not {shown}.", param=path)
+    try:
+        data = b64decode(image.url[head.end() :], validate=True)
+    except ValueError:
+        raise BadRequest(f"{path}: what follows base64, is not base64.", param=path) from None
+    if not data:
+        raise BadRequest(f"{path}: the image is empty.", param=path)
+    return Image(data, head[1].lower())
