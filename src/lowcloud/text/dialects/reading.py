@@ -69,11 +69,11 @@ def arguments_schema(tool: Tool) -> Schema:
     }
 
 
-def as_object(call: ToolCall) -> str:
+def as_object(call: ToolCall, *, arguments: str = "arguments") -> str:
     """A call as models write it in JSON."""
-    arguments = json.dumps({INPUT: call.arguments}, ensure_ascii=False) if call.is_custom else call.arguments
+    value = json.dumps({INPUT: call.arguments}, ensure_ascii=False) if call.is_custom else call.arguments
     name = json.dumps(call.name, ensure_ascii=False)
-    return f'{{"name": {name}, "arguments": {arguments or "{}"}}}'
+    return f'{{"name": {name}, "{arguments}": {value or "{}"}}}'
 
 
 def read_arguments(reader: Reader) -> Generator[None, None, None]:
