@@ -198,10 +198,9 @@ class Reader:
                     return scan.is_scalar
                 yield
                 continue
-            n_taken = scan.feed(self._text)
+            self._pass(scan.feed(self._text), emit)
             if scan.is_broken:
                 return False
-            self._pass(n_taken, emit)
         return True
 
     def feed(self, text: str, *, is_over: bool = False) -> None:
