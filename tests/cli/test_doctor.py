@@ -6,8 +6,9 @@ import socket
 import pytest
 from click.testing import CliRunner
 
-from lowcloud.cli.doctor import judge_model, judge_port, judge_processor, judge_room
+from lowcloud.cli.doctor import judge_model, judge_port, judge_processor, judge_room, judge_upstream
 from lowcloud.cli.main import main
+from lowcloud.engines.remote.probe import Outcome
 from lowcloud.storage.folder import Holder
 
 GIB = 2**30
@@ -57,6 +58,35 @@ def test_a_model_that_runs_unpaged_is_noted():
     unpaged = judge_model("@m", "unpaged, one sequence at a time: self-test failed", loads=True, paged=False)
     assert (unpaged.state, unpaged.advice) == ("note", "It answers one request at a time.")
     assert judge_model("@m", "broken", loads=False, paged=False).state == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "advice"),
+    [
+        (Outcome(True, True, "it has the model"), "ok", ""),
+        (Outcome(True, None, "no list"), "ok", ""),
+        (Outcome(True, False, "not listed"), "note", 'Check models."@r".upstream_model.'),
+        (Outcome(False, None, "gone"), "wrong", 'Check models."@r" in the settings, and the upstream.'),
+    ],
+)
+def test_an_upstream_is_judged_by_what_it_answers(outcome, state, advice):
+    finding = judge_upstream("@r", outcome)
+    assert (finding.state, finding.advice) == (state, advice)
+    assert finding.found == f"@r: {outcome.note}"
+
+
+def test_an_upstream_is_named_and_not_asked_when_it_must_be_quick(tmp_path):
+    env = {
+        "LOWCLOUD_STORAGE__DATA_DIR": str(tmp_path),
+        "LOWCLOUD_SERVER__PORT": "0",
+        "LOWCLOUD_MODELS": '{"@remote/m": {"upstream": "http://127.0.0.1:9/v1"}}',
+    }
+    result = CliRunner(env=env).invoke(main, ["doctor", "--quick"])
+    assert "@remote/m is configured" in result.output
+    env["LOWCLOUD_MODELS"] = '{"@remote/m": {"upstream": "http://127.0.0.1:9/v1", "upstream_token_env": "NOT_SET"}}'
+    result = CliRunner(env=env).invoke(main, ["doctor", "--quick"])
+    assert result.exit_code == 2
+    assert "there is no environment variable NOT_SET" in result.output
 
 
 def test_the_report_names_processor_memory_disk_versions_and_port(tmp_path):

@@ -1,5 +1,6 @@
 """``lowcloud doctor``: what this machine and this installation can do, and what to do where they can't."""
 
+import asyncio
 import errno
 import os
 import platform
@@ -7,23 +8,25 @@ import shutil
 import socket
 import sysconfig
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import click
 
-from lowcloud.cli.options import config_option, local_models, settings_of
+from lowcloud.cli.options import config_option, local_models, settings_of, upstreams
 from lowcloud.cli.probe import EXTRA, INSTALL, installed, missing, start_once
 from lowcloud.engines.local.spec import LOAD_S
-from lowcloud.inventory import spec_of
+from lowcloud.engines.remote.probe import Outcome, look
+from lowcloud.inventory import RemoteModel, spec_of
 from lowcloud.settings import Settings
 from lowcloud.storage.folder import Holder, holder
 
 State: TypeAlias = Literal["ok", "note", "wrong"]
 
 GIB = 2**30
+UPSTREAM_S = 10.0  # a list of models takes no prefill
 CORE = ("starlette", "uvicorn", "pydantic")
 # What the kernels of OpenVINO's CPU plugin use, by the names of /proc/cpuinfo, fastest last.
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
@@ -40,12 +43,13 @@ class Finding:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Don't start the models to see whether they load.")
+@click.option("--quick", is_flag=True, help="Don't start the models to see whether they load, nor ask upstreams.")
 @config_option
 def doctor(quick: bool, config: Path | None) -> None:
     """Examine this machine and this installation: processor, memory, disk, models, port, versions.
 
-    Each model is started once, which converts it if that was not done yet. Exit status 1: something is wrong.
+    Each model is started once, which converts it if that was not done yet; each upstream is asked for its models. Exit
+    status 1: something is wrong.
     """
     settings = settings_of(config)
     findings: list[Finding] = []
@@ -65,6 +69,8 @@ def doctor(quick: bool, config: Path | None) -> None:
                 judge_model(model.id, outcome.note, loads=ready is not None, paged=bool(ready and ready.paged)),
                 findings,
             )
+    for remote in upstreams(settings):
+        _tell(Finding("upstream", "ok", f"{remote.id} is configured") if quick else _asked(remote), findings)
     if any(finding.state == "wrong" for finding in findings):
         raise click.exceptions.Exit(1)
 
@@ -116,6 +122,20 @@ def judge_model(model_id: str, note: str, *, loads: bool, paged: bool) -> Findin
     if not paged and note.startswith("unpaged"):
         return Finding("model", "note", f"{model_id}: {note}", "It answers one request at a time.")
     return Finding("model", "ok", f"{model_id}: {note}")
+
+
+def judge_upstream(model_id: str, outcome: Outcome) -> Finding:
+    """What asking an upstream for its models showed."""
+    found = f"{model_id}: {outcome.note}"
+    if not outcome.answers:
+        return Finding("upstream", "wrong", found, f'Check models."{model_id}" in the settings, and the upstream.')
+    if outcome.has_model is False:
+        return Finding("upstream", "note", found, f'Check models."{model_id}".upstream_model.')
+    return Finding("upstream", "ok", found)
+
+
+def _asked(model: RemoteModel) -> Finding:
+    return judge_upstream(model.id, asyncio.run(look(replace(model.upstream, first_byte_s=UPSTREAM_S))))
 
 
 def _machine(settings: Settings) -> list[Finding]:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import click
 
-from lowcloud.inventory import models_here
+from lowcloud.inventory import RemoteModel, models_here, remote_models
 from lowcloud.models.store import Found
 from lowcloud.settings import Settings, SettingsError, load
 
@@ -38,6 +38,14 @@ def local_models(settings: Settings) -> Found:
     """The models on this machine, or the end of the command with what is wrong with a configured one."""
     try:
         return models_here(settings)
+    except SettingsError as error:
+        refuse(error)
+
+
+def upstreams(settings: Settings) -> tuple[RemoteModel, ...]:
+    """The remote models, or the end of the command with what is wrong with one."""
+    try:
+        return remote_models(settings)
     except SettingsError as error:
         refuse(error)
 

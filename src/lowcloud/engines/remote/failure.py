@@ -61,7 +61,7 @@ def complaint_of(body: object) -> Complaint:
 def refused(upstream: Upstream, status: int, body: bytes, retry_after: str | None = None) -> LowcloudError:
     """The error for an answer that isn't a 200."""
     name, key = f"The upstream of {upstream.id}", upstream.key
-    said = complaint_of(_parsed(body))
+    said = complaint_of(parsed(body))
     shown = scrubbed(said.message, upstream) or f"status {status}"
     error: LowcloudError
     if status in _OF_THE_REQUEST:
@@ -111,6 +111,15 @@ def complained(upstream: Upstream, chunk: object) -> EngineFailed:
     return broken(upstream, "failed within its answer" + (f": {shown}" if shown else ""))
 
 
+def parsed(body: bytes) -> object:
+    """The JSON of a body; None where it is none."""
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
 def scrubbed(text: str, upstream: Upstream) -> str:
     """At most ``MAX_SHOWN`` characters of one line, without our token."""
     if upstream.token:
@@ -127,14 +136,6 @@ def _of_object(error: Mapping[str, object]) -> Complaint:
         param if isinstance(param, str) else None,
         kind if isinstance(kind, str) else "",
     )
-
-
-def _parsed(body: bytes) -> object:
-    try:
-        parsed: object = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return parsed
 
 
 def _param(said: Complaint, upstream: Upstream) -> str | None:

@@ -21,7 +21,7 @@ from lowcloud.engines.remote.upstream import Upstream
 
 KEEP_ALIVE_S = 4.0  # below the 5 s after which uvicorn, Node and cpp-httplib close a connection that rests
 DRAIN_S = 0.2
-MAX_ERROR_BYTES = 2**16
+MAX_SMALL_BYTES = 2**20
 MAX_WHOLE_BYTES = 256 * 2**20
 DONE = "[DONE]"
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError)
@@ -45,6 +45,12 @@ class RemoteRuntime:
         return f"remote: {self.upstream.model}"
 
     async def run(self) -> None:
+        async with self.connected():
+            await anyio.sleep_forever()
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncGenerator[None, None]:
+        """Connections that are closed at the end."""
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.upstream.connections, keepalive_timeout=KEEP_ALIVE_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.upstream.connect_s),
@@ -54,7 +60,7 @@ class RemoteRuntime:
             self._session = session
             self._opened.set()
             try:
-                await anyio.sleep_forever()
+                yield
             finally:
                 self._session, self._opened = None, anyio.Event()
 
@@ -72,22 +78,41 @@ class RemoteRuntime:
         finally:
             response.close()  # does nothing to a connection whose answer was read to its end: it is in the pool again
 
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """A status and the beginning of its body. Raises Unavailable where there is none."""
+        response = await self._sent("GET", path, None)
+        return response.status, await self._closed(response)
+
     async def _begun(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+        response = await self._sent("POST", path, body)
+        if response.status == 200:
+            return response
+        retry_after = response.headers.get("Retry-After")
+        raise self._logged(refused(self.upstream, response.status, await self._closed(response), retry_after))
+
+    async def _sent(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
+        """The head of an answer, whatever its status."""
         if self._session is None:
             raise Unavailable("The server is stopping.")
         upstream = self.upstream
         try:
             async with asyncio.timeout(upstream.connect_s + upstream.first_byte_s):
-                response = await self._session.post(f"{upstream.url}{path}", data=body, allow_redirects=False)
+                return await self._session.request(method, f"{upstream.url}{path}", data=body, allow_redirects=False)
         except _FAILURES as error:
             raise self._logged(unreached(upstream, error)) from error
-        if response.status == 200:
-            return response
+
+    async def _closed(self, response: aiohttp.ClientResponse) -> bytes:
+        """The beginning of a body that isn't read on; what breaks off is as good."""
+        body = bytearray()
         try:
-            said = await _at_most(response, MAX_ERROR_BYTES, upstream.between_bytes_s)
+            async with asyncio.timeout(self.upstream.between_bytes_s):
+                while len(body) < MAX_SMALL_BYTES and (piece := await response.content.readany()):
+                    body += piece
+        except _FAILURES:
+            pass
         finally:
             response.close()
-        raise self._logged(refused(upstream, response.status, said, response.headers.get("Retry-After")))
+        return bytes(body[:MAX_SMALL_BYTES])
 
     def _logged(self, error: LowcloudError) -> LowcloudError:
         if error.status >= 500:
@@ -163,15 +188,3 @@ class Answer:
         except (ValueError, RecursionError):
             raise broken(self._upstream, "sent what is no JSON") from None
         return parsed
-
-
-async def _at_most(response: aiohttp.ClientResponse, size: int, seconds: float) -> bytes:
-    """The beginning of a body; what breaks off is as good."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(seconds):
-            while len(body) < size and (piece := await response.content.readany()):
-                body += piece
-    except _FAILURES:
-        pass
-    return bytes(body[:size])
