@@ -13,6 +13,7 @@ import uvicorn
 
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine
+from lowcloud.engines.scripted_reply import Said
 from lowcloud.http.auth import OpenAuth, TokenAuth
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.settings import HttpSettings
@@ -48,10 +49,11 @@ class OneToken:
 
 @dataclass
 class Served:
-    """A server that listens, and the chat model behind it."""
+    """A server that listens, and the chat model behind it, which says ``reply``."""
 
     url: str
     chat: ScriptedEngine
+    reply: str | Said = "beep boop whirr"
     outcomes: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
 
     @property
@@ -90,7 +92,7 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
 def scripted_server(*, is_open: bool) -> Iterator[Served]:
     """``dev`` where it is open; else ``serve``, which wants a token."""
     cards = {card.id: card for card in packaged_cards()}
-    chat = ScriptedEngine(cards[CHAT_STAND_IN], "beep boop whirr")
+    chat = ScriptedEngine(cards[CHAT_STAND_IN], lambda _: served.reply)
     listening = socket.create_server(("127.0.0.1", 0))
     served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", chat)
     started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()
