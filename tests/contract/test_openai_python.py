@@ -139,18 +139,15 @@ def test_errors_become_the_sdks_classes(served):
             client.chat.completions.create(model=LLAMA, messages=HELLO, temperature=3)
         with pytest.raises(openai.NotFoundError) as unknown:
             client.chat.completions.create(model="gpt-4o", messages=HELLO)
-        with pytest.raises(openai.BadRequestError) as tools:
-            function = {"name": "f", "parameters": {"type": "object"}}
-            client.chat.completions.create(
-                model=LLAMA, messages=HELLO, tools=[{"type": "function", "function": function}]
-            )
+        with pytest.raises(openai.BadRequestError) as audio:
+            client.chat.completions.create(model=LLAMA, messages=HELLO, modalities=["text", "audio"])
     assert (bad.value.param, bad.value.code, bad.value.type) == (
         "temperature",
         "invalid_request",
         "invalid_request_error",
     )
     assert unknown.value.code == "model_not_found"
-    assert (tools.value.param, tools.value.code) == ("tools", "unsupported_parameter")
+    assert (audio.value.param, audio.value.code) == ("modalities", "unsupported_parameter")
 
 
 @pytest.mark.parametrize(
