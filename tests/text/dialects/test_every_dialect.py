@@ -1,0 +1,71 @@
+"""What holds of every dialect, on outputs put together from its marks and pieces of calls."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from dialect_fixtures import Reading
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lowcloud.core.tools import Tool
+from lowcloud.text.channels import Channels
+from lowcloud.text.dialects import registry
+from lowcloud.text.dialects.dialect import Outlook
+
+TOOLS = (Tool("f", parameters={"type": "object", "properties": {"a": {"type": "integer"}}}), Tool("g"))
+PIECES = (
+    *('{"name": "f", "arguments": {"a": 1}}', '{"name": "f", "parameters": {"a": [1}', '{"name": "no"}', '{"a": NaN}'),
+    *(
+        "[f(a=1, b='x\\n')",
+        "[f(",
+        "f",
+        "a=",
+        ")]",
+        "{",
+        "}",
+        "[",
+        "]",
+        '"',
+        "'",
+        "\\",
+        ",",
+        ":",
+        ";",
+        " ",
+        "\n",
+        "1",
+        "é",
+    ),
+    *("<", "|", "think", "Here is my response:", "functools[", "123456789"),
+)
+
+
+def texts(dialect):
+    return st.lists(st.sampled_from((*dialect.marks, *dialect.marks, *PIECES)), max_size=12).map("".join)
+
+
+def fold(dialect, outlook, chunks):
+    channels, reading = Channels(lambda reader: dialect.script(reader, outlook)), Reading()
+    for chunk in chunks:
+        reading.add(channels.feed(chunk))
+    return reading.add(channels.end())
+
+
+@pytest.mark.parametrize("dialect", registry.DIALECTS, ids=lambda dialect: dialect.name)
+@given(data=st.data(), tools=st.sampled_from([TOOLS, ()]), is_thinking=st.booleans())
+def test_any_output_reads_the_same_in_any_chunks_and_its_calls_have_objects(dialect, data, tools, is_thinking):
+    text = data.draw(texts(dialect))
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))) | {0, len(text)})
+    outlook = Outlook(tools, is_thinking)
+    reading = fold(dialect, outlook, [text])
+    assert fold(dialect, outlook, [text[start:end] for start, end in pairwise(cuts)]) == reading
+    assert all(isinstance(json.loads(call.arguments), dict) for call in reading.calls)
+    assert tools or not reading.calls
+
+
+@pytest.mark.parametrize("dialect", registry.DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("nest", ["[", '{"a":'])
+def test_arguments_that_nest_without_end_are_read_through(dialect, nest):
+    for text in (*dialect.marks, '{"name": "f", "parameters": {"a": ', "[f(a="):
+        fold(dialect, Outlook(TOOLS), [text + nest * 5000, nest * 5000])
