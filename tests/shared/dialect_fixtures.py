@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-from lowcloud.core.tools import Tool
+from lowcloud.core.output import ANY_TEXT
+from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.channels import CallArguments, CallBegin, CallEnd, Channels, Content, Piece, Thought
 from lowcloud.text.dialects.dialect import Dialect, Outlook
+from lowcloud.text.grammar import Wanted
 
 
 @dataclass
@@ -79,6 +81,23 @@ def outlook(fixture: dict) -> Outlook:
         for tool in fixture["tools"]
     ]
     return Outlook(tools, is_thinking=False)
+
+
+def rendered(family: str) -> list[dict]:
+    """The fixtures that the models' own templates wrote, but for those that are cut."""
+    return [
+        fixture
+        for fixture in fixtures(family)
+        if fixture["provenance"]["kind"] == "template_render" and not {"truncated", "malformed"} & set(fixture["tags"])
+    ]
+
+
+def wanted(dialect: Dialect, fixture: dict) -> Wanted:
+    """The request that the fixture answers: a call is required where it calls and says nothing else."""
+    is_thinking = dialect.is_thinking(fixture.get("generation_prompt") or _prompt_end(fixture))
+    expected = fixture["expected"]
+    mode = "required" if expected["tool_calls"] and not expected["content"] else "auto"
+    return Wanted(ANY_TEXT, ToolPlan(tuple(outlook(fixture).tools), mode), is_thinking=is_thinking, may_think=True)
 
 
 def read(dialect: Dialect, fixture: dict, size: int = 0) -> Reading:

@@ -17,6 +17,8 @@ TEXT = "TEXT"
 _TEXT = r"TEXT: /(.|\n)*/"
 _SPACE = r"/[ \n]*/"
 _IMPORT = "%llguidance {}"
+# Without \\u escapes a name has one spelling, so that no free property can be a second one of a property that is named.
+_ONE_SPELLING = {"json_allowed_escapes": 'nrbtf\\"'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class CallSyntax:
     ``call`` gives the expression of one tool's call, without the opener. Where there is a ``beginning``, calls stand at
     the answer's beginning only, and it is a regular expression for how they begin: no text may begin so. Then a literal
     must go on to where such a text is excluded, since of a text and a literal the longer is read: ``first`` gives the
-    expression of the first call, with the opener, if ``call`` doesn't.
+    expression of the first call, with the opener, if ``call`` doesn't. ``lead`` is the white space that the model was
+    taught to write before calls where no text is.
     """
 
     call: "Callable[[LarkWriter, Tool], str]"
@@ -58,6 +61,7 @@ class CallSyntax:
     closer: str = ""
     beginning: str = ""
     first: "Callable[[LarkWriter, Tool], str] | None" = None
+    lead: str = ""
 
 
 @dataclass
@@ -82,7 +86,7 @@ class LarkWriter:
 
     def json(self, schema: Schema) -> str:
         """An expression for JSON that the schema allows, as models write it: a space after each comma and colon."""
-        options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", **_ONE_SPELLING}
         return self.rule("%json " + json.dumps({**schema, "x-guidance": options}))
 
     def terminal(self, body: str) -> str:
@@ -130,10 +134,11 @@ def answer(lark: LarkWriter, output: Format, plan: ToolPlan, syntax: CallSyntax)
     if plan.mode == "none":
         return output_expression(lark, output)
     calls = _calls(lark, plan, syntax)
+    lead = f"({lark.literal(syntax.lead)})?" if syntax.lead else ""
     if plan.mode == "required":
-        return f"{lark.literal(syntax.opener)} {calls}".strip()
+        return f"{lead} {lark.literal(syntax.opener)} {calls}".strip()
     if not isinstance(output, AnyText):
-        return f"({output_expression(lark, output)} | {lark.literal(syntax.opener)} {calls})"
+        return f"({output_expression(lark, output)} | {lead} {lark.literal(syntax.opener)} {calls})"
     if syntax.beginning:
         text = lark.terminal(rf"/(.|\n)*/ & ~/({escaped_regex(syntax.beginning)})(.|\n)*/")
         return f"({text} | {lark.literal(syntax.opener)} {calls})"
@@ -185,5 +190,6 @@ def _thinking(lark: LarkWriter, wanted: Wanted, thinking: Thinking | None) -> st
             "This model's reasoning ends with no token of its own, so its length can't be bounded.",
             param="thinking_token_budget",
         )
-    thought = f"{thought} {lark.rule(_SPACE)}"
-    return thought if wanted.is_thinking else f"({lark.literal(thinking.opening)} {thought})?"
+    space = lark.rule(_SPACE)
+    thought = f"{thought} {space}"
+    return thought if wanted.is_thinking else f"({space} {lark.literal(thinking.opening)} {thought})?"

@@ -1,12 +1,16 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
-from dialect_fixtures import fixtures, is_right, read
+from dialect_fixtures import fixtures, is_right, read, read_text, rendered, wanted
 from grammars import answers
 
 from lowcloud.core.errors import Unsupported
 from lowcloud.core.output import ANY_TEXT, AnyText, Regex
 from lowcloud.core.tools import Tool, ToolPlan
-from lowcloud.text.dialects import hermes
+from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.qwen3_xml import CLOSE, DIALECT, OPEN
+from lowcloud.text.dialects.registry import recognised
 from lowcloud.text.grammar import Wanted
 
 FIXTURES = fixtures("qwen3-xml")
@@ -27,9 +31,8 @@ WEATHER = Tool(
 )
 TIME = Tool("get_time", parameters={"type": "object", "properties": {}})
 BOTH_WAYS = pytest.mark.parametrize("controls", [(), (OPEN, CLOSE)], ids=["marks are text", "marks are tokens"])
-# As the template of Qwen3-Coder-30B-A3B-Instruct writes calls.
-TEMPLATE = r"""{{- '\n<tool_call>\n<function=' + tool_call.name + '>\n' }}
-{{- '<parameter=' + args_name + '>\n' }}{{- args_value }}{{- '\n</parameter>\n' }}{{- '</function>\n</tool_call>' }}"""
+TEMPLATES = Path(__file__).parents[2] / "fixtures" / "templates"
+PYTHON_LITERALS = {"qwen3-xml/q35-python-literals", "qwen3-xml/coder-python-literals"}  # JSON's are what we bind to
 
 
 def call(name="get_weather", **values):
@@ -47,10 +50,26 @@ def test_an_output_reads_the_same_whole_and_in_any_chunks(fixture, size):
     assert is_right(fixture, read(DIALECT, fixture, size)), read(DIALECT, fixture, size)
 
 
-def test_its_templates_are_recognised_and_are_not_hermes():
-    assert DIALECT.recognises(TEMPLATE)
-    assert not hermes.DIALECT.recognises(TEMPLATE)
-    assert not DIALECT.recognises("""{{- '<tool_call>\\n{"name": "' }}{{- tool_call.name }}""")
+@pytest.mark.parametrize("file", ["Qwen3-Coder.jinja", "Qwen3.5-4B.jinja"])
+def test_its_templates_are_recognised(file):
+    assert recognised((TEMPLATES / file).read_text("utf-8")) is DIALECT
+
+
+@pytest.mark.parametrize("file", ["Qwen-Qwen3-0.6B.jinja", "MiniMax-M2.jinja", "ByteDance-Seed-OSS.jinja"])
+def test_templates_of_other_ways_are_not(file):
+    assert not DIALECT.recognises((TEMPLATES / file).read_text("utf-8"))
+
+
+@pytest.mark.parametrize("fixture", rendered("qwen3-xml"), ids=lambda fixture: fixture["id"])
+def test_what_the_templates_write_is_what_the_grammar_takes(fixture):
+    asked = wanted(DIALECT, fixture)
+    is_bound = fixture["id"] not in PYTHON_LITERALS
+    assert (fixture["raw_output"] in answers(DIALECT, asked)) == is_bound
+    assert (
+        fixture["raw_output"] in answers(DIALECT, replace(asked, plan=replace(asked.plan, mode="auto")))
+    ) == is_bound
+    if "<tool_call>" not in str(fixture["expected"]) and CLOSE not in str(fixture["expected"]):
+        assert (fixture["raw_output"] in answers(DIALECT, asked, DIALECT.marks)) == is_bound
 
 
 @pytest.mark.parametrize(
@@ -162,3 +181,58 @@ def test_a_strict_tool_that_such_calls_cant_keep_to_is_refused(schema, param):
         answers(DIALECT, must_call(Tool("f", parameters=schema, is_strict=True, param="tools[3]")))
     assert refused.value.param == param
     assert answers(DIALECT, must_call(Tool("f", parameters=schema)))
+
+
+THINKING = Outlook((TIME,), is_thinking=True)
+SIZES = pytest.mark.parametrize("size", range(9))
+
+
+@SIZES
+def test_a_call_inside_the_reasoning_is_no_call(size):
+    reading = read_text(DIALECT, f"I could {call('get_time')}, but no.\n</think>\n\nHello", THINKING, size)
+    assert reading.shown() == {
+        "content": "Hello",
+        "reasoning_content": f"I could {call('get_time')}, but no.",
+        "tool_calls": [],
+    }
+
+
+@SIZES
+def test_a_call_that_ends_an_unclosed_reasoning_is_a_call(size):
+    reading = read_text(DIALECT, f"I need the time.\n{call('get_time')}\n{call('get_time')}\n", THINKING, size)
+    assert reading.reasoning == "I need the time."
+    assert [one.name for one in reading.calls] == ["get_time", "get_time"]
+
+
+@SIZES
+@pytest.mark.parametrize("rest", [f"{call('get_time')} or not", f"{call('get_time')[:-25]}"])
+def test_what_is_more_or_less_than_calls_stays_reasoning(rest, size):
+    reading = read_text(DIALECT, f"Maybe {rest}", THINKING, size)
+    assert reading.shown() == {"content": "", "reasoning_content": f"Maybe {rest}".strip(), "tool_calls": []}
+
+
+@SIZES
+@pytest.mark.parametrize("cut", [1, 12, 13, 20, 24, 30])
+def test_a_call_that_is_cut_never_ends(cut, size):
+    whole = call(city="Paris", days=3).removesuffix(f"\n{CLOSE}")
+    assert read_text(DIALECT, whole[:-cut], Outlook((WEATHER,)), size).calls == []
+    assert len(read_text(DIALECT, whole, Outlook((WEATHER,)), size).calls) == 1
+
+
+@SIZES
+@pytest.mark.parametrize("odd", ["<tool_call>\nget_time", "<tool_call>\n<function=get_time\n>", "<function=unknown>\n"])
+def test_what_is_no_call_begins_none(odd, size):
+    reading = read_text(DIALECT, f"Look: {odd}", Outlook((TIME,)), size)
+    assert reading.calls == []
+    assert reading.open is None
+    assert reading.content.startswith("Look:")
+
+
+@SIZES
+def test_words_before_the_parameters_leave_the_call_open(size):
+    odd = call(city="Paris", days=3).replace("<parameter=city>", "and <parameter=city>")
+    assert read_text(DIALECT, odd, Outlook((WEATHER,)), size).calls == []
+
+
+def test_without_tools_calls_are_text():
+    assert read_text(DIALECT, call("get_time"), Outlook()).content == call("get_time")

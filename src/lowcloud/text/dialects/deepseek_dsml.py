@@ -42,7 +42,8 @@ class Dsml:
         return rendered.rstrip().endswith(THINKING.opening)
 
     def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
-        syntax = CallSyntax(self._call, opener=self._open(self.block), closer="\n" + self._close(self.block))
+        closer = "\n" + self._close(self.block)
+        syntax = CallSyntax(self._call, opener=self._open(self.block), closer=closer, lead="\n\n")
         return answer_grammar(lark, wanted, syntax, THINKING)
 
     def script(self, reader: Reader, outlook: Outlook) -> Script:

@@ -44,7 +44,7 @@ class Glm:
         return rendered.rstrip().endswith(THINKING.opening)
 
     def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
-        syntax = CallSyntax(self._call, opener=OPEN, between=f"{self.gap}{OPEN}")
+        syntax = CallSyntax(self._call, opener=OPEN, between=f"{self.gap}{OPEN}", lead=self.gap)
         return answer_grammar(lark, wanted, syntax, THINKING)
 
     def script(self, reader: Reader, outlook: Outlook) -> Script:

@@ -3,6 +3,7 @@
 from lowcloud.text.dialects import (
     deepseek,
     deepseek_dsml,
+    gemma3,
     gemma4,
     generic,
     glm,
@@ -27,6 +28,7 @@ DIALECTS: tuple[Dialect, ...] = (
     deepseek.DEEPSEEK_V3,
     deepseek.DEEPSEEK_V31,
     deepseek_dsml.DEEPSEEK_V41,
+    deepseek_dsml.DEEPSEEK_V4,
     deepseek_dsml.DEEPSEEK_V32,
     hermes.DIALECT,
     kimi.DIALECT,
@@ -39,6 +41,7 @@ DIALECTS: tuple[Dialect, ...] = (
     harmony.DIALECT,
     kimi_k3.DIALECT,
     gemma4.DIALECT,
+    gemma3.DIALECT,
     generic.DIALECT,
 )
 NAMES = tuple(dialect.name for dialect in DIALECTS)
