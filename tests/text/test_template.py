@@ -1,20 +1,32 @@
 """Chat templates render as Hugging Face's do, in a sandbox."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 
 from lowcloud.core.errors import BadRequest, ModelUnusable
-from lowcloud.core.messages import Message, Messages
+from lowcloud.core.messages import Message, Messages, ToolCall
+from lowcloud.core.output import Regex
+from lowcloud.core.tools import Tool
 from lowcloud.text import template
 from lowcloud.text.template import ChatTemplate
 
 USER = (Message("user", "Hi"),)
 
 
-def render(source, messages=USER):
-    chat = ChatTemplate(source, bos_token="<s>", eos_token="</s>", now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
-    return chat.render(Messages(tuple(messages)))
+def compiled(source, limits=None):
+    now = lambda: datetime(2026, 11, 24, tzinfo=UTC)  # noqa: E731
+    return ChatTemplate(source, bos_token="<s>", eos_token="</s>", now=now, limits=limits)
+
+
+def render(source, messages=USER, tools=(), effort=None, **options):
+    return compiled(source).render(Messages(tuple(messages), tools, effort, options))
+
+
+def told(name, *args, **kwargs):
+    """A variable as the template has it."""
+    return json.loads(render("{{ " + name + " | tojson }}", *args, **kwargs))
 
 
 def test_a_chatml_template_renders_every_turn_and_begins_the_assistants():
@@ -60,6 +72,126 @@ def test_a_functions_result_is_a_tools():
     assert render("{{ messages[0].role }} {{ messages[0].name }}", [Message("function", "1", "sum")]) == "tool sum"
 
 
+CALL = ToolCall("call_1", "sum", '{"of": [1, {"é": null}]}')
+CALLED = Message("assistant", "", calls=(CALL,))
+
+
+def test_a_call_is_a_function_with_an_object_and_its_result_names_it():
+    turns = [*USER, CALLED, Message("tool", "1", call_id="call_1")]
+    function = {"name": "sum", "arguments": {"of": [1, {"é": None}]}}
+    assert told("messages", turns)[1:] == [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
+        },
+        {"role": "tool", "content": "1", "name": "sum", "tool_call_id": "call_1"},
+    ]
+
+
+def test_a_results_own_name_stays():
+    turns = [CALLED, Message("tool", "1", "total", call_id="call_1"), Message("tool", "2", call_id="unknown")]
+    assert [turn.get("name") for turn in told("messages", turns)[1:]] == ["total", None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_custom", "as_object", "as_text"),
+    [
+        ('{"a": 1}', False, {"a": 1}, '{"a": 1}'),
+        ('{"a":  "\\u00e9"}', False, {"a": "é"}, '{"a":  "\\u00e9"}'),
+        ("", False, {}, "{}"),
+        ('{"a": ', False, '{"a": ', '{"a": '),
+        ("[1]", False, "[1]", "[1]"),
+        ("[" * 100_000, False, "[" * 100_000, "[" * 100_000),
+        ('say "é"', True, {"input": 'say "é"'}, '{"input": "say \\"é\\""}'),
+    ],
+)
+def test_arguments_are_an_object_or_text_as_the_dialect_says(arguments, is_custom, as_object, as_text):
+    prompt = Messages((Message("assistant", "", calls=(ToolCall("1", "f", arguments, is_custom),)),))
+    chat = compiled("{{ messages[0].tool_calls[0].function.arguments | tojson }}")
+    assert json.loads(chat.render(prompt)) == as_object
+    assert json.loads(chat.render(prompt, has_text_arguments=True)) == as_text
+
+
+CALLS = "{% for c in message.tool_calls %}{{ c.function.name ~ (ARGUMENTS) }}{% endfor %}"
+EACH = "{% for message in messages %}BODY{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("c.function.arguments + ';'", 'sum{"of": [1, {"é": null}]};'),  # fails with an object
+        ("c.function.arguments", 'sum{"of": [1, {"é": null}]}'),  # an object would be written as Python's
+        ("c.function.arguments | tojson", 'sum{"of": [1, {"é": null}]}'),  # a text would be quoted
+    ],
+)
+def test_arguments_have_the_shape_that_a_template_can_show_whatever_the_dialect_says(arguments, expected):
+    chat = compiled(EACH.replace("BODY", CALLS.replace("ARGUMENTS", arguments)))
+    for says in (False, True):
+        assert chat.render(Messages((CALLED,)), has_text_arguments=says) == expected
+
+
+def test_content_is_none_only_for_a_template_that_tells_calls_by_it():
+    body = CALLS.replace("ARGUMENTS", "c.function.arguments | tojson")
+    by_none = "{% if message['content'] is none %}" + body + "{% else %}{{ message['content'] }}{% endif %}"
+    assert render(EACH.replace("BODY", by_none), [CALLED]) == 'sum{"of": [1, {"é": null}]}'
+    assert render(EACH.replace("BODY", by_none), [Message("assistant", "", calls=())]) == ""
+    assert render(EACH.replace("BODY", "{{ message.content }}" + body), [CALLED]) == 'sum{"of": [1, {"é": null}]}'
+
+
+REASONING = {"reasoning_content", "reasoning", "thinking"}
+
+
+def test_reasoning_has_every_name_that_templates_know_it_by():
+    turn = told("messages", [Message("assistant", "2", reasoning="1+1")])[0]
+    assert turn == {"role": "assistant", "content": "2", **dict.fromkeys(REASONING, "1+1")}
+    assert not REASONING & told("messages", [Message("assistant", "2")])[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("tool", "description", "parameters"),
+    [
+        (Tool("f"), "", {"type": "object", "properties": {}}),
+        (Tool("f", "Does it.", {"properties": {"a": {}}}), "Does it.", {"type": "object", "properties": {"a": {}}}),
+        (Tool("f", None, {"$ref": "#/$defs/a"}), "", {"type": "object", "$ref": "#/$defs/a", "properties": {}}),
+        (
+            Tool("f", input=Regex("a+")),
+            "",
+            {
+                "type": "object",
+                "properties": {"input": {"type": "string", "pattern": "^(?:a+)$"}},
+                "required": ["input"],
+                "additionalProperties": False,
+            },
+        ),
+    ],
+)
+def test_a_tool_is_a_function_with_a_description_and_an_objects_schema(tool, description, parameters):
+    function = {"name": "f", "description": description, "parameters": parameters}
+    assert told("tools", USER, (tool,)) == [{"type": "function", "function": function}]
+
+
+THOUGHT = "{{ reasoning_effort }} {{ enable_thinking }} {{ thinking }}"
+
+
+@pytest.mark.parametrize(
+    ("effort", "text"), [(None, "  "), ("none", "none False False"), ("minimal", "minimal True True")]
+)
+def test_an_effort_is_told_under_the_names_that_templates_know(effort, text):
+    assert render(THOUGHT, effort=effort) == text
+
+
+def test_options_are_the_templates_variables_and_stand_above_the_effort():
+    assert render(THOUGHT + "{{ x.y[0] }}", effort="high", enable_thinking=False, x={"y": ["z"]}) == "high False Truez"
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"])
+def test_an_option_cannot_take_the_place_of_the_conversation(name):
+    with pytest.raises(BadRequest, match=f"can't set {name}") as raised:
+        compiled("").render(Messages(USER, options={name: "x"}))
+    assert raised.value.param == f"chat_template_kwargs.{name}"
+
+
 def test_what_a_template_raises_is_a_bad_request_in_its_own_words():
     with pytest.raises(BadRequest, match="Roles must alternate") as raised:
         render("{{ raise_exception('Roles must alternate') }}")
@@ -94,13 +226,7 @@ def test_a_template_can_neither_write_without_end_nor_work_without_end():
         render("{% for n in range(9) %}{{ 'x' * 10000000 }}{% endfor %}")
     loops = "{% for a in range(99999) %}{% for b in range(99999) %}{{ '' }}{% endfor %}{% endfor %}"
     with pytest.raises(BadRequest, match="too long"):
-        ChatTemplate(
-            loops,
-            bos_token="",
-            eos_token="",
-            now=lambda: datetime(2026, 11, 24, tzinfo=UTC),
-            limits=template.Limits(max_seconds=0.01),
-        ).render(Messages(USER))
+        compiled(loops, template.Limits(max_seconds=0.01)).render(Messages(USER))
 
 
 def test_a_template_that_does_not_compile_makes_the_model_unusable():

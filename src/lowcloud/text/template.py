@@ -6,6 +6,7 @@ time. What they may use is what Hugging Face's ``apply_chat_template`` gives the
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from lowcloud.core.errors import BadRequest, ModelUnusable
-from lowcloud.core.messages import Messages
-from lowcloud.text.turns import Hide, Turns
+from lowcloud.core.messages import Message, Messages, ToolCall
+from lowcloud.core.tools import Tool
+from lowcloud.text.turns import CallShape, Hide, Turns
 
 _PARAM = "messages"
 
@@ -32,6 +34,19 @@ class Limits:
 
     max_characters: int = 64 * 2**20
     max_seconds: float = 20.0
+
+
+_TRIAL = Limits(max_characters=2**20, max_seconds=1.0)
+_SHAPES = tuple(CallShape(is_text, is_none) for is_none in (False, True) for is_text in (False, True))
+_CALL = Messages(
+    (
+        Message("user", "Hi"),
+        Message("assistant", "", calls=(ToolCall("callnumb1", "f_name", '{"a_key": "a_value"}'),)),
+        Message("tool", "1", call_id="callnumb1"),
+    ),
+    (Tool("f_name", "Does it.", {"type": "object", "properties": {}}),),
+)
+_QUOTED_KEY = re.compile(r"""'a_key'|\\"a_key""")
 
 
 class ChatTemplate:
@@ -58,20 +73,36 @@ class ChatTemplate:
             raise ModelUnusable(message) from error
         self._limits = limits or Limits()
         self._knows_developer = "developer" in source
-        self._takes_none = "== 'assistant' and message['content'] is none" in source  # DeepSeek V3's and R1's first
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
+        self._shapes = [shape for shape in _SHAPES if self._shows_calls(shape)]
 
     def render(self, prompt: Messages, hide: Hide = str, *, has_text_arguments: bool = False) -> str:
         """The prompt, the beginning of the assistant's turn included. Blocking: milliseconds, seconds at the bounds.
 
-        ``hide`` changes every text that came from the caller. ``has_text_arguments``: the dialect's. A developer's
-        message is the system's to a template that doesn't know developers. Raises BadRequest, with the template's own
-        words where it refuses the conversation.
+        ``hide`` changes every text that came from the caller. ``has_text_arguments``: the dialect's, where the template
+        takes calls' arguments either way. A developer's message is the system's to a template that doesn't know
+        developers. Raises BadRequest, with the template's own words where it refuses the conversation.
         """
-        turns = Turns(hide, self._knows_developer, self._takes_none, has_text_arguments)
-        variables = {**turns.variables(prompt), **self._tokens}
+        turns = Turns(hide, self._knows_developer, self.shape(has_text_arguments=has_text_arguments))
+        return self._rendered(turns.variables(prompt), self._limits)
+
+    def shape(self, *, has_text_arguments: bool) -> CallShape:
+        """How the template takes calls: as it shows them; where more than one way does, arguments as is said here."""
+        asked = CallShape(has_text_arguments)
+        return asked if asked in self._shapes else next(iter(self._shapes), asked)
+
+    def _shows_calls(self, shape: CallShape) -> bool:
+        """Whether a call of this shape is in the prompt, and its arguments are neither Python nor JSON in JSON."""
+        variables = Turns(str, shape=shape).variables(_CALL)
         try:
-            return self._joined(variables)
+            text = self._rendered(variables, _TRIAL)
+        except BadRequest:
+            return False
+        return all(word in text for word in ("f_name", "a_key", "a_value")) and not _QUOTED_KEY.search(text)
+
+    def _rendered(self, variables: Mapping[str, object], limits: Limits) -> str:
+        try:
+            return self._joined({**variables, **self._tokens}, limits)
         except TemplateError as error:
             raise BadRequest(
                 f"The model's chat template can't render this conversation: {error}.", param=_PARAM
@@ -80,13 +111,13 @@ class ChatTemplate:
             # The template is a program of others: what its expressions raise on this conversation comes out as it is.
             raise BadRequest("The model's chat template can't render this conversation.", param=_PARAM) from error
 
-    def _joined(self, variables: Mapping[str, object]) -> str:
+    def _joined(self, variables: Mapping[str, object], limits: Limits) -> str:
         pieces: list[str] = []
-        n_characters, end = 0, time.monotonic() + self._limits.max_seconds
+        n_characters, end = 0, time.monotonic() + limits.max_seconds
         for piece in self._template.generate(variables):
             pieces.append(piece)
             n_characters += len(piece)
-            if n_characters > self._limits.max_characters or time.monotonic() > end:
+            if n_characters > limits.max_characters or time.monotonic() > end:
                 raise BadRequest("The conversation is too long for the model's chat template.", param=_PARAM)
         return "".join(pieces)
 

@@ -20,17 +20,25 @@ NOT_OPTIONS = frozenset({"messages", "tools", "add_generation_prompt", "bos_toke
 
 
 @dataclass(frozen=True, slots=True)
+class CallShape:
+    """What templates differ in: whether a call's arguments are JSON text or an object, and whether an assistant that
+    says nothing beside its calls has content that is none, or empty.
+    """
+
+    has_text_arguments: bool = False
+    has_none: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Turns:
     """Writes prompts as templates take them. ``hide`` is applied to every text of a caller's, and to nothing else.
 
     ``knows_developer``: the template has a role for developers, whose messages are the system's otherwise.
-    ``takes_none``: it tells calls without text by content that is none. Others would write ``None``, or fail.
     """
 
     hide: Hide
     knows_developer: bool = True
-    takes_none: bool = False
-    has_text_arguments: bool = False
+    shape: CallShape = CallShape()
 
     def variables(self, prompt: Messages) -> Values:
         """The template's variables. Raises BadRequest for an option that would take the place of the conversation."""
@@ -49,7 +57,7 @@ class Turns:
 
     def _turn(self, message: Message, names: Mapping[str, str]) -> Iterator[tuple[str, object]]:
         yield "role", self._role(message)
-        is_none = self.takes_none and message.calls and not message.text
+        is_none = self.shape.has_none and message.calls and not message.text
         yield "content", None if is_none else self.hide(message.text)
         name = message.name if message.name is not None else names.get(message.call_id or "")
         if name is not None:
@@ -79,7 +87,7 @@ class Turns:
             value = _read(call.arguments)
         if not isinstance(value, dict):
             return self.hide(call.arguments)
-        if not self.has_text_arguments:
+        if not self.shape.has_text_arguments:
             return self._hidden(value)
         return self.hide(json.dumps(value, ensure_ascii=False) if call.is_custom else call.arguments or "{}")
 
