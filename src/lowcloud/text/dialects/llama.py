@@ -1,7 +1,7 @@
 """Llama 3.1, 3.2 and 3.3: a call is ``{"name": ..., "parameters": ...}`` at the answer's beginning or after a mark.
 
-JSON that names no tool of the request is text. Source: the chat templates of meta-llama/Llama-3.1-8B-Instruct and
-Llama-3.3-70B-Instruct; Meta's prompt formats for Llama 3.1 and 4.
+JSON that names no tool of the request is text. Source: the chat template of meta-llama/Llama-3.3-70B-Instruct; Meta's
+prompt formats for Llama 3.1 and 4.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Phi-4-mini: ``<|tool_call|>`` and a list of JSON calls; where a template asks for it, ``functools`` and the list.
 
-Its own template takes tools only as text inside the system's message, so they are told in words. Source: the chat
-template of microsoft/Phi-4-mini-instruct; llama.cpp's and vLLM's templates for it; vLLM's tests of its parser.
+Its own template takes tools only as text inside the system's message, so they are told in words. Source:
+llama.cpp's pull request 12288 and its template for microsoft/Phi-4-mini-instruct; vLLM's template and tests.
 """
 
 import json
