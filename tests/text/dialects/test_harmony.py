@@ -3,6 +3,7 @@ from dialect_fixtures import fixtures, is_right, read, read_text
 from grammars import answers
 
 from lowcloud.core.errors import Unsupported
+from lowcloud.core.messages import Message, Messages, ToolCall
 from lowcloud.core.output import ANY_TEXT, JsonSchema
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects.dialect import Outlook
@@ -64,6 +65,25 @@ def test_a_prompt_that_opened_the_analysis_begins_the_answer_in_it():
     assert not DIALECT.is_thinking("<|start|>assistant")
     reading = read_text(DIALECT, f"Hm.<|end|><|start|>assistant{FINAL}Yes.", Outlook(is_thinking=True))
     assert (reading.reasoning, reading.content) == ("Hm.", "Yes.")
+
+
+def test_calls_of_one_message_are_told_one_by_one_each_with_its_result():
+    first, second = ToolCall("call_1", "get_weather", PARIS), ToolCall("call_2", "get_time", "{}")
+    messages = (
+        Message("user", "Weather?"),
+        Message("assistant", "Let me look.", reasoning="Hm.", calls=(first, second)),
+        Message("tool", "noon", call_id="call_2"),
+        Message("tool", "sunny", call_id="call_1"),
+        Message("user", "And?"),
+    )
+    assert DIALECT.retold(Messages(messages)).messages == (
+        messages[0],
+        Message("assistant", "", reasoning="Hm.\n\nLet me look.", calls=(first,)),
+        messages[3],
+        Message("assistant", "", calls=(second,)),
+        messages[2],
+        messages[4],
+    )
 
 
 @BOTH_WAYS

@@ -8,10 +8,11 @@ Source: OpenAI's cookbook, "OpenAI Harmony Response Format"; the chat template o
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from lowcloud.core.errors import Unsupported
-from lowcloud.core.messages import Messages
+from lowcloud.core.messages import Message, Messages
 from lowcloud.core.output import AnyText
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
@@ -41,7 +42,8 @@ class Harmony:
         return CHANNEL in template and MESSAGE in template and START in template
 
     def retold(self, prompt: Messages) -> Messages:
-        return prompt
+        """The template takes one call a message, with reasoning or a text before it, not both."""
+        return replace(prompt, messages=tuple(_one_by_one(prompt.messages)))
 
     def is_thinking(self, rendered: str) -> bool:
         return rendered.endswith(f"{CHANNEL}{ANALYSIS}{MESSAGE}")
@@ -72,6 +74,24 @@ class Harmony:
                 yield from _read_text(reader, nothing)  # to a tool of OpenAI's own, which isn't here
             else:
                 yield from _read_text(reader, answer.words())
+
+
+def _one_by_one(messages: Iterable[Message]) -> Iterator[Message]:
+    """The conversation with each call in a message of its own, its results behind it."""
+    left = list(messages)
+    while left:
+        message = left.pop(0)
+        if not message.calls:
+            yield message
+            continue
+        n_results = next((n for n, other in enumerate(left) if other.role not in ("tool", "function")), len(left))
+        results, left = left[:n_results], left[n_results:]
+        ids = {call.id for call in message.calls}
+        thought = "\n\n".join(filter(None, (message.reasoning, message.text)))
+        for n, call in enumerate(message.calls):
+            yield replace(message, text="", reasoning=None if n else thought or None, calls=(call,))
+            yield from (result for result in results if result.call_id == call.id)
+        yield from (result for result in results if result.call_id not in ids)
 
 
 class _Answer:
