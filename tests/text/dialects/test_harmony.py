@@ -86,6 +86,20 @@ def test_calls_of_one_message_are_told_one_by_one_each_with_its_result():
     )
 
 
+@pytest.mark.parametrize(
+    ("effort", "options", "told"),
+    [
+        ("none", {}, {"reasoning_effort": "low"}),
+        ("medium", {}, {"reasoning_effort": "medium"}),
+        ("max", {}, {"reasoning_effort": "high"}),
+        ("max", {"reasoning_effort": "x"}, {"reasoning_effort": "x"}),
+        (None, {}, {}),
+    ],
+)
+def test_the_effort_is_one_that_the_model_knows_unless_the_caller_says_otherwise(effort, options, told):
+    assert DIALECT.retold(Messages((), effort=effort, options=options)).options == told
+
+
 @BOTH_WAYS
 @pytest.mark.parametrize("written", [call, call_in_role])
 def test_a_forced_call_is_one_of_the_tools_calls(controls, written):

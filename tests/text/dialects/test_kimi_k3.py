@@ -3,6 +3,7 @@ from dialect_fixtures import fixtures, is_right, read, read_text
 from grammars import answers
 
 from lowcloud.core.errors import Unsupported
+from lowcloud.core.messages import Messages
 from lowcloud.core.output import ANY_TEXT, JsonSchema
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects.dialect import Outlook
@@ -21,6 +22,20 @@ def test_an_output_reads_the_same_whole_and_in_any_chunks(fixture, size):
 def test_it_knows_whether_the_prompt_opened_the_reasoning():
     assert DIALECT.is_thinking('<|open|>message role="assistant"<|sep|><|open|>think<|sep|>')
     assert not DIALECT.is_thinking('<|open|>message role="assistant"<|sep|><|open|>response<|sep|>')
+
+
+@pytest.mark.parametrize(
+    ("effort", "options", "told"),
+    [
+        ("none", {}, {}),
+        (None, {}, {}),
+        ("high", {}, {"thinking_effort": "high"}),
+        ("minimal", {}, {"thinking_effort": "low"}),
+        ("xhigh", {"thinking_effort": "low"}, {"thinking_effort": "low"}),
+    ],
+)
+def test_the_effort_has_the_name_that_the_template_knows(effort, options, told):
+    assert DIALECT.retold(Messages((), effort=effort, options=options)).options == told
 
 
 BOTH_WAYS = pytest.mark.parametrize("controls", [(), DIALECT.marks], ids=["marks are text", "marks are tokens"])

@@ -25,6 +25,7 @@ END, CALL, RETURN = "<|end|>", "<|call|>", "<|return|>"
 ASSISTANT = f"{START}assistant"
 ANALYSIS, COMMENTARY, FINAL = "analysis", "commentary", "final"
 PREFIX = "functions."
+EFFORTS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}  # the model knows low, medium and high
 # What a message's text ends at. A lone <|call|> in it is text: where it is a token, generation has stopped.
 _ENDS = (END, RETURN, CALL + START, ASSISTANT)
 
@@ -43,7 +44,9 @@ class Harmony:
 
     def retold(self, prompt: Messages) -> Messages:
         """The template takes one call a message, with reasoning or a text before it, not both."""
-        return replace(prompt, messages=tuple(_one_by_one(prompt.messages)))
+        effort = {} if prompt.effort is None else {"reasoning_effort": EFFORTS.get(prompt.effort, prompt.effort)}
+        options = {**effort, **prompt.options}
+        return replace(prompt, messages=tuple(_one_by_one(prompt.messages)), options=options)
 
     def is_thinking(self, rendered: str) -> bool:
         return rendered.endswith(f"{CHANNEL}{ANALYSIS}{MESSAGE}")

@@ -9,7 +9,7 @@ Source: the chat template of moonshotai/Kimi-K3.
 import json
 import re
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lowcloud.core.messages import Messages
 from lowcloud.text.channels import Emit, Reader, Script
@@ -29,6 +29,7 @@ from lowcloud.text.dialects.reading import Trimmed, answer_emit, is_json, is_obj
 from lowcloud.text.grammar import LarkWriter, Wanted
 
 CALL, ARGUMENT, JSON = f"{OPEN}call ", f"{OPEN}argument ", f"{OPEN}json"
+EFFORTS = {"minimal": "low", "xhigh": "max"}  # the model knows low, medium, high and max
 PARTS = tuple(mark for tag in (THINK, RESPONSE, TOOLS, "message") for mark in (opened(tag), closed(tag)))
 
 
@@ -45,7 +46,11 @@ class KimiK3:
         return OPEN in template and CLOSE in template and SEP in template
 
     def retold(self, prompt: Messages) -> Messages:
-        return prompt
+        """The template has a name of its own for the effort."""
+        if prompt.effort is None or prompt.effort == "none":
+            return prompt
+        effort = EFFORTS.get(prompt.effort, prompt.effort)
+        return replace(prompt, options={"thinking_effort": effort, **prompt.options})
 
     def is_thinking(self, rendered: str) -> bool:
         return rendered.endswith(opened(THINK))
