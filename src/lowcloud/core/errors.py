@@ -3,6 +3,7 @@
     LowcloudError
     ├── BadRequest 400              the caller's request can't be met as it stands; ``param`` names the field
     │   ├── Unsupported             a known field or value that this server doesn't do (yet)
+    │   ├── UnsupportedSchema       a keyword of a JSON schema that can't be enforced
     │   └── PromptTooLong           counts beyond the model's context
     ├── Unauthorized 401            no token, or not one of ours
     ├── Forbidden 403               a good token without the right, a foreign Host or Origin
@@ -57,6 +58,12 @@ class Unsupported(BadRequest):
     """A field or a value that is known and not done here; ``param`` names it."""
 
     code = "unsupported_parameter"
+
+
+class UnsupportedSchema(BadRequest):
+    """A keyword of a JSON schema that can't be enforced; ``param`` is its path."""
+
+    code = "unsupported_schema"
 
 
 class PromptTooLong(BadRequest):
