@@ -105,6 +105,7 @@ def _upstream(model_id: str, model: Model, environ: Mapping[str, str]) -> Upstre
         connections=model.upstream_connections,
         length_field=model.upstream_length_field,
         is_guided=model.upstream_guided,
+        tooling=model.upstream_tools,
     )
 
 

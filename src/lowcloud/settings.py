@@ -163,6 +163,7 @@ class Model(_Section):
     preload: bool = False
     description: str = ""
     context_length: int = Field(0, ge=0)
+    upstream_tools: Literal["native", "words"] = "native"
     dimensions: int | None = Field(None, ge=1)
     matryoshka: tuple[int, ...] = ()
     defaults: ModelDefaults = ModelDefaults()

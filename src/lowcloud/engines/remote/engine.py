@@ -15,7 +15,8 @@ from lowcloud.core.requests import Generate, Sampling
 from lowcloud.engines.engine import Prepared
 from lowcloud.engines.remote.body import chat_body, check, rough_tokens
 from lowcloud.engines.remote.reply import Reply
-from lowcloud.engines.remote.runtime import RemoteRuntime
+from lowcloud.engines.remote.runtime import Answer, RemoteRuntime
+from lowcloud.engines.remote.words import WordReader, check_words, in_words
 from lowcloud.models.card import Card, Defaults
 
 UNBOUNDED = 2**31 - 1  # what Prepared says where nobody named a length and the context is unknown; it isn't sent
@@ -38,6 +39,12 @@ class RemoteEngine:
 
     def check(self, request: Generate) -> None:
         check(request, self._runtime.upstream)
+        if self._is_worded:
+            check_words(request, self._runtime.upstream)
+
+    @property
+    def _is_worded(self) -> bool:
+        return self._runtime.upstream.tooling == "words"
 
     async def prepare(self, request: Generate) -> Prepared:
         """Fills in the card's defaults. The length is sent only where the caller or the card names one."""
@@ -57,17 +64,30 @@ class RemoteEngine:
 
     async def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
         """``Started`` comes with the head of the upstream's answer; closing the generator closes the connection."""
-        upstream, request = self._runtime.upstream, prepared.request
-        async with self._runtime.post("/chat/completions", chat_body(request, upstream)) as answer:
+        upstream = self._runtime.upstream
+        asked = in_words(prepared.request) if self._is_worded else prepared.request
+        async with self._runtime.post("/chat/completions", chat_body(asked, upstream)) as answer:
             default = prepared.default_max_tokens
             yield Started(prepared.prompt_tokens, 0, upstream.weights, default_max_tokens=default)
-            reply = Reply(upstream, request, prepared.prompt_tokens, self._new_id)
-            async with aclosing(answer.chunks()) as chunks:
-                async for chunk in chunks:
-                    for event in reply.take(chunk):
-                        yield event
-            for event in reply.end(is_whole=answer.is_whole):
+            reply = Reply(upstream, asked, prepared.prompt_tokens, self._new_id)
+            async with aclosing(_events(answer, reply)) as events:
+                read = WordReader(upstream, prepared.request, self._new_id).read if self._is_worded else _as_it_is
+                async for event in events:
+                    for given in read(event):
+                        yield given
+
+
+async def _events(answer: Answer, reply: Reply) -> AsyncGenerator[Event, None]:
+    async with aclosing(answer.chunks()) as chunks:
+        async for chunk in chunks:
+            for event in reply.take(chunk):
                 yield event
+    for event in reply.end(is_whole=answer.is_whole):
+        yield event
+
+
+def _as_it_is(event: Event) -> tuple[Event, ...]:
+    return (event,)
 
 
 def _filled(asked: Sampling, defaults: Defaults) -> Sampling:

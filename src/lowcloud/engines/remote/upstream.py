@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 LengthField: TypeAlias = Literal["max_tokens", "max_completion_tokens"]
+Tooling: TypeAlias = Literal["native", "words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,8 @@ class Upstream:
 
     ``first_byte_s`` bounds the wait for the answer's first byte, ``between_bytes_s`` each silence after that.
     ``connections`` is how many requests it gets at once; more of them wait. ``length_field`` is the name that it has
-    for the bound of an answer; where ``is_guided``, it honours vLLM's ``guided_*``.
+    for the bound of an answer; where ``is_guided``, it honours vLLM's ``guided_*``. ``tooling`` "words": its own
+    tools aren't used, see ``words``.
     """
 
     id: str
@@ -25,6 +27,7 @@ class Upstream:
     connections: int = 64
     length_field: LengthField = "max_tokens"
     is_guided: bool = False
+    tooling: Tooling = "native"
 
     @property
     def key(self) -> str:
