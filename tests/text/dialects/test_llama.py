@@ -134,6 +134,7 @@ def test_a_python_literal_is_read_as_json(literal, value, size):
         "1e999 + 1",
         "1j",
         "nan",
+        "-" * 5000 + "1",
         "[" * 99 + "]" * 99,
     ],
 )
@@ -284,6 +285,8 @@ def test_calls_of_one_message_follow_each_other_with_their_results():
     retold = llama.DIALECT.retold(Messages((asked, *results, end)))
     first, second = replace(asked, calls=(one,)), replace(asked, calls=(two,))
     assert retold.messages == (first, results[1], second, results[0], results[2], end)
+    both = Messages((asked, *results, end))
+    assert llama_pythonic.DIALECT.retold(both) == both
 
 
 def shown(reading):

@@ -1,4 +1,4 @@
-"""Chat templates of Llama, Mistral, Granite, Phi and Qwen: one dialect alone knows each, and its retold calls render."""
+"""Templates of Llama, Mistral, Granite, Phi and Qwen: one dialect alone knows each, and its retold calls render."""
 
 from datetime import UTC, datetime
 from pathlib import Path

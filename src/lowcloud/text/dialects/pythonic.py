@@ -15,6 +15,7 @@ from lowcloud.text.dialects.reading import arguments_schema
 from lowcloud.text.grammar import CallSyntax, LarkWriter, alternatives
 
 _MAX_DEPTH = 64
+_MAX_SCALAR = 64  # characters of a number that isn't written as in JSON
 _KEY = re.compile(r"[^\s=(),\[\]'\"]+")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _CONSTANTS = {"True": "true", "False": "false", "None": "null", "true": "true", "false": "false", "null": "null"}
@@ -194,6 +195,8 @@ def _scalar(word: str) -> str | None:
         return _CONSTANTS[word]
     if _NUMBER.fullmatch(word):
         return word
+    if len(word) > _MAX_SCALAR:
+        return None
     try:
         value: object = ast.literal_eval(word)
     except (ValueError, SyntaxError):
