@@ -1,11 +1,10 @@
 """The composition root: from settings to every object, and the life of a server. Only this file knows all layers."""
 
-import contextlib
 import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -26,8 +25,9 @@ from lowcloud.models.store import LocalModel
 from lowcloud.serving.admission import Bounds
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
-from lowcloud.settings import Server, Settings, SettingsError, is_loopback
-from lowcloud.storage.database import open_database
+from lowcloud.settings import Server, Settings, SettingsError, Storage, is_loopback
+from lowcloud.storage.completions import CompletionStore, Keep
+from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.folder import claim
 from lowcloud.storage.tokens import TokenStore
 from lowcloud.telemetry import logs
@@ -62,14 +62,16 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
         found = models_here(settings)
         remote = remote_models(settings)
         catalogue = _catalogue(settings, mode, [*(m.card for m in found.models), *(m.card for m in remote)])
-        with _auth(settings, mode, announce) as auth:
+        with open_database(settings.storage.url()) as database:
+            auth = _auth(settings, mode, announce, database)
             listener = listen(settings.server.host, settings.server.port)
             folder.announce(listener.url)
             for line in reached_as(settings.server):
                 announce(line)
             for line in greeting(listener.url, catalogue, found.problems, wants_token=isinstance(auth, TokenAuth)):
                 announce(line)
-            uvloop.run(_serve(settings, Parts(mode, catalogue, found.models, remote, auth), listener))
+            completions = CompletionStore(database, _keep(settings.storage))
+            uvloop.run(_serve(settings, Parts(mode, catalogue, found.models, remote, auth, completions), listener))
     return 0
 
 
@@ -82,6 +84,7 @@ class Parts:
     models: tuple[LocalModel, ...]
     remote: tuple[RemoteModel, ...]
     auth: Auth
+    completions: CompletionStore
 
 
 async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
@@ -93,7 +96,8 @@ async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
     preload = [model_id for model_id, model in settings.models.items() if model.preload]
     async with Pool(hosted, load_wait_s=settings.serving.load_wait_s, preload=preload) as pool:
         service = Service(parts.catalogue, pool, metrics, limits=_limits(settings))
-        app = build(HttpParts(service, parts.auth, metrics, _http(settings, parts.mode)))
+        http = HttpParts(service, parts.auth, metrics, _http(settings, parts.mode), completions=parts.completions)
+        app = build(http)
         stop = Stop(settings.server.shutdown_grace_s, drain=service.stop_accepting, cut=service.cut)
         await serve(app, listener, stop)
 
@@ -143,18 +147,19 @@ def _catalogue(settings: Settings, mode: Mode, local: Sequence[Card]) -> Catalog
         raise SettingsError(str(error)) from error
 
 
-@contextlib.contextmanager
-def _auth(settings: Settings, mode: Mode, announce: Announce) -> Iterator[Auth]:
+def _keep(storage: Storage) -> Keep:
+    return Keep(storage.stored_completions, storage.stored_bytes, storage.stored_days)
+
+
+def _auth(settings: Settings, mode: Mode, announce: Announce, database: Database) -> Auth:
     loopback = is_loopback(settings.server.host)
     if loopback and (mode == "dev" or settings.server.insecure_loopback):
-        yield OpenAuth()
-    elif mode == "dev":
+        return OpenAuth()
+    if mode == "dev":
         token = "lowcloud_" + secrets.token_urlsafe(32)
         announce(f"Other machines reach this address, so every request needs this token: {token}")
-        yield TokenAuth(OneToken(_digest(token)), any_account=True)
-    else:
-        with open_database(settings.storage.url()) as database:
-            yield TokenAuth(TokenStore(database))
+        return TokenAuth(OneToken(_digest(token)), any_account=True)
+    return TokenAuth(TokenStore(database))
 
 
 def _digest(token: str) -> bytes:

@@ -85,6 +85,10 @@ class Storage(_Section):
     data_dir: Folder = Field(default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"))
     database_url: str = Field("", pattern=r"^($|sqlite:///[^:?]+$)")
 
+    stored_completions: int = Field(1_000, ge=1, le=1_000_000)
+    stored_bytes: Size = ByteSize(256 * 2**20)
+    stored_days: int = Field(30, ge=1, le=36_500)
+
     def url(self) -> str:
         """The database: ``database_url``, or the data folder's own file."""
         return self.database_url or f"sqlite:///{self.data_dir / 'lowcloud.db'}"
@@ -159,11 +163,11 @@ class Model(_Section):
     upstream_connections: int = Field(64, ge=1, le=4096)
     upstream_length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     upstream_guided: bool = False
+    upstream_tools: Literal["native", "words"] = "native"
     kind: Literal["text", "embedding"] = "text"
     preload: bool = False
     description: str = ""
     context_length: int = Field(0, ge=0)
-    upstream_tools: Literal["native", "words"] = "native"
     dimensions: int | None = Field(None, ge=1)
     matryoshka: tuple[int, ...] = ()
     defaults: ModelDefaults = ModelDefaults()

@@ -22,6 +22,7 @@ from lowcloud.http.settings import HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
+from lowcloud.storage.completions import CompletionStore
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 LLAMA = "@cf/meta/llama-3.1-8b-instruct"
@@ -285,6 +286,7 @@ def make_world() -> MakeWorld:
         cached_tokens: int = 0,
         loosened: tuple[str, ...] = (),
         engine: type[ScriptedEngine] = ScriptedEngine,
+        completions: CompletionStore | None = None,
     ) -> AsyncGenerator[World, None]:
         cards = {card.id: card for card in packaged_cards()}
         chat = engine(cards[CHAT_STAND_IN], reply, stage=stage, cached_tokens=cached_tokens, loosened=loosened)
@@ -302,6 +304,7 @@ def make_world() -> MakeWorld:
                 clock,
                 lambda: f"id-{next(ids)}",
                 logger_on(logs),
+                completions,
             )
             yield World(build(parts), service, chat, embedder, metrics, clock, logs)
 

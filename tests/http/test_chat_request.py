@@ -5,7 +5,7 @@ from lowcloud.core.output import ANY_TEXT
 from lowcloud.core.requests import Sampling
 from lowcloud.core.tools import NO_TOOLS
 from lowcloud.http.openai.chat_answer import Shape
-from lowcloud.http.openai.chat_request import HINTS, REFUSED, ChatAsked, chat_asked
+from lowcloud.http.openai.chat_request import HINTS, REFUSED, ChatAsked, ToStore, chat_asked
 
 MODEL = "@local/smollm2-135m-instruct"
 
@@ -78,6 +78,7 @@ def test_every_sampling_parameter_reaches_the_engine():
         ("service_tier", ["gold", 1]),
         ("parallel_tool_calls", ["true"]),
         ("verbosity", ["loud", 1]),
+        ("store", ["true", 0]),
         ("reasoning_effort", ["huge", 1, True]),
         ("thinking_token_budget", [-1, "5", 1.5, True]),
         ("chat_template_kwargs", ["x", [1]]),
@@ -174,12 +175,11 @@ def test_a_parameter_that_is_not_done_is_refused_by_name_but_for_values_that_ask
 
 
 def test_false_and_zero_are_different_values():
-    assert refusal(store=0).param == "store"
+    assert refusal(echo=0).param == "echo"
     assert refusal(min_tokens=False).param == "min_tokens"
 
 
 VALUES = {
-    "metadata": {"a": "b"},
     "service_tier": "flex",
     "verbosity": "low",
     "prompt_cache_options": {"mode": "explicit"},
@@ -192,7 +192,7 @@ def test_a_hint_is_accepted_and_named(name):
     assert asked(**{name: None}).ignored == ()
 
 
-@pytest.mark.parametrize("fields", [{"service_tier": "auto"}, {"verbosity": "medium"}, {"metadata": {}}])
+@pytest.mark.parametrize("fields", [{"service_tier": "auto"}, {"verbosity": "medium"}])
 def test_hints_that_ask_for_nothing_are_not_named(fields):
     assert asked(**fields).ignored == ()
 
@@ -239,6 +239,14 @@ def test_the_budget_of_thinking_and_the_templates_variables_reach_the_engine():
 @pytest.mark.parametrize("content", ["ab", [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]])
 def test_a_prediction_reaches_the_engine_as_a_text(content):
     assert asked(prediction={"type": "content", "content": content}).generate.prediction == "ab"
+
+
+def test_metadata_are_kept_with_what_is_stored_and_else_named():
+    labels = {"a": "b"}
+    assert asked(metadata=labels).ignored == asked(metadata=labels, store=False).ignored == ("metadata",)
+    assert asked(metadata={}).ignored == asked(store=True, metadata=labels).ignored == ()
+    assert asked(store=True, metadata=labels).to_store == ToStore([{"role": "user", "content": "hi"}], labels)
+    assert asked(store=False).to_store is None
 
 
 def test_a_service_tier_is_answered_by_the_default_one():

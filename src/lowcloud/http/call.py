@@ -1,7 +1,7 @@
 """One HTTP request on its way through the server: what is logged of it, and what a handler gets to see."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from starlette.datastructures import Headers
@@ -38,13 +38,17 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that is routed and authenticated, its body read. ``params`` holds the decoded variables of the path."""
+    """A request that is routed and authenticated, its body read.
+
+    ``params`` holds the decoded variables of the path, ``query`` those behind it; of two of a name the last.
+    """
 
     trace: Trace
     headers: Headers
     params: Mapping[str, str]
     principal: Principal | None
     body: bytes
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[ASGIApp]]

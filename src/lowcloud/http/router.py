@@ -7,7 +7,7 @@ Paths are matched before they are decoded, and each segment is decoded by itself
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -136,7 +136,8 @@ class Router:
             principal = await self._auth.principal(headers, account_id, USES_MODELS)
             trace.account_id, trace.token_id = principal.account_id, principal.token_id
         body = await read_body(headers, receive, self._settings) if route.method == "POST" else b""
-        call = Call(trace, headers, found.params, principal, body)
+        query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
+        call = Call(trace, headers, found.params, principal, body, query)
 
         async def answer() -> None:
             reply = await route.handler(call)

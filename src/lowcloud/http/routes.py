@@ -28,12 +28,14 @@ from lowcloud.http.openai.chat_request import ChatBody
 from lowcloud.http.openai.embeddings import Embeddings
 from lowcloud.http.openai.embeddings_request import EmbeddingsBody
 from lowcloud.http.openai.models import Models
+from lowcloud.http.openai.stored import Relabel, Stored
 from lowcloud.http.openapi import About, Operation, document
 from lowcloud.http.operations import METRICS_TYPE, Document, Operations
 from lowcloud.http.router import Route, Router, Table
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.sse import Pace
 from lowcloud.serving.service import Service
+from lowcloud.storage.completions import CompletionStore
 
 BASES = ("/client/v4/accounts/{account_id}/ai/v1", "/v1")
 REFUSALS = (400, 408, 413, 415, 429, 503)
@@ -48,7 +50,10 @@ class Metrics(RequestMetrics, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpParts:
-    """What the HTTP layer is built from. ``new_id`` makes ids that nobody guesses; tests give their own and a clock."""
+    """What the HTTP layer is built from. ``new_id`` makes ids that nobody guesses; tests give their own and a clock.
+
+    Without ``completions`` no chat completion is stored, and there are no routes for them.
+    """
 
     service: Service
     auth: Auth
@@ -57,6 +62,7 @@ class HttpParts:
     clock: Clock = field(default_factory=SystemClock)
     new_id: Callable[[], str] = lambda: str(uuid4())
     logger: FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("lowcloud.http"))
+    completions: CompletionStore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class Handlers:
     messages: AnthropicMessages
     models: Models
     operations: Operations
+    stored: Stored | None = None
 
 
 def build(parts: HttpParts) -> ASGIApp:
@@ -85,6 +92,7 @@ def table(on: Handlers) -> tuple[Route, ...]:
     """Every route but those that show this table."""
     return (
         *_both("POST", "/chat/completions", on.chat.create, CHAT),
+        *(_stored(on.stored) if on.stored else ()),
         *_both("POST", "/embeddings", on.embeddings.create, EMBEDDINGS),
         *_anthropic("/messages", on.messages.create, MESSAGE),
         *_anthropic("/messages/count_tokens", on.messages.count, COUNT),
@@ -94,6 +102,16 @@ def table(on: Handlers) -> tuple[Route, ...]:
         Route("GET", "/readyz", on.operations.ready, READY, is_open=True),
         Route("GET", "/metrics", on.operations.metrics, METRICS, is_open=True),
     )
+
+
+def _stored(on: Stored) -> list[Route]:
+    return [
+        *_both("GET", "/chat/completions", on.index, STORED_LIST),
+        *_both("GET", "/chat/completions/{completion_id}", on.show, STORED),
+        *_both("POST", "/chat/completions/{completion_id}", on.relabel, RELABEL),
+        *_both("DELETE", "/chat/completions/{completion_id}", on.delete, DELETE),
+        *_both("GET", "/chat/completions/{completion_id}/messages", on.messages, STORED_MESSAGES),
+    ]
 
 
 def _described(shown: Document) -> tuple[Route, ...]:
@@ -117,7 +135,7 @@ def _handlers(parts: HttpParts) -> Handlers:
     offload = Offload()
     pace = Pace(parts.settings.heartbeat_s, parts.settings.write_timeout_s)
     new_chat_id = lambda: "chatcmpl-" + parts.new_id().replace("-", "")  # noqa: E731
-    tools = ChatTools(offload, pace, parts.clock, new_chat_id, parts.logger)
+    tools = ChatTools(offload, pace, parts.clock, new_chat_id, parts.logger, parts.completions)
     answerer = Answerer(parts.service, pace, parts.clock, parts.logger)
     accepts = parts.settings.accept_token_ids
     return Handlers(
@@ -126,6 +144,7 @@ def _handlers(parts: HttpParts) -> Handlers:
         AnthropicMessages(parts.service, answerer, offload, lambda: "msg_" + parts.new_id().replace("-", "")),
         Models(parts.service),
         Operations(parts.service, parts.metrics.render),
+        Stored(parts.completions, offload) if parts.completions else None,
     )
 
 
@@ -137,6 +156,34 @@ CHAT = Operation(
     answer=schemas.ChatCompletion,
     event=schemas.ChatCompletionChunk,
     errors=REFUSALS,
+)
+STORED_LIST = Operation(
+    "listChatCompletions",
+    "Lists the stored chat completions.",
+    "openai",
+    answer=schemas.StoredCompletionList,
+    errors=(400,),
+)
+STORED = Operation(
+    "getChatCompletion", "One of the stored chat completions.", "openai", answer=schemas.StoredCompletion
+)
+RELABEL = Operation(
+    "updateChatCompletion",
+    "Gives a stored chat completion other metadata.",
+    "openai",
+    request=Relabel,
+    answer=schemas.StoredCompletion,
+    errors=(400, 408, 413, 415),
+)
+DELETE = Operation(
+    "deleteChatCompletion", "Deletes a stored chat completion.", "openai", answer=schemas.DeletedCompletion
+)
+STORED_MESSAGES = Operation(
+    "getChatCompletionMessages",
+    "The messages that a stored chat completion answered.",
+    "openai",
+    answer=schemas.StoredMessageList,
+    errors=(400,),
 )
 EMBEDDINGS = Operation(
     "createEmbeddings",

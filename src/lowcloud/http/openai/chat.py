@@ -7,13 +7,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
-from lowcloud.core.errors import LowcloudError
+from lowcloud.core.errors import LowcloudError, Unsupported
 from lowcloud.core.events import Event, Started
 from lowcloud.http import errors
 from lowcloud.http.call import Call, Trace
 from lowcloud.http.clock import Clock
 from lowcloud.http.edge import internal_error
-from lowcloud.http.encode import header_list, header_safe
+from lowcloud.http.encode import header_list, header_safe, to_json
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.chat_answer import Head, WholeAnswer, fingerprint
 from lowcloud.http.openai.chat_request import ChatAsked, chat_asked
@@ -21,17 +21,22 @@ from lowcloud.http.openai.chat_stream import ChunkWriter
 from lowcloud.http.sse import DONE, EventStream, Pace
 from lowcloud.http.watch import close
 from lowcloud.serving.service import Service
+from lowcloud.storage.completions import CompletionStore, StoredCompletion
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTools:
-    """What the handler works with, beside the service. ``new_id`` makes the ids of completions."""
+    """What the handler works with, beside the service. ``new_id`` makes the ids of completions.
+
+    ``store`` keeps those that are to be stored; None: nothing is.
+    """
 
     offload: Offload
     pace: Pace
     clock: Clock
     new_id: Callable[[], str]
     logger: FilteringBoundLogger
+    store: CompletionStore | None = None
 
 
 class Chat:
@@ -46,22 +51,47 @@ class Chat:
         call.trace.completion_id = request_id = self._tools.new_id()
         asked = await self._tools.offload.read(call.body, lambda raw: chat_asked(raw, request_id))
         call.trace.model = asked.model
+        if asked.to_store is not None and self._tools.store is None:
+            raise Unsupported("store is not supported here.", param="store")
         events = self._service.generate(asked.model, asked.generate)
         try:
             started = await _started(events)
             head = self._head(request_id, asked, started)
             headers = answer_headers(asked.ignored, started)
+            answer = WholeAnswer(head, asked.shape)
             if not asked.is_stream:
-                return Response(await _whole(head, asked, events), 200, headers, "application/json")
+                async for event in events:
+                    answer.feed(event)
+                await self._keep(asked, answer, call)
+                return Response(answer.body(), 200, headers, "application/json")
         except BaseException:
             await close(events)
             raise
-        chunks = self._chunks(ChunkWriter(head, asked.shape), started, events, call.trace)
+        told = events if asked.to_store is None else self._kept(asked, answer, events, call)
+        chunks = self._chunks(ChunkWriter(head, asked.shape), started, told, call.trace)
         return EventStream(chunks, events, headers, self._tools.pace, self._tools.clock)
 
     def _head(self, request_id: str, asked: ChatAsked, started: Started) -> Head:
         created = int(self._tools.clock.wall())
         return Head(request_id, created, asked.model, fingerprint(started.weights), asked.service_tier)
+
+    async def _kept(
+        self, asked: ChatAsked, answer: WholeAnswer, events: AsyncGenerator[Event, None], call: Call
+    ) -> AsyncGenerator[Event, None]:
+        """The same events; when they have ended, the answer is stored."""
+        async for event in events:
+            answer.feed(event)
+            yield event
+        await self._keep(asked, answer, call)
+
+    async def _keep(self, asked: ChatAsked, answer: WholeAnswer, call: Call) -> None:
+        store, to_store = self._tools.store, asked.to_store
+        if store is None or to_store is None or call.principal is None:
+            return
+        messages, kept = to_json(to_store.messages).decode(), answer.body().decode()
+        account_id = call.principal.account_id
+        completion_id = asked.generate.id
+        await store.save(StoredCompletion(completion_id, account_id, asked.model, to_store.metadata, messages, kept))
 
     async def _chunks(
         self, writer: ChunkWriter, started: Started, events: AsyncGenerator[Event, None], trace: Trace
@@ -87,13 +117,6 @@ async def _started(events: AsyncGenerator[Event, None]) -> Started:
     if not isinstance(first, Started):
         raise TypeError(f"a generation begins with {type(first).__name__}")
     return first
-
-
-async def _whole(head: Head, asked: ChatAsked, events: AsyncGenerator[Event, None]) -> bytes:
-    answer = WholeAnswer(head, asked.shape)
-    async for event in events:
-        answer.feed(event)
-    return answer.body()
 
 
 def answer_headers(ignored: tuple[str, ...], started: Started) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The body of a chat completion: what is accepted, and what it asks for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -119,6 +120,7 @@ class ChatBody(BaseModel):
     thinking_token_budget: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     chat_template_kwargs: dict[str, object] | None = Field(None, description="variables of the chat template")
     prediction: Prediction | None = None
+    store: bool | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
 
@@ -129,7 +131,6 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "audio": (),
     "moderation": (),
     "web_search_options": (),
-    "store": (False,),
     "prompt": (),
     "suffix": (),
     "best_of": (1,),
@@ -156,7 +157,6 @@ REFUSED: dict[str, tuple[object, ...]] = {
 }
 HINTS: dict[str, tuple[object, ...]] = {
     "user": (),
-    "metadata": ({},),
     "prompt_cache_key": (),
     "prompt_cache_options": ({},),
     "prompt_cache_retention": (),
@@ -178,6 +178,14 @@ TIER = "default"
 
 
 @dataclass(frozen=True, slots=True)
+class ToStore:
+    """What is kept of the request beside the answer. ``messages`` as they came."""
+
+    messages: list[object]
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ChatAsked:
     """What a body asks for. ``ignored`` are the names of what it holds beside that; ``service_tier`` the one shown."""
 
@@ -187,6 +195,7 @@ class ChatAsked:
     shape: Shape
     ignored: tuple[str, ...]
     service_tier: str | None = None
+    to_store: ToStore | None = None
 
 
 def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
@@ -213,9 +222,12 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
         thinking_tokens=body.thinking_token_budget,
         prediction=_predicted(body.prediction),
     )
+    to_store = ToStore(raw["messages"], body.metadata or {}) if body.store else None
+    if body.metadata and to_store is None:
+        unread["metadata"] = None
     ignored = (*named(raw, FATES, HINTS), *unread)
     tier = None if body.service_tier is None else TIER
-    return ChatAsked(body.model, generate, bool(body.stream), _shape(body, tools), ignored, tier)
+    return ChatAsked(body.model, generate, bool(body.stream), _shape(body, tools), ignored, tier, to_store)
 
 
 def _shape(body: ChatBody, tools: ToolsAsked) -> Shape:

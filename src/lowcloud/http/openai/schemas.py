@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class _Shape(BaseModel):
@@ -91,6 +91,43 @@ class ChatCompletion(_Shape):
     service_tier: Literal["default"] | None = Field(None, description="absent unless the request names one")
     choices: list[ChatChoice]
     usage: ChatUsage
+
+
+class StoredCompletion(ChatCompletion):
+    metadata: dict[str, str]
+
+
+class StoredCompletionList(_Shape):
+    object: Literal["list"]
+    data: list[StoredCompletion]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class DeletedCompletion(_Shape):
+    object: Literal["chat.completion.deleted"]
+    id: str
+    deleted: Literal[True]
+
+
+class StoredMessage(BaseModel):
+    """A message as it was sent, with an id. Content in parts is ``content_parts``."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    id: str
+    role: str
+    content: str | None
+    content_parts: list[dict[str, JsonValue]] | None
+
+
+class StoredMessageList(_Shape):
+    object: Literal["list"]
+    data: list[StoredMessage]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 class FunctionDelta(_Shape):
