@@ -45,9 +45,9 @@ def grammar(syntax: str, definition: str) -> dict:
 def test_functions_become_tools():
     request = asked(tools=TOOLS)
     assert request.generate.prompt.tools == (
-        Tool("f", "d", SCHEMA, is_strict=True, param="tools[0]"),
-        Tool("get.the-weather_2", None, NO_PARAMETERS, param="tools[1]"),
-        Tool("shell", input=ANY_TEXT, param="tools[2]"),
+        Tool("f", "d", SCHEMA, is_strict=True, param="tools[0].function.parameters"),
+        Tool("get.the-weather_2", None, NO_PARAMETERS, param="tools[1].function.parameters"),
+        Tool("shell", input=ANY_TEXT, param="tools[2].custom.format"),
     )
     assert request.generate.tools == ToolPlan(request.generate.prompt.tools, "auto")
     assert request.ignored == ()
@@ -112,7 +112,10 @@ def test_functions_are_the_older_form_with_one_call_at_most():
     functions = [{"name": "f", "parameters": SCHEMA}, {"name": "g"}]
     request = asked(functions=functions)
     assert request.generate.tools == ToolPlan(
-        (Tool("f", None, SCHEMA, param="functions[0]"), Tool("g", None, NO_PARAMETERS, param="functions[1]")),
+        (
+            Tool("f", None, SCHEMA, param="functions[0].parameters"),
+            Tool("g", None, NO_PARAMETERS, param="functions[1].parameters"),
+        ),
         "auto",
         at_most_one=True,
     )

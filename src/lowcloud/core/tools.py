@@ -13,8 +13,8 @@ class Tool:
     """A function, whose arguments are a JSON object that ``parameters`` describes; None: an object of any kind.
 
     Or a custom tool, where ``input`` isn't None: its one argument is a text of that format. A ``is_strict`` function's
-    schema is enforced whole or refused; of others, what can't be enforced is left out. ``param`` is its path in the
-    body, such as ``tools[2]``.
+    schema is enforced whole or refused; of others, what can't be enforced is left out. ``param`` is the path in the
+    body of its schema, such as ``tools[2].function.parameters``.
     """
 
     name: str

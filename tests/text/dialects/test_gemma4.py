@@ -63,6 +63,12 @@ def test_keys_and_strings_may_be_written_as_json_too():
     assert reading.shown()["tool_calls"][0]["arguments"] == {"a:b": 1, "c": "d\n", "e": None, "f": True}
 
 
+@pytest.mark.parametrize("stray", ["<tool_call|>", "<channel|>", '<|"|>', "<|tool_call>call:<tool_call|>"])
+def test_marks_that_stand_nowhere_are_no_text(stray):
+    reading = read_text(DIALECT, f"Hm.{stray} Yes.", Outlook((WEATHER,)))
+    assert (reading.content, reading.calls) == ("Hm. Yes.", [])
+
+
 def test_without_tools_a_call_is_no_text_either():
     assert read_text(DIALECT, f"Hm.{call()} Yes.", Outlook()).content == "Hm. Yes."
 
@@ -157,7 +163,33 @@ def test_a_custom_tools_input_is_bound(controls):
 
 @pytest.mark.parametrize("more", [{"minProperties": 1}, {"properties": {"a": {"type": "array", "uniqueItems": True}}}])
 def test_a_strict_schema_that_calls_cant_keep_to_is_refused(more):
-    tool = Tool("f", parameters={"type": "object", **more}, is_strict=True, param="tools[0]")
+    tool = Tool("f", parameters={"type": "object", **more}, is_strict=True, param="tools[0].parameters")
     with pytest.raises(Unsupported) as refused:
         DIALECT.grammar(LarkWriter({}), wanted("required", tool))
     assert refused.value.param == "tools[0].parameters"
+
+
+@BOTH_WAYS
+def test_a_listed_value_is_written_as_the_model_writes_it(controls):
+    listed = [{"b": "x", "A:": [1, None]}, []]
+    tool = Tool("f", parameters={"type": "object", "properties": {"a": {"enum": listed}}, "required": ["a"]})
+    forced = answers(DIALECT, wanted("required", tool), controls)
+    written = call('a:{<|"|>A:<|"|>:[1,null],b:<|"|>x<|"|>}', "f")
+    assert written in forced
+    assert call("a:[]", "f") in forced
+    assert call("a:{}", "f") not in forced
+    assert read_text(DIALECT, written, Outlook((tool,))).shown()["tool_calls"][0]["arguments"] == {"a": listed[0]}
+
+
+@BOTH_WAYS
+def test_of_a_schema_that_isnt_strict_what_cant_be_kept_to_is_left_out(controls):
+    properties = {"a": {"type": "string", "format": "hostname"}, "b": {"type": "array", "maxItems": 0}}
+    tool = Tool("f", parameters={"type": "object", "properties": properties, "minProperties": 1})
+    forced = answers(DIALECT, wanted("required", tool), controls)
+    assert call('a:<|"|>no host<|"|>,b:[]', "f") in forced
+    assert call("b:[1]", "f") not in forced
+
+
+def test_a_call_without_a_name_is_none():
+    reading = read_text(DIALECT, "<|tool_call>call:{}<tool_call|>Hm.", Outlook((WEATHER,)))
+    assert (reading.content, reading.calls) == ("Hm.", [])

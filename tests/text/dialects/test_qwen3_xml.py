@@ -143,13 +143,13 @@ def test_strings_keep_to_patterns_lengths_and_formats():
         "id": {"type": "string", "pattern": "^[a-z]+-[0-9]{2}$"},
         "part": {"type": "string", "pattern": "b/c"},
         "short": {"type": "string", "minLength": 1, "maxLength": 3},
-        "day": {"type": "string", "format": "date"},
+        "both": {"allOf": [{"type": "string", "pattern": "a"}, {"type": "string", "pattern": "^(?:[$b]{2}a?)$"}]},
     }
     tool = Tool("f", parameters={"type": "object", "properties": properties}, is_strict=True)
     forced = answers(DIALECT, must_call(tool))
-    for right in ({"id": "ab-12"}, {"part": "ab/cd"}, {"short": "äöü"}, {"day": "2026-11-25"}):
+    for right in ({"id": "ab-12"}, {"part": "ab/cd"}, {"short": "äöü"}, {"both": "$ba"}):
         assert call("f", **right) in forced
-    for wrong in ({"id": "xab-123"}, {"part": "bc"}, {"short": "four"}, {"short": ""}, {"day": "today"}):
+    for wrong in ({"id": "xab-123"}, {"part": "bc"}, {"short": "four"}, {"short": ""}, {"both": "$b"}, {"both": "a"}):
         assert call("f", **wrong) not in forced
 
 
@@ -178,7 +178,7 @@ def test_a_custom_tools_input_is_of_its_format():
 )
 def test_a_strict_tool_that_such_calls_cant_keep_to_is_refused(schema, param):
     with pytest.raises(Unsupported) as refused:
-        answers(DIALECT, must_call(Tool("f", parameters=schema, is_strict=True, param="tools[3]")))
+        answers(DIALECT, must_call(Tool("f", parameters=schema, is_strict=True, param="tools[3].parameters")))
     assert refused.value.param == param
     assert answers(DIALECT, must_call(Tool("f", parameters=schema)))
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from uuid import uuid4
 
 import anyio
 import anyio.to_thread
@@ -16,6 +17,7 @@ from lowcloud.core.events import Event
 from lowcloud.core.messages import Messages, Prompt, Text, Tokens
 from lowcloud.core.requests import Generate
 from lowcloud.engines.engine import Prepared
+from lowcloud.engines.local.bounds import Bounds, bounds_of, check_images, dialect_of, may_think, outlook_of
 from lowcloud.engines.local.defaults import Context, Length, check_bias, length_of, param_of, sampling_of
 from lowcloud.engines.local.generation import Generation, Reading, Vocabulary
 from lowcloud.engines.local.process import WorkerProcess
@@ -30,12 +32,13 @@ class Surroundings:
     """What an engine takes from outside itself.
 
     ``threads`` bounds the text work of all engines that share it; ``draw_seed`` gives an int64 to requests that name
-    none; ``now`` is what a chat template may write into a prompt.
+    none; ``now`` is what a chat template may write into a prompt; ``new_call_id`` names tool calls.
     """
 
     threads: anyio.CapacityLimiter
     draw_seed: Callable[[], int]
     now: Callable[[], datetime]
+    new_call_id: Callable[[], str] = lambda: f"call_{uuid4().hex[:24]}"
 
 
 class LocalEngine:
@@ -49,6 +52,10 @@ class LocalEngine:
         self._vocabulary = Vocabulary(assets.tokenizer, assets.stop_ids)
         self._encoder = ControlledEncoder(assets.tokenizer)
         self._context_length = min(assets.context_length, process.spec.context_length or assets.context_length)
+        self._source = assets.chat_template or ""
+        self._dialect = dialect_of(self._source)
+        marks = self._dialect.marks
+        self._shown = {number: text for text, number in assets.tokenizer.control_ids.items() if text in marks}
         self._template = None
         if assets.chat_template is not None:
             self._template = ChatTemplate(
@@ -62,25 +69,31 @@ class LocalEngine:
     def check(self, request: Generate) -> None:
         if isinstance(request.prompt, Messages):
             self._required_template()
+            check_images(request.prompt)
 
     async def prepare(self, request: Generate) -> Prepared:
         check_bias(request.sampling, self._vocabulary.tokenizer.n_vocab)
-        ids = await self._encoded(request.prompt)
-        length = self._length(request, len(ids))
+        work = partial(self._prepared, request)
+        encoded, is_thinking, bounds = await anyio.to_thread.run_sync(work, limiter=self._around.threads)
+        length = self._length(request, len(encoded))
         sampling = sampling_of(request.sampling, self._card.defaults, self._around.draw_seed())
         return Prepared(
             request=replace(request, sampling=sampling),
-            prompt_ids=tuple(ids),
-            prompt_tokens=len(ids),
+            prompt_ids=tuple(encoded),
+            prompt_tokens=len(encoded),
             max_tokens=length.max_tokens,
             default_max_tokens=length.max_tokens if length.by_default else None,
+            grammar=bounds.grammar,
+            loosened=bounds.loosened,
+            is_thinking=is_thinking,
         )
 
     async def count(self, prompt: Prompt) -> int:
-        return len(await self._encoded(prompt))
+        ids, _ = await anyio.to_thread.run_sync(self._encode, prompt, limiter=self._around.threads)
+        return len(ids)
 
     async def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
-        generation = Generation(self._fitted(prepared), self._vocabulary, self._process, Reading())
+        generation = Generation(self._fitted(prepared), self._vocabulary, self._process, self._reading(prepared))
         try:
             generation.start()
             while (event := await generation.mailbox.get()) is not None:
@@ -101,16 +114,32 @@ class LocalEngine:
         context, default = Context(length, self._card.id), self._card.defaults.max_tokens
         return length_of(prompt_tokens, request.max_tokens, default, context, param_of(request.prompt))
 
-    async def _encoded(self, prompt: Prompt) -> list[int]:
-        if isinstance(prompt, Tokens):
-            self._check_ids(prompt)
-            return list(prompt.ids)
-        return await anyio.to_thread.run_sync(self._encode, prompt, limiter=self._around.threads)
+    def _prepared(self, request: Generate) -> tuple[list[int], bool, Bounds]:
+        """The prompt's tokens, whether the answer begins inside the reasoning, and what it is bound to. Blocking."""
+        ids, is_thinking = self._encode(request.prompt)
+        thinks = isinstance(request.prompt, Messages) and may_think(request.prompt, self._source)
+        control_ids = self._vocabulary.tokenizer.control_ids
+        bounds = bounds_of(request, self._dialect, control_ids, is_thinking=is_thinking, may_think=thinks)
+        return ids, is_thinking, bounds
 
-    def _encode(self, prompt: Messages | Text) -> list[int]:
-        if isinstance(prompt, Text):
-            return self._encoder.encode_text(prompt.text)
-        return self._encoder.encode(partial(self._required_template().render, prompt)).ids
+    def _encode(self, prompt: Prompt) -> tuple[list[int], bool]:
+        match prompt:
+            case Tokens(ids=ids):
+                self._check_ids(prompt)
+                return list(ids), False
+            case Text(text=text):
+                return self._encoder.encode_text(text), False
+        told = self._dialect.retold(prompt)
+        render = partial(self._required_template().render, told, has_text_arguments=self._dialect.has_text_arguments)
+        encoded = self._encoder.encode(render)
+        return encoded.ids, self._dialect.is_thinking(encoded.text)
+
+    def _reading(self, prepared: Prepared) -> Reading:
+        """A text that no template touched is gone on with as it is: it has no reasoning and no calls."""
+        if not isinstance(prepared.request.prompt, Messages):
+            return Reading()
+        outlook = outlook_of(prepared.request, is_thinking=prepared.is_thinking)
+        return Reading(partial(self._dialect.script, outlook=outlook), self._shown, self._around.new_call_id)
 
     def _required_template(self) -> ChatTemplate:
         if self._template is None:

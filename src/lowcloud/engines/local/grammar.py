@@ -6,6 +6,7 @@ since those let slow ones pass, its seconds of a processor. A grammar that was t
 """
 
 import logging
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -29,6 +30,8 @@ CACHED_GRAMMARS = 128
 _THREADS = 2  # a slow grammar doesn't hold up the others
 _COMPILE_S = 5.0
 _STEPS_S, _STEP_S = 1.0, 0.005
+_LISTING = re.compile(r"\n *\d+ \| ")
+_PLACE = re.compile(r"^at \d+\(\d+\): ")
 _MAX_MESSAGE = 300
 _LIMITS = {
     "initial_lexer_fuel": 1_000_000,
@@ -259,7 +262,9 @@ def compiled(vocabulary: "llguidance.LLTokenizer", grammar: str) -> _Compiled:
 
 
 def _first_lines(message: str) -> str:
-    return " ".join(message.removesuffix("<non-verbose/>").split())[:_MAX_MESSAGE]
+    """What is wrong, without the lines of the grammar, which are ours, and without its place in them."""
+    said = _LISTING.split(message.removesuffix("<non-verbose/>"))[0]
+    return " ".join(_PLACE.sub("", said).split())[:_MAX_MESSAGE]
 
 
 def read_vocabulary(source: Path, n_vocab: int) -> "llguidance.LLTokenizer":

@@ -182,7 +182,7 @@ def _tools(value: object, unread: dict[str, None]) -> tuple[Tool, ...]:
     if value is None:
         return ()
     items = _listed(value, "tools")
-    return _distinct([_tool(item, f"tools[{index}]", unread) for index, item in enumerate(items)])
+    return _distinct([_tool(item, f"tools[{index}]", unread) for index, item in enumerate(items)], "tools")
 
 
 def _tool(value: Any, path: str, unread: dict[str, None]) -> Tool:
@@ -193,16 +193,18 @@ def _tool(value: Any, path: str, unread: dict[str, None]) -> Tool:
         custom = validated(CustomTool, value, path).custom
         note_unread(value, {"type", "custom"}, "tools[]", unread)
         format_path = f"{path}.custom.format.grammar.definition"
-        return Tool(custom.name, custom.description, input=_input(custom.format, format_path), param=path)
+        return Tool(
+            custom.name, custom.description, input=_input(custom.format, format_path), param=f"{path}.custom.format"
+        )
     function = validated(FunctionTool, value, path).function
     note_unread(value, {"type", "function"}, "tools[]", unread)
     note_unread(value.get("function"), set(FunctionDefinition.model_fields), "tools[].function", unread)
-    return _function(function, path)
+    return _function(function, f"{path}.function")
 
 
 def _function(function: FunctionDefinition, path: str) -> Tool:
     parameters = NO_PARAMETERS if function.parameters is None else function.parameters
-    return Tool(function.name, function.description, parameters, bool(function.strict), param=path)
+    return Tool(function.name, function.description, parameters, bool(function.strict), param=f"{path}.parameters")
 
 
 def _input(asked: CustomFormat | None, path: str) -> AnyText | Regex | Lark:
@@ -222,7 +224,7 @@ def _legacy(raw: Mapping[str, object], unread: dict[str, None]) -> ToolsAsked:
     defined = [validated(FunctionDefinition, item, path) for item, path in zip(items, paths, strict=True)]
     for item in items:
         note_unread(item, set(FunctionDefinition.model_fields), "functions[]", unread)
-    tools = _distinct([_function(function, path) for function, path in zip(defined, paths, strict=True)])
+    tools = _distinct([_function(function, path) for function, path in zip(defined, paths, strict=True)], "functions")
     match raw.get("function_call"):
         case "none":
             return ToolsAsked()
@@ -242,11 +244,12 @@ def _listed(value: object, path: str) -> list[object]:
     return value
 
 
-def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:
+def _distinct(tools: Sequence[Tool], path: str) -> tuple[Tool, ...]:
     names: set[str] = set()
-    for tool in tools:
+    for index, tool in enumerate(tools):
         if tool.name in names:
-            raise BadRequest(f"{tool.param}: there is another tool of the name {tool.name}.", param=tool.param)
+            param = f"{path}[{index}]"
+            raise BadRequest(f"{param}: there is another tool of the name {tool.name}.", param=param)
         names.add(tool.name)
     return tuple(tools)
 

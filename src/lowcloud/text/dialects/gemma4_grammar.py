@@ -69,14 +69,16 @@ class _Values:
                 return self._lark.json({**branch, **self._definitions})
 
     def _string(self, branch: Schema) -> str:
-        if not set(branch) & {"enum", "pattern", "format", "minLength", "maxLength"}:
+        if not set(branch) & {"enum", "pattern", "format", "minLength", "maxLength", "allOf"}:
             return f"{self._lark.literal(QUOTE)} {self._lark.text_until(QUOTE)}"
         body, unkept = string_terminal(branch)
         for word in unkept:
             self._cannot(word)
-        if QUOTE not in self._lark.token_ids:
-            body = f"{body} & ~/(.|\\n)*{re.escape(QUOTE)}(.|\\n)*/"
-        return f"{self._lark.literal(QUOTE)} {self._lark.terminal(body)} {self._lark.literal(QUOTE)}"
+        if QUOTE in self._lark.token_ids:
+            return f"{self._lark.literal(QUOTE)} {self._lark.terminal(body)} {self._lark.literal(QUOTE)}"
+        # As one word: of a text that ends anywhere and a quote the longer would be read.
+        quoted = f"({body} & ~/(.|\\n)*{re.escape(QUOTE)}(.|\\n)*/) {json.dumps(QUOTE)}"
+        return f"{self._lark.literal(QUOTE)} {self._lark.terminal(quoted)}"
 
     def _object(self, branch: Schema) -> str:
         self._check(branch, _OBJECT)
@@ -120,7 +122,7 @@ class _Values:
     def _cannot(self, word: str) -> None:
         if self._is_strict:
             message = f"{word} can't be enforced in the way in which this model writes calls."
-            raise Unsupported(message, param=f"{self._tool.param}.parameters")
+            raise Unsupported(message, param=self._tool.param)
 
 
 def _listed(branch: Schema) -> Sequence[object]:

@@ -47,7 +47,9 @@ class Generic:
         return rendered.rstrip().endswith(THINKING.opening)
 
     def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
-        return answer_grammar(lark, wanted, SYNTAX, THINKING)
+        """One call a turn: a model that wasn't trained on tools doesn't know when it has called enough of them."""
+        one = replace(wanted, plan=replace(wanted.plan, at_most_one=True))
+        return answer_grammar(lark, one, SYNTAX, THINKING)
 
     def script(self, reader: Reader, outlook: Outlook) -> Script:
         yield from read_thinking(reader, THINKING, is_open=outlook.is_thinking)

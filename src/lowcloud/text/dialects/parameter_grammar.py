@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lowcloud.core.errors import Unsupported
 from lowcloud.core.output import AnyText, Schema
 from lowcloud.core.tools import Tool
-from lowcloud.text.dialects.parameters import branches, kind_of, resolved
+from lowcloud.text.dialects.parameters import branches, kind_of, members, resolved
 from lowcloud.text.dialects.reading import INPUT, arguments_schema
 from lowcloud.text.grammar import LarkWriter, escaped_regex, output_expression
 
@@ -20,20 +20,11 @@ from lowcloud.text.grammar import LarkWriter, escaped_regex, output_expression
 _KEPT = {"type", "properties", "required", "additionalProperties"}
 _WORDS = {"$schema", "$id", "$defs", "definitions", "$comment", "title", "description", "default", "examples", "strict"}
 _DEFINITIONS = ("$defs", "definitions")
-_BOUNDS = {"enum", "pattern", "format", "minLength", "maxLength"}
+_BOUNDS = {"enum", "pattern", "format", "minLength", "maxLength", "allOf"}
 _FIRST = {"integer": "-0-9", "number": "-0-9", "object": r"\{", "array": r"\["}  # how values of a type begin
 _ANY_KEY = "\0"
 _ANY = r"(.|\n)*"
 _KEY = r"/[^<>\"'=\s]+/"
-_DAY, _TIME = r"\d{4}-\d{2}-\d{2}", r"\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})"
-_FORMATS = {
-    "date": _DAY,
-    "time": _TIME,
-    "date-time": f"{_DAY}T{_TIME}",
-    "uuid": r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
-    "email": r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+",
-    "ipv4": r"((25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(25[0-5]|2[0-4]\d|1?\d?\d)",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +51,17 @@ def string_terminal(branch: Schema) -> tuple[str, tuple[str, ...]]:
     values = branch.get("enum")
     if isinstance(values, Sequence):
         return "(" + " | ".join(json.dumps(value, ensure_ascii=False) for value in values) + ")", ()
-    parts, unkept = [f"/{_ANY}/"], []
-    low, high = branch.get("minLength"), branch.get("maxLength")
-    if isinstance(low, int) or isinstance(high, int):
-        parts.append(rf"/(.|\n){{{low or 0},{high if isinstance(high, int) else ''}}}/")
-    if isinstance(branch.get("pattern"), str):
-        pattern = _pattern(str(branch["pattern"]))
-        parts.append(f"/{pattern or _ANY}/")
-        unkept += [] if pattern else ["pattern"]
-    if "format" in branch:
-        known = _FORMATS.get(str(branch["format"]))
-        parts.append(f"/{known or _ANY}/")
-        unkept += [] if known else ["format"]
+    parts = [f"/{_ANY}/"]
+    unkept: list[str] = []
+    for part in (branch, *members(branch)):
+        low, high = part.get("minLength"), part.get("maxLength")
+        if isinstance(low, int) or isinstance(high, int):
+            parts.append(rf"/(.|\n){{{low or 0},{high if isinstance(high, int) else ''}}}/")
+        if isinstance(part.get("pattern"), str):
+            pattern = _pattern(str(part["pattern"]))
+            parts += [f"/{pattern}/"] if pattern else []
+            unkept += [] if pattern else ["pattern"]
+        unkept += ["format"] if "format" in part else []  # schemas have patterns in the place of those that are known
     return "(" + " & ".join(parts) + ")", tuple(unkept)
 
 
@@ -80,7 +70,8 @@ def _pattern(pattern: str) -> str | None:
     inner = pattern.removeprefix("^")
     is_ended = inner.endswith("$") and not inner.endswith("\\$")
     inner = inner[:-1] if is_ended else inner
-    if re.search(r"(?<![\\\[])\^|(?<!\\)\$|\\[bB]", inner):
+    is_whole = pattern.startswith("^(?:") and pattern.endswith(")$")  # as schemas are cut to what can be enforced
+    if not is_whole and re.search(r"(?<![\\\[])\^|(?<!\\)\$|\\[bB]", inner):
         return None
     before, after = "" if pattern.startswith("^") else _ANY, "" if is_ended else _ANY
     return f"{before}({escaped_regex(inner)}){after}"
@@ -160,7 +151,7 @@ class _Arguments:
     def _cannot(self, word: str) -> None:
         if self._tool.is_strict:
             message = f"{word} can't be enforced in the way in which this model writes calls."
-            raise Unsupported(message, param=f"{self._tool.param}.parameters.{word}")
+            raise Unsupported(message, param=f"{self._tool.param}.{word}")
 
 
 def _is_plain(branch: Schema) -> bool:

@@ -1,0 +1,87 @@
+"""What an answer is bound to: the request's formats and tools, as far as they can be enforced, in the model's dialect.
+
+Pure. Raises what ``text/schema`` refuses, before anything runs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lowcloud.core.errors import Unsupported
+from lowcloud.core.messages import Messages
+from lowcloud.core.output import Format, JsonSchema, Lark
+from lowcloud.core.requests import Generate
+from lowcloud.core.tools import Tool
+from lowcloud.text.dialects.dialect import Dialect, Outlook
+from lowcloud.text.dialects.registry import fallback, recognised
+from lowcloud.text.grammar import LarkWriter, Wanted
+from lowcloud.text.schema import enforced
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """``grammar`` is empty where nothing bounds the answer; ``loosened`` names what of the schemas isn't in it."""
+
+    grammar: str
+    loosened: tuple[str, ...] = ()
+
+
+def bounds_of(
+    request: Generate, dialect: Dialect, token_ids: Mapping[str, int], *, is_thinking: bool, may_think: bool
+) -> Bounds:
+    """``token_ids``: the control tokens by their texts. Raises UnsupportedSchema, Unsupported, BadRequest."""
+    loosened: list[str] = []
+    tools = tuple(_enforced_tool(tool, loosened) for tool in request.tools.tools)
+    wanted = Wanted(
+        output=_enforced_output(request.output, loosened),
+        plan=replace(request.tools, tools=tools),
+        is_thinking=is_thinking,
+        may_think=may_think,
+        thinking_tokens=request.thinking_tokens,
+    )
+    grammar = dialect.grammar(LarkWriter(token_ids), wanted)
+    return Bounds(grammar or "", tuple(loosened))
+
+
+def outlook_of(request: Generate, *, is_thinking: bool) -> Outlook:
+    """Calls are looked for where there may be some."""
+    return Outlook(request.tools.tools if request.tools.mode != "none" else (), is_thinking)
+
+
+def dialect_of(template: str) -> Dialect:
+    """The dialect of a chat template; the generic one where the template knows no tools."""
+    dialect = recognised(template) or fallback()
+    return dialect if "tools" in template or not dialect.takes_tools else fallback()
+
+
+def may_think(prompt: Messages, template: str) -> bool:
+    """Whether the model may think: its template knows of that, and the caller hasn't put it off."""
+    return prompt.effort != "none" and "think" in template
+
+
+def check_images(prompt: Messages) -> None:
+    """Raises Unsupported: text models can't see."""
+    for index, message in enumerate(prompt.messages):
+        if message.images:
+            path = f"messages[{index}].content"
+            raise Unsupported(f"{path}: this model can't see images.", param=path)
+
+
+def _enforced_output(output: Format, loosened: list[str]) -> Format:
+    if not isinstance(output, JsonSchema):
+        return output
+    schema = enforced(output.schema, param=output.param, is_strict=output.is_strict)
+    loosened += schema.loosened
+    return replace(output, schema=schema.schema)
+
+
+def _enforced_tool(tool: Tool, loosened: list[str]) -> Tool:
+    if isinstance(tool.input, Lark):
+        raise Unsupported(
+            f"{tool.param}: a Lark grammar can't bind a custom tool's input here; a regular expression can.",
+            param=tool.param,
+        )
+    if tool.parameters is None:
+        return tool
+    schema = enforced(tool.parameters, param=tool.param, is_strict=tool.is_strict, is_object=True)
+    loosened += schema.loosened
+    return replace(tool, parameters=schema.schema)
