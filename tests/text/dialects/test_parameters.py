@@ -64,6 +64,7 @@ def test_a_value_nested_too_deep_is_a_string():
         ({"const": True}, {"boolean"}),
         ({"properties": {}}, {"object"}),
         ({"items": {}}, {"array"}),
+        ({"allOf": [{"type": "string"}, {"pattern": "a"}]}, {"string"}),
         ({"anyOf": [{"type": "integer"}, {}]}, set()),
         ({}, set()),
         (True, set()),

@@ -25,8 +25,12 @@ class Arguments:
 
     def add(self, key: str, text: str, *, is_text: bool | None = None) -> None:
         """One argument. ``is_text``: the model says whether it is a string; None: only the schema can tell."""
-        kinds = frozenset({"string"}) if is_text else kinds_of(property_schema(self._root, key), self._root)
-        value = value_json(text, kinds - {"string"} if is_text is False else kinds)
+        schema = property_schema(self._root, key)
+        if is_text or (is_text is None and _is_named(text, schema, self._root)):
+            value = _shown(text)
+        else:
+            kinds = kinds_of(schema, self._root)
+            value = value_json(text, kinds if is_text is None else kinds - {"string"})
         self._reader.arguments(f"{', ' if self._n else '{'}{_shown(key)}: {value}")
         self._n += 1
 
@@ -70,10 +74,16 @@ def kinds_of(schema: object, root: Schema) -> frozenset[str]:
 
 def kind_of(branch: Schema) -> str | None:
     """The one type of a branch; None where it doesn't say."""
-    kind = branch.get("type")
-    if isinstance(kind, str):
-        return kind
+    kinds = [part["type"] for part in (branch, *members(branch)) if isinstance(part.get("type"), str)]
+    if kinds:
+        return str(kinds[0])
     return "object" if "properties" in branch else "array" if "items" in branch else None
+
+
+def members(branch: Schema) -> list[Schema]:
+    """The schemas that hold with a branch."""
+    parts = branch.get("allOf")
+    return [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, Sequence) else []
 
 
 def branches(schema: object, root: Schema, n_steps: int = 0) -> list[Schema]:
@@ -103,6 +113,12 @@ def resolved(schema: object, root: Schema) -> Schema:
             return here
         here = {**{key: value for key, value in here.items() if key not in ("$ref", "allOf")}, **inner}
     return {}
+
+
+def _is_named(text: str, schema: object, root: Schema) -> bool:
+    """Whether the schema names this string: then no other value is meant by it."""
+    named = (_values(branch) for branch in branches(schema, root))
+    return any(text in values for values in named if values is not None)
 
 
 def _by_kind(here: Schema) -> list[Schema]:
