@@ -88,6 +88,14 @@ async def test_choices_are_told_apart_by_their_index():
         ]
 
 
+async def test_a_stop_sequence_that_the_upstream_names_is_named():
+    answer = chunk({"content": "a"}, "stop")
+    answer["choices"][0]["stop_reason"] = "END"
+    async with remote(streamed(events(answer))) as model:
+        assert Finished(0, "stop", "END") in await model.generate(stop=("END", "x"))
+        assert Finished(0, "stop") in await model.generate(stop=("x",))
+
+
 async def test_half_a_surrogate_pair_becomes_a_replacement_character():
     async with remote(
         streamed(b'data: {"choices":[{"delta":{"content":"a\\ud83d"},"finish_reason":"stop"}]}\n\n')

@@ -38,7 +38,7 @@ class RemoteEmbedder:
         """Raises Unsupported for what the format has no words for, and the upstream's failures as ours."""
         upstream = self._runtime.upstream
         body = embeddings_body(request, upstream)
-        async with self._runtime.post("/embeddings", body) as answer:
+        async with self._runtime.post("/embeddings", lambda: body) as answer:
             parsed = await answer.whole()
         if not isinstance(parsed, Mapping) or parsed.get("error"):
             raise complained(upstream, parsed)

@@ -66,7 +66,7 @@ class RemoteEngine:
         """``Started`` comes with the head of the upstream's answer; closing the generator closes the connection."""
         upstream = self._runtime.upstream
         asked = in_words(prepared.request) if self._is_worded else prepared.request
-        async with self._runtime.post("/chat/completions", chat_body(asked, upstream)) as answer:
+        async with self._runtime.post("/chat/completions", lambda: chat_body(asked, upstream)) as answer:
             default = prepared.default_max_tokens
             yield Started(prepared.prompt_tokens, 0, upstream.weights, default_max_tokens=default)
             reply = Reply(upstream, asked, prepared.prompt_tokens, self._new_id)

@@ -85,7 +85,7 @@ class Reply:
             yield from self._delta(number, delta, _logprobs(part.get("logprobs"), self._request.top_logprobs))
         reason = part.get("finish_reason")
         if isinstance(reason, str) and reason:
-            yield from self._finished(number, choice, reason)
+            yield from self._finished(number, choice, reason, part.get("stop_reason"))
 
     def _delta(self, number: int, delta: Mapping[str, object], logprobs: tuple[TokenLogprob, ...]) -> Iterator[Event]:
         choice = self._choices[number]
@@ -110,8 +110,11 @@ class Reply:
             except BadCallError as error:
                 raise broken(self._upstream, str(error)) from None
 
-    def _finished(self, number: int, choice: _Choice, reason: str) -> Iterator[Event]:
-        """Raises EngineFailed where the answer isn't what was asked for: it must not look as if it were."""
+    def _finished(self, number: int, choice: _Choice, reason: str, stop: object = None) -> Iterator[Event]:
+        """Raises EngineFailed where the answer isn't what was asked for: it must not look as if it were.
+
+        ``stop`` is the stop sequence that ended it, which vLLM alone tells.
+        """
         if choice.is_finished:
             return
         if reason in _FAILED:
@@ -123,7 +126,8 @@ class Reply:
             raise broken(self._upstream, str(error)) from None
         self._check(choice, is_cut=is_cut)
         choice.is_finished = True
-        yield Finished(number, _reason(choice, is_cut=is_cut))
+        sequence = stop if isinstance(stop, str) and stop in self._request.stop else None
+        yield Finished(number, _reason(choice, is_cut=is_cut), sequence)
 
     def _check(self, choice: _Choice, *, is_cut: bool) -> None:
         mode = self._request.tools.mode

@@ -6,11 +6,12 @@ which is how an upstream learns that nobody waits for it any more.
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 
 import aiohttp
 import anyio
+import anyio.to_thread
 import structlog
 
 from lowcloud.core.errors import LowcloudError, Unavailable
@@ -24,6 +25,7 @@ DRAIN_S = 0.2
 MAX_SMALL_BYTES = 2**20
 MAX_WHOLE_BYTES = 256 * 2**20
 DONE = "[DONE]"
+_THREADS = 2
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError)
 
 
@@ -34,6 +36,7 @@ class RemoteRuntime:
         self.upstream = upstream
         self._session: aiohttp.ClientSession | None = None
         self._opened = anyio.Event()
+        self._threads = anyio.CapacityLimiter(_THREADS)
         self._log = structlog.get_logger("lowcloud.remote")
 
     @property
@@ -68,11 +71,15 @@ class RemoteRuntime:
         await self._opened.wait()
 
     @asynccontextmanager
-    async def post(self, path: str, body: Mapping[str, object]) -> AsyncGenerator["Answer", None]:
-        """An answer whose head is a 200. Raises what ``failure`` makes of anything else."""
-        response = await self._begun(path, json.dumps(body, ensure_ascii=False).encode())
+    async def post(self, path: str, make_body: Callable[[], Mapping[str, object]]) -> AsyncGenerator["Answer", None]:
+        """An answer whose head is a 200. Raises what ``failure`` makes of anything else.
+
+        ``make_body`` is called in a thread: images and many texts take a while to encode.
+        """
+        body = await anyio.to_thread.run_sync(lambda: _json(make_body()), limiter=self._threads)
+        response = await self._begun(path, body)
         try:
-            answer = Answer(self.upstream, response)
+            answer = Answer(self.upstream, response, self._threads)
             yield answer
             await answer.drain()
         finally:
@@ -123,8 +130,8 @@ class RemoteRuntime:
 class Answer:
     """An answer under way. Raises EngineFailed where it breaks, or comes to a halt."""
 
-    def __init__(self, upstream: Upstream, response: aiohttp.ClientResponse) -> None:
-        self._upstream, self._response = upstream, response
+    def __init__(self, upstream: Upstream, response: aiohttp.ClientResponse, threads: anyio.CapacityLimiter) -> None:
+        self._upstream, self._response, self._threads = upstream, response, threads
         self._wait_s = upstream.first_byte_s
         self.is_whole = False
 
@@ -148,7 +155,7 @@ class Answer:
             if len(body) > MAX_WHOLE_BYTES:
                 raise broken(self._upstream, f"sent more than {MAX_WHOLE_BYTES} bytes")
         self.is_whole = True
-        return self._parsed(bytes(body))
+        return await anyio.to_thread.run_sync(self._parsed, bytes(body), limiter=self._threads)
 
     async def drain(self) -> None:
         """Read what should be the end, so that the connection can be used again; not for long."""
@@ -188,3 +195,7 @@ class Answer:
         except (ValueError, RecursionError):
             raise broken(self._upstream, "sent what is no JSON") from None
         return parsed
+
+
+def _json(body: Mapping[str, object]) -> bytes:
+    return json.dumps(body, ensure_ascii=False).encode()
