@@ -20,6 +20,7 @@ from lowcloud.http.settings import HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Service
+from lowcloud.storage.completions import CompletionStore
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 LLAMA = "@cf/meta/llama-3.1-8b-instruct"
@@ -55,6 +56,7 @@ class Served:
     chat: ScriptedEngine
     reply: str | Said = "beep boop whirr"
     outcomes: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
+    completions: CompletionStore | None = None
 
     @property
     def base(self) -> str:
@@ -79,7 +81,8 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
             service = Service(catalogue, pool, metrics)
             auth = OpenAuth() if is_open else TokenAuth(OneToken())
             logger = structlog.wrap_logger(structlog.PrintLogger(), processors=[note])
-            app = build(HttpParts(service, auth, metrics, HttpSettings(any_account=is_open), logger=logger))
+            settings = HttpSettings(any_account=is_open)
+            app = build(HttpParts(service, auth, metrics, settings, logger=logger, completions=served.completions))
             config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, http="httptools")
             server = uvicorn.Server(config)
             started.put(server)
@@ -89,12 +92,12 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
 
 
 @contextmanager
-def scripted_server(*, is_open: bool) -> Iterator[Served]:
-    """``dev`` where it is open; else ``serve``, which wants a token."""
+def scripted_server(*, is_open: bool, completions: CompletionStore | None = None) -> Iterator[Served]:
+    """``dev`` where it is open; else ``serve``, which wants a token. ``completions`` keeps those that are stored."""
     cards = {card.id: card for card in packaged_cards()}
     chat = ScriptedEngine(cards[CHAT_STAND_IN], lambda _: served.reply)
     listening = socket.create_server(("127.0.0.1", 0))
-    served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", chat)
+    served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", chat, completions=completions)
     started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()
     thread = threading.Thread(target=_serve, args=(served, listening, started), kwargs={"is_open": is_open})
     thread.start()
