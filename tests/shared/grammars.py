@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import cache
+from random import Random
 
 import llguidance
 
@@ -10,6 +11,8 @@ from lowcloud.text.dialects.dialect import Dialect
 from lowcloud.text.grammar import LarkWriter, Wanted
 
 N_BYTES = 256
+MOST_TOKENS = 1000
+_NOT_ASCII = range(128, N_BYTES)
 
 
 class _Bytes:
@@ -41,6 +44,24 @@ def takes(grammar: str, text: str, controls: Sequence[str] = ()) -> bool:
     assert not matcher.get_error(), matcher.get_error()
     ids = _encoded(text, controls)
     return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+
+
+def written(grammar: str, random: Random, controls: Sequence[str] = ()) -> str:
+    """One of the texts that a grammar allows, of ASCII characters but for those that must be others."""
+    matcher = llguidance.LLMatcher(_tokenizer(tuple(controls)), llguidance.LLMatcher.grammar_from_lark(grammar))
+    assert not matcher.get_error(), matcher.get_error()
+    end = N_BYTES + len(controls)
+    ids: list[int] = []
+    while not matcher.is_stopped() and len(ids) < MOST_TOKENS:
+        allowed = [token for token, bias in enumerate(matcher.compute_logit_bias()) if bias]
+        if end in allowed and (allowed == [end] or random.random() < 0.5):
+            break
+        free = [token for token in allowed if token < end and token not in _NOT_ASCII]
+        token = random.choice(free or allowed)
+        ids.append(token)
+        assert matcher.consume_token(token)
+    assert matcher.is_accepting(), "a text without an end"
+    return b"".join(bytes([token]) if token < N_BYTES else controls[token - N_BYTES].encode() for token in ids).decode()
 
 
 def answers(dialect: Dialect, wanted: Wanted, controls: Sequence[str] = ()) -> "Answers":

@@ -110,3 +110,13 @@ def test_what_the_parameter_says_of_itself_counts_more_than_the_schema(family, s
     assert [call.arguments for call in read_text(family, untold, Outlook((TOOL,)), size).calls] == [
         '{"v": 1, "s": "2"}'
     ]
+
+
+@FAMILIES
+@pytest.mark.parametrize("schema", [{"type": "object"}, {"type": "object", "properties": {"a": {"type": "integer"}}}])
+def test_no_arguments_are_an_empty_line_or_nothing(family, schema):
+    taken = answers(family, Wanted(ANY_TEXT, ToolPlan((Tool("f", parameters=schema),), "required")))
+    nothing = calls(family, [])
+    assert nothing in taken
+    assert nothing.replace('name="f">\n', 'name="f">\n\n') in taken
+    assert calls(family, [("a", False, "1")]) in taken or "properties" not in schema

@@ -12,7 +12,7 @@ from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.parameter_grammar import ParameterSyntax, arguments_expression
 from lowcloud.text.dialects.parameters import Arguments
-from lowcloud.text.dialects.reading import answer_emit, read_thinking, read_thought
+from lowcloud.text.dialects.reading import answer_emit, arguments_schema, read_thinking, read_thought
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 MARK = "｜DSML｜"
@@ -75,7 +75,10 @@ class Dsml:
             (end.replace("/", r"\/"),),
             tells_strings=True,
         )
-        arguments = arguments_expression(lark, tool, parameters) or lark.literal("\n")
+        arguments = arguments_expression(lark, tool, parameters)
+        if not arguments_schema(tool).get("required"):
+            empty = lark.literal("\n")  # what the encoders write for no parameters
+            arguments = f"({arguments} | {empty})" if arguments else empty
         begin = lark.literal(f'\n<{self._tag("invoke")} name="{tool.name}">\n')
         return f"{begin} {arguments} {lark.literal(self._close('invoke'))}"
 

@@ -1,0 +1,55 @@
+"""Whatever the grammars of raw arguments let a model write is read as arguments that the schema allows."""
+
+import json
+import random
+
+import jsonschema
+import pytest
+from dialect_fixtures import read_text
+from grammars import written
+
+from lowcloud.core.output import ANY_TEXT
+from lowcloud.core.tools import Tool, ToolPlan
+from lowcloud.text.dialects.dialect import Outlook
+from lowcloud.text.dialects.registry import named
+from lowcloud.text.grammar import LarkWriter, Wanted
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "text": {"type": "string", "maxLength": 4},
+        "named": {"enum": ["a<", "b\n", "true", 1, None, False, [1, 2]]},
+        "integer": {"type": "integer", "minimum": -3, "maximum": 20},
+        "plain": {"anyOf": [{"type": "string", "maxLength": 3}, {"type": "null"}, {"type": "number"}]},
+        "nested": {"anyOf": [{"type": "string", "enum": ["x", "nullish"]}, {"$ref": "#/$defs/object"}]},
+        "list": {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 2},
+        "pattern": {"type": "string", "pattern": "^(?:[a-c]{1,3})$"},
+        "both": {"type": ["integer", "string"], "minimum": 5, "pattern": "^[a-z]$"},
+        "constant": {"const": "k"},
+    },
+    "required": ["text", "named", "integer"],
+    "$defs": {
+        "object": {
+            "type": "object",
+            "properties": {"k": {"type": "boolean"}},
+            "required": ["k"],
+            "additionalProperties": False,
+        }
+    },
+}
+TOOL = Tool("f", parameters=SCHEMA)
+
+
+@pytest.mark.parametrize("name", ["qwen3-xml", "glm-4.5", "glm-4.7", "deepseek-v3.2", "deepseek-v4.1"])
+@pytest.mark.parametrize("are_tokens", [False, True], ids=["marks are text", "marks are tokens"])
+def test_what_may_be_written_is_read_as_what_the_schema_allows(name, are_tokens):
+    dialect = named(name)
+    controls = dialect.marks if are_tokens else ()
+    grammar = dialect.grammar(
+        LarkWriter({text: 256 + at for at, text in enumerate(controls)}),
+        Wanted(ANY_TEXT, ToolPlan((TOOL,), "required", at_most_one=True)),
+    )
+    for seed in range(15):
+        text = written(grammar, random.Random(seed), controls)  # noqa: S311 - which of the texts, not a secret
+        (call,) = read_text(dialect, text, Outlook((TOOL,))).calls
+        jsonschema.validate(json.loads(call.arguments), SCHEMA)
