@@ -2,14 +2,16 @@ import json
 
 import pytest
 from dialect_fixtures import Reading
+from grammars import answers
 
 from lowcloud.core.messages import Image, Message, Messages, ToolCall
-from lowcloud.core.output import AnyText
-from lowcloud.core.tools import Tool
+from lowcloud.core.output import ANY_TEXT, AnyText, JsonSchema
+from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.channels import Channels
 from lowcloud.text.dialects import registry
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.generic import DIALECT
+from lowcloud.text.grammar import Wanted
 
 WEATHER = Tool("get_weather", "The weather of a city", {"type": "object", "properties": {"city": {"type": "string"}}})
 NOTE = Tool("note", input=AnyText())
@@ -112,3 +114,29 @@ def test_results_are_the_users_words_in_one_turn():
 def test_a_conversation_without_tools_stays_as_it_is():
     prompt = Messages((Message("user", "One."), Message("user", "Two."), Message("assistant", "Three.")))
     assert DIALECT.retold(prompt) == prompt
+    assert DIALECT.retold(Messages(())) == Messages(())
+
+
+def test_a_forced_call_is_one_of_the_tools_calls():
+    forced = answers(DIALECT, Wanted(ANY_TEXT, ToolPlan((WEATHER, NOTE), "required")))
+    assert WRITTEN in forced
+    assert '<tool_call>\n{"name": "note", "arguments": {"input": "hi"}}\n</tool_call>' in forced
+    assert WRITTEN.replace('"Paris"', "1") not in forced
+    assert WRITTEN.replace("get_weather", "other") not in forced
+    assert f"{WRITTEN}\n{WRITTEN}" not in forced
+    assert "Hello" not in forced
+
+
+@pytest.mark.parametrize("at_most_one", [True, False])
+def test_text_or_a_call_may_come_and_its_arguments_are_bound(at_most_one):
+    free = answers(DIALECT, Wanted(ANY_TEXT, ToolPlan((WEATHER,), "auto", at_most_one)))
+    assert "Hello <tool" in free
+    assert f"Let me look.\n{WRITTEN}" in free
+    assert f"Let me look.\n{WRITTEN}".replace('"Paris"', "1") not in free
+
+
+def test_a_format_or_a_call_may_come():
+    either = answers(DIALECT, Wanted(JsonSchema({"type": "integer"}), ToolPlan((WEATHER,), "auto")))
+    assert "12" in either
+    assert WRITTEN in either
+    assert "Hello" not in either

@@ -1,5 +1,5 @@
 import pytest
-from dialect_fixtures import fixtures, is_right, read
+from dialect_fixtures import fixtures, is_right, read, read_text
 from grammars import answers
 
 from lowcloud.core.errors import Unsupported
@@ -108,3 +108,24 @@ def test_reasoning_comes_first_and_its_length_is_bound():
     assert f"Hm, no.</think>{section(PARIS)}" not in forced
     with pytest.raises(Unsupported):
         DIALECT.grammar(LarkWriter({}), wanted("required", is_thinking=True, thinking_tokens=4))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|tool_call_begin|>functions.now:0<|tool_call_end|>",
+        "<|tool_call_begin|> <|tool_call_argument_begin|>{}<|tool_call_end|>",
+        "<|tool_call_begin|>functions.now:0<|tool_call_argument_begin|>[]<|tool_call_end|>",
+    ],
+    ids=["no arguments", "no name", "arguments that are no object"],
+)
+def test_a_call_that_isnt_well_formed_never_ends(text):
+    written = f"<|tool_calls_section_begin|>{text}<|tool_calls_section_end|>Hm."
+    reading = read_text(DIALECT, written, Outlook((TIME,)))
+    assert reading.calls == []
+    assert reading.content == "Hm."
+
+
+def test_marks_that_stand_nowhere_are_no_text():
+    reading = read_text(DIALECT, "Hm.<|tool_call_end|> Yes.<|tool_calls_section_end|>", Outlook((TIME,)))
+    assert (reading.content, reading.calls) == ("Hm. Yes.", [])

@@ -163,3 +163,27 @@ def test_an_answer_that_nothing_bounds_has_no_grammar():
 def test_a_call_with_a_value_that_is_no_json_never_ends():
     text = NO_RESPONSE + tools(call("get_time", argument("at", "number", "1, 2")))
     assert read_text(DIALECT, text, Outlook((TIME,))).calls == []
+
+
+def test_a_call_without_a_name_is_none_and_one_without_an_object_never_ends():
+    text = '<|open|>json type="object"<|sep|>[]<|close|>json<|sep|>'
+    written = tools("<|open|>call <|sep|><|close|>call<|sep|>", call("get_time", text), call("get_time", PARIS, text))
+    assert read_text(DIALECT, NO_RESPONSE + written, Outlook((TIME,))).calls == []
+
+
+def test_a_model_that_reopens_its_reasoning_is_read_so():
+    reading = read_text(DIALECT, "<|open|>think<|sep|>Hm.<|close|>think<|sep|><|open|>response<|sep|>Yes.", Outlook())
+    assert (reading.reasoning, reading.content) == ("Hm.", "Yes.")
+
+
+@BOTH_WAYS
+def test_without_tools_a_format_binds_the_response(controls):
+    bound = answers(DIALECT, wanted("none", output=JsonSchema({"type": "integer"})), controls)
+    assert f"12{NO_RESPONSE}<|close|>message<|sep|>" in bound
+    assert f"12{NO_RESPONSE}" in bound
+    assert f"Hello{NO_RESPONSE}" not in bound
+
+
+def test_any_object_is_one_element_of_json():
+    forced = answers(DIALECT, wanted("required", Tool("f")))
+    assert NO_RESPONSE + tools(call("f", '<|open|>json type="object"<|sep|>{"a": 1}<|close|>json<|sep|>')) in forced

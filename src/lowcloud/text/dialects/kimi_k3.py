@@ -103,19 +103,19 @@ def _read_arguments(reader: Reader) -> Script:
         is_good = value.end() and "key" in attributes and is_good
         n_read += 1
     if mark == JSON:
-        yield from _read_json(reader, is_alone=not n_read)
+        yield from _read_json(reader)
     elif mark is not None:
         reader.arguments("}" if n_read else "{}")
         if is_good:
             reader.end()
 
 
-def _read_json(reader: Reader, *, is_alone: bool) -> Script:
+def _read_json(reader: Reader) -> Script:
     """Read a call's arguments in one element of JSON."""
     yield from _attributes(reader)
     value = _Value(reader, is_text=False)
     mark = yield from _read_value(reader, "json", (closed("call"),), value)
-    if value.end() and mark is not None and is_alone and is_object(value.text):
+    if mark is not None and is_object(value.text):
         reader.end()
 
 

@@ -34,7 +34,7 @@ def whole_grammar(lark: LarkWriter, wanted: Wanted) -> str | None:
     if not is_bounded and (wanted.thinking_tokens is None or not wanted.is_thinking):
         return None
     begin = f"{_thought(lark, wanted.thinking_tokens)} {lark.literal(opened(RESPONSE))}" if wanted.is_thinking else ""
-    end = f"{lark.literal(closed('message'))}?"
+    end = f"({lark.literal(closed('message'))})?"
     return lark.grammar(f"{begin} {_answer(lark, wanted)} {end}".strip())
 
 
