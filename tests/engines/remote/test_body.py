@@ -13,6 +13,7 @@ from lowcloud.core.output import AnyText, Choice, JsonSchema, Lark, Regex
 from lowcloud.core.requests import Sampling
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.engines.remote.body import chat_body, check, rough_tokens
+from lowcloud.engines.remote.words import in_words
 
 ALWAYS = {"model": "qwen3", "stream": True, "stream_options": {"include_usage": True}}
 SAID_HELLO = {"messages": [{"role": "user", "content": "Make some robot noises"}]}
@@ -174,6 +175,13 @@ def test_what_cant_be_sent_is_refused_by_name(fields, param):
     assert caught.value.param == param
 
 
+def test_a_prompt_that_was_to_be_refused_is_our_bug():
+    with pytest.raises(TypeError):
+        chat_body(asked(prompt=Text("a")), UPSTREAM)
+    with pytest.raises(TypeError):
+        in_words(asked(prompt=Text("a")))
+
+
 def test_guided_outputs_are_sent_to_an_upstream_that_is_said_to_honour_them():
     guided = replace(UPSTREAM, is_guided=True)
     for fields in ({"output": Regex("a")}, {"output": Choice(("a",))}, {"output": Lark("x")}, {"ignore_eos": True}):
@@ -184,3 +192,5 @@ def test_a_prompts_tokens_are_a_quarter_of_its_characters():
     assert rough_tokens(Messages((Message("user", "x" * 400),))) == 104
     assert rough_tokens(Text("x" * 400)) == 100
     assert rough_tokens(Tokens((1, 2, 3))) == 3
+    told = Messages((Message("user", ""),), tools=(NOW,))
+    assert rough_tokens(told) == 4 + -(-len(json.dumps(SENT_NOW)) // 4)

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import anyio
 import pytest
+from aiohttp import web
 from fake_upstream import chunk, events, said, spoken, streamed
 from remote_model import UPSTREAM, asked, chat_card, remote
 
-from lowcloud.core.errors import EngineFailed, Unavailable
+from lowcloud.core.errors import BadRequest, EngineFailed, Unavailable
 from lowcloud.core.events import Finished, Started, TextDelta, Usage
 from lowcloud.core.requests import Sampling
 from lowcloud.core.tools import Tool, ToolPlan
+from lowcloud.engines.remote.engine import new_call_id
 from lowcloud.engines.remote.runtime import RemoteRuntime
 
 pytestmark = pytest.mark.anyio
@@ -110,6 +112,9 @@ async def test_half_a_surrogate_pair_becomes_a_replacement_character():
         (events(), {}, "gave an empty answer"),
         (events(chunk({"content": "a"}, "stop")), {"choices": 2}, "gave no answer number 2 of 2"),
         (b"data: {nonsense\n\n", {}, "sent what is no JSON"),
+        (b"data: " + b"x" * (17 * 2**20), {}, "sent an event of more than 16777216 bytes"),
+        (events({"choices": ["text"]}), {}, "gave an empty answer"),
+        (events({"choices": [{"text": "a"}]}), {}, "gave an empty answer"),
         (events("text"), {}, "failed within its answer"),
         (events({"error": {"message": "out of memory"}}), {}, "failed within its answer: out of memory"),
         (events({"error": "sk-secret is bad"}), {}, r"failed within its answer: \[token\] is bad"),
@@ -121,6 +126,15 @@ async def test_half_a_surrogate_pair_becomes_a_replacement_character():
             events(chunk({"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}, "stop")),
             {},
             "called a tool, though none was offered",
+        ),
+        (
+            events(
+                chunk({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}),
+                chunk({"tool_calls": [{"index": 1, "function": {"name": "f", "arguments": "{}"}}]}),
+                chunk({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}]}),
+            ),
+            {"tools": REQUIRED},
+            "mixes its tool calls",
         ),
         (
             events(chunk({"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{"}}]}, "stop")),
@@ -140,10 +154,41 @@ async def test_a_stream_that_says_done_without_a_finish_is_finished():
         assert (await model.generate())[1:] == [TextDelta(0, "a"), Finished(0, "stop"), Usage(10, 0, 1)]
 
 
+async def test_a_stream_whose_last_empty_line_is_missing_is_whole():
+    async with remote(streamed(events(chunk({"content": "a"}, "stop"), done=False).rstrip())) as model:
+        assert (await model.generate())[1:] == [TextDelta(0, "a"), Finished(0, "stop"), Usage(10, 0, 1)]
+
+
+async def test_an_upstream_that_doesnt_end_its_answer_after_done_isnt_waited_for():
+    never = asyncio.Event()
+    async with remote(streamed(spoken(["a"]), b"", held=never)) as model:
+        assert len(await model.generate()) == 4
+        await model.upstream.left.wait()
+
+
 async def test_a_connection_that_breaks_within_an_answer_is_a_failure():
     async with remote(streamed(events(chunk({"content": "a"}), done=False), broken=True)) as model:
         with pytest.raises(EngineFailed, match="broke its answer off"):
             await model.generate()
+
+
+async def test_a_refusal_that_breaks_off_is_still_one():
+    async def answer(request):
+        response = web.StreamResponse(status=400, headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b'{"error": "no"}')
+        request.transport.abort()
+        return response
+
+    async with remote(answer) as model:
+        with pytest.raises(BadRequest, match="refuses this request"):
+            await model.generate()
+
+
+async def test_an_answer_that_is_too_large_is_a_failure():
+    async with remote(said({"data": "x" * 100})) as model, model.runtime.post("/embeddings", dict) as answer:
+        with pytest.raises(EngineFailed, match="sent more than 50 bytes"):
+            await answer.whole(max_bytes=50)
 
 
 async def test_silence_within_an_answer_is_a_failure():
@@ -256,6 +301,16 @@ async def test_a_runtime_is_ready_while_it_runs_and_closes_its_connections_at_th
     assert model.runtime.state == "stopped"
     with pytest.raises(Unavailable, match="stopping"):
         await model.generate()
+
+
+async def test_a_prompts_tokens_are_estimated_when_they_are_asked_for():
+    async with remote() as model:
+        assert await model.engine.count(asked().prompt) == 10
+        assert model.engine.card.id == model.embedder.card.id == UPSTREAM.id
+
+
+def test_ids_of_calls_are_unique():
+    assert len({new_call_id() for _ in range(100)}) == 100
 
 
 def test_a_token_stands_in_no_representation():

@@ -1,6 +1,10 @@
 """What an upstream fails with is an error of ours: the caller's fault only where it is, and never with our token."""
 
+from dataclasses import replace
+
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from fake_upstream import said
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +19,7 @@ from lowcloud.core.errors import (
     PromptTooLong,
     Unavailable,
 )
-from lowcloud.engines.remote.failure import MAX_SHOWN, complaint_of, refused, scrubbed
+from lowcloud.engines.remote.failure import MAX_SHOWN, complaint_of, refused, scrubbed, unreached
 
 OPENAI = {"error": {"message": "no such role", "param": "messages[0].role", "type": "invalid_request_error"}}
 TABLE = [
@@ -81,12 +85,33 @@ def test_every_form_of_a_complaint_is_read(body, message, param):
     assert (complaint.message, complaint.param) == (message, param)
 
 
+TLS = ConnectionKey("x", 443, True, True, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (aiohttp.ClientConnectorCertificateError(TLS, ValueError("self-signed")), "its TLS certificate isn't good"),
+        (aiohttp.ConnectionTimeoutError(), "can't be reached within 10 s"),
+        (aiohttp.ClientConnectorError(TLS, OSError("refused")), "can't be reached"),
+        (TimeoutError(), "didn't answer within 300 s"),
+        (aiohttp.ServerDisconnectedError(), "closed the connection without an answer"),
+    ],
+)
+def test_an_upstream_that_gives_no_answer_is_unavailable(error, why):
+    assert str(unreached(UPSTREAM, error)).endswith(f"{why}.")
+
+
 @given(st.text(max_size=50), st.text(max_size=2000))
 def test_what_is_shown_is_one_short_line_without_our_token(before, after):
     shown = scrubbed(f"{before}sk-secret{after}", UPSTREAM)
     assert "sk-secret" not in shown
     assert len(shown) <= MAX_SHOWN + 1
     assert shown.isprintable()
+
+
+def test_without_a_token_nothing_is_taken_out():
+    assert scrubbed("None", replace(UPSTREAM, token=None)) == "None"
 
 
 @given(st.integers(300, 599), st.binary(max_size=200))

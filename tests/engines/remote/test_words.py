@@ -7,7 +7,7 @@ from fake_upstream import chunk, events, spoken, streamed
 from remote_model import asked, remote
 
 from lowcloud.core.errors import EngineFailed, Unsupported
-from lowcloud.core.events import Finished, TextDelta, ToolCallDelta
+from lowcloud.core.events import Finished, ReasoningDelta, TextDelta, ToolCallDelta
 from lowcloud.core.messages import Message, Messages, ToolCall
 from lowcloud.core.output import Choice
 from lowcloud.core.tools import Tool, ToolPlan
@@ -61,6 +61,13 @@ async def test_where_a_call_may_come_text_and_calls_are_told_apart():
         assert text_of(answer) == "Let me see."
         assert calls_of(answer) == [("call_new", "weather", '{"city": "Rome"}', True)]
         assert "response_format" not in model.upstream.bodies[0]
+
+
+async def test_reasoning_in_the_text_is_none_of_it():
+    async with remote(streamed(spoken(["<think>Hm</th", "ink>", "Sunny"])), tooling="words") as model:
+        answer = await model.generate(tools=plan("auto"))
+        assert text_of(answer) == "Sunny"
+        assert "".join(event.text for event in answer if isinstance(event, ReasoningDelta)) == "Hm"
 
 
 async def test_text_without_a_call_is_text():

@@ -147,13 +147,13 @@ class Answer:
                     return
                 yield self._parsed(data)
 
-    async def whole(self) -> object:
+    async def whole(self, max_bytes: int = MAX_WHOLE_BYTES) -> object:
         """The JSON of the whole body."""
         body = bytearray()
         while piece := await self._piece():
             body += piece
-            if len(body) > MAX_WHOLE_BYTES:
-                raise broken(self._upstream, f"sent more than {MAX_WHOLE_BYTES} bytes")
+            if len(body) > max_bytes:
+                raise broken(self._upstream, f"sent more than {max_bytes} bytes")
         self.is_whole = True
         return await anyio.to_thread.run_sync(self._parsed, bytes(body), limiter=self._threads)
 

@@ -29,24 +29,28 @@ class SseReader:
 
     def feed(self, piece: bytes) -> Iterator[str]:
         """The data of the events that ``piece`` completes. Raises SseError."""
+        may_end = b"\n" in piece or b"\r" in piece or self._rest.endswith(b"\r")
         self._rest += piece
-        text = bytes(self._rest)
-        if self._is_first:
-            if len(text) < len(_BOM) and _BOM.startswith(text):
-                return
-            text, self._is_first = text.removeprefix(_BOM), False
-        begin = 0
-        for found in _LINE_END.finditer(text):
-            yield from self._line(text[begin : found.start()])
-            begin = found.end()
-        self._rest = bytearray(text[begin:])
+        if may_end:
+            text, begin = self._whole(), 0
+            for found in _LINE_END.finditer(text):
+                yield from self._line(text[begin : found.start()])
+                begin = found.end()
+            self._rest = bytearray(text[begin:])
         self._check(len(self._rest))
 
     def end(self) -> Iterator[str]:
         """The stream is over: the last event, if its empty line is missing."""
-        rest, self._rest = bytes(self._rest).removesuffix(b"\r"), bytearray()
+        rest, self._rest = self._whole().removesuffix(b"\r"), bytearray()
         yield from self._line(rest)
         yield from self._line(b"")
+
+    def _whole(self) -> bytes:
+        """What wasn't read yet, without a mark of the byte order at the very beginning."""
+        text = bytes(self._rest)
+        if self._is_first:
+            text, self._is_first = text.removeprefix(_BOM), False
+        return text
 
     def _line(self, line: bytes) -> Iterator[str]:
         if not line:
