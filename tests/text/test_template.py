@@ -214,6 +214,12 @@ def test_a_template_that_fails_on_a_conversation_is_a_bad_request(source):
         "{{ ''.__class__.__mro__ }}",
         "{{ messages[0].update({'role': 'x'}) }}",
         "{% for n in range(1000000) %}{{ n }}{% endfor %}",
+        "{{ dict.__class__.__mro__ }}",
+        "{{ dict.mro() }}",
+        "{% set n = namespace(_a=1) %}",
+        "{% set n = namespace() %}{% set n._a = 1 %}",
+        "{{ raise_exception.__globals__['json'] }}",
+        "{{ lipsum() }}",
     ],
 )
 def test_a_template_stays_in_its_sandbox(source):
@@ -221,14 +227,84 @@ def test_a_template_stays_in_its_sandbox(source):
         render(source)
 
 
-def test_a_template_can_neither_write_without_end_nor_work_without_end():
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for n in range(9) %}{{ 'x' * 10000000 }}{% endfor %}",
+        "{{ 'x' * 10000000000 }}",
+        "{{ 10000000000 * 'x' }}",
+        "{{ [1] * 10000000000 }}",
+        "{{ 9 ** 9999999 }}",
+        "{{ '%10000000000d' % 1 }}",
+        "{{ '%*d' % (10000000000, 1) }}",
+        "{{ '%10000000000d' | format(1) }}",
+        "{{ '{:>10000000000}'.format(1) }}",
+        "{{ '{:>{}}'.format(1, 10000000000) }}",
+        "{{ 'x'.ljust(10000000000) }}",
+        "{{ 'x' | center(10000000000) }}",
+        "{{ 'x' | indent(10000000000, true) }}",
+        "{{ messages | batch(10000000000, 'x') | list }}",
+        "{{ 1.5 | round(10000000000, 'ceil') }}",
+        "{{ messages | tojson(indent=10000000000) }}",
+        "{% set a = 'x' * 1000000 %}{{ a | replace('x', a) }}",
+        "{% set a = 'x' * 1000000 %}{{ a.replace('x', a) }}",
+        "{% set a = 'x' * 1000000 %}{{ a | join(a) }}",
+        "{% set a = 'x' * 1000000 %}{{ a.join(a) }}",
+        "{% set n = namespace(x='x') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
+        "{% set n = namespace(x=[1]) %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
+        "{% set n = namespace(x='x') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+        *(
+            "{% set n = namespace(x=1) %}{% for i in range(99) %}{% set n.x = [n.x, {'x': n.x}] %}{% endfor %}" + write
+            for write in ("{{ n.x }}", "{{ n.x | tojson }}", "{{ n.x | string }}", "{{ '' ~ n.x }}", "{{ '%s' % n.x }}")
+        ),
+    ],
+)
+def test_a_template_makes_nothing_without_bounds(source):
     with pytest.raises(BadRequest, match="too long"):
-        render("{% for n in range(9) %}{{ 'x' * 10000000 }}{% endfor %}")
-    loops = "{% for a in range(99999) %}{% for b in range(99999) %}{{ '' }}{% endfor %}{% endfor %}"
+        render(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{{ '' }}{% endfor %}{% endfor %}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for a in range(99999) %}{% for b in range(99999) if false %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{% set x = f(99) %}",
+    ],
+)
+def test_a_template_works_no_longer_than_it_may(source):
     with pytest.raises(BadRequest, match="too long"):
-        compiled(loops, template.Limits(max_seconds=0.01)).render(Messages(USER))
+        compiled(source, template.Limits(max_seconds=0.01)).render(Messages(USER))
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            "{{ 2 + 3 * 4 ** 2 % 7 }} {{ 'a' + 'b' * 2 }} {{ [1] + [2] * 2 }} {{ (1,) + (2,) }}",
+            "8 abb [1, 2, 2] (1, 2)",
+        ),
+        ("{{ 1 ~ 'a' ~ none ~ missing ~ [1] }}", "1aNone[1]"),
+        ("{{ '%s-%02d' % ('a', 1) }} {{ '%s' | format(1) }} {{ '{:>3}{a}'.format(1, a=2) }}", "a-01 1   12"),
+        ("{{ 'a'.ljust(3) }}{{ 'a' | center(3) }}{{ 'a\nb' | indent(2) }}", "a   a a\n  b"),
+        ("{{ 'aba' | replace('a', 'c') }} {{ 'aba'.replace('a', 'c') }} {{ [1, 2] | join(', ') }}", "cbc cbc 1, 2"),
+        ("{{ ', '.join(['a', 'b']) }} {{ [1, 2] | map('string') | join('-') }} {{ 1.25 | round(1) }}", "a, b 1-2 1.2"),
+        ("{{ dict(a=1) }} {{ dict.fromkeys(['a']) }} {{ namespace(a=1).a }}", "{'a': 1} {'a': None} 1"),
+    ],
+)
+def test_within_its_bounds_a_template_calculates_as_ever(source, text):
+    assert render(source) == text
 
 
 def test_a_template_that_does_not_compile_makes_the_model_unusable():
     with pytest.raises(ModelUnusable, match=r"doesn't compile \(line 2\); the log says more\.$"):
         render("\n{% if %}")
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ " + "(" * 5000 + ")" * 5000 + " }}", "{% for a in [] %}" * 25 + "{% endfor %}" * 25]
+)
+def test_a_template_too_deep_for_python_makes_the_model_unusable(source):
+    with pytest.raises(ModelUnusable, match=r"doesn't compile; the log says more\.$"):
+        render(source)
