@@ -1,11 +1,13 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.output import ANY_TEXT
 from lowcloud.core.requests import Sampling
 from lowcloud.core.tools import NO_TOOLS
 from lowcloud.http.openai.chat_answer import Shape
-from lowcloud.http.openai.chat_request import HINTS, REFUSED, ChatAsked, ToStore, chat_asked
+from lowcloud.http.openai.chat_request import HINTS, REFUSED, ChatAsked, ChatBody, ToStore, chat_asked
 
 MODEL = "@local/smollm2-135m-instruct"
 
@@ -270,3 +272,62 @@ def test_unknown_stream_options_are_named():
     options = {"include_usage": True, "include_obfuscation": False, "continuous_usage_stats": True}
     request = asked(stream=True, stream_options=options)
     assert (request.shape.include_usage, request.ignored) == (True, ("stream_options.continuous_usage_stats",))
+
+
+NAMES = st.sampled_from(
+    [
+        "type",
+        "function",
+        "custom",
+        "name",
+        "parameters",
+        "format",
+        "grammar",
+        "json_schema",
+        "schema",
+        "effort",
+        "tools",
+    ]
+)
+KNOWN = st.builds(
+    lambda kind, inner: {"type": kind, kind: inner},
+    st.sampled_from(["function", "custom", "allowed_tools", "json_schema", "json_object", "content", "text"]),
+    st.dictionaries(NAMES, st.none() | st.booleans() | st.text(max_size=3) | st.just({}), max_size=3),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+MEMBERS = dict.fromkeys(
+    [
+        "content",
+        "name",
+        "refusal",
+        "reasoning",
+        "reasoning_content",
+        "tool_calls",
+        "function_call",
+        "tool_call_id",
+        "audio",
+    ],
+    JSON | st.lists(KNOWN | JSON, max_size=2),
+)
+
+
+@given(st.sampled_from(sorted(ChatBody.model_fields)), JSON | KNOWN)
+def test_whatever_a_parameter_is_the_body_is_read_or_refused_by_name(name, value):
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], name: value}
+    try:
+        chat_asked(body, "id")
+    except BadRequest as error:
+        assert (error.param or "").startswith(name), str(error)
+
+
+@given(st.lists(st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "tool"])}, optional=MEMBERS)))
+def test_whatever_a_message_holds_it_is_read_or_refused_with_its_path(messages):
+    try:
+        asked(messages=messages)
+    except BadRequest as error:
+        assert (error.param or "").startswith("messages")

@@ -1,5 +1,6 @@
 """The OpenAPI document, made from the route table and the pydantic models of the bodies. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -56,9 +57,14 @@ def document(routes: Sequence[Described], about: About) -> dict[str, Any]:
     refs, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF)
     schemas = {model: refs[model, "validation"] for model in models}
     paths: dict[str, dict[str, Any]] = {}
+    uses: Counter[str] = Counter()
     for route in routes:
         path = route.template.replace("...}", "}")
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas, schemas[about.error])
+        described = _operation(route, schemas, schemas[about.error])
+        uses[name := described["operationId"]] += 1
+        if uses[name] > 1:  # the same operation at another path of the same base
+            described["operationId"] = f"{name}_{uses[name]}"
+        paths.setdefault(path, {})[route.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {"title": about.title, "version": about.version, "license": {"name": "Apache-2.0"}},
