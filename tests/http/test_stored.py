@@ -156,6 +156,16 @@ async def test_without_a_token_there_is_nothing_to_see(make_world, store, tokens
         assert (await world.ask("GET", CHAT, headers={"authorization": "Bearer good"})).json["data"] == []
 
 
+async def test_the_queries_are_in_the_openapi_document(kept):
+    document = (await kept.ask("GET", "/openapi.json")).json
+    of = {
+        path: {each["name"] for each in document["paths"][path]["get"]["parameters"] if each["in"] == "query"}
+        for path in (CHAT, f"{CHAT}/{{completion_id}}/messages")
+    }
+    assert list(of.values()) == [{"limit", "after", "order", "model", "metadata"}, {"limit", "after", "order"}]
+    assert (await kept.ask("GET", "/docs")).status == 200
+
+
 async def test_where_nothing_is_kept_store_is_refused_by_name(world):
     answer = await world.chat_completion(store=True)
     assert (answer.status, answer.json["error"]["param"]) == (400, "store")

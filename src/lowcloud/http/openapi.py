@@ -16,7 +16,8 @@ REF = "#/components/schemas/{model}"
 class Operation:
     """What a route does, for people. ``answer`` None: the body isn't JSON but ``media_type``.
 
-    ``event`` is the data of the events of a route that can stream; ``errors`` the statuses beside those of every route.
+    ``event`` is the data of the events of a route that can stream; ``errors`` the statuses beside those of every route;
+    ``query`` what may stand behind the path.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Operation:
     event: type[BaseModel] | None = None
     media_type: str = "application/json"
     errors: tuple[int, ...] = ()
+    query: type[BaseModel] | None = None
 
 
 class Described(Protocol):
@@ -99,10 +101,12 @@ def _operation(route: Described, schemas: dict[type[BaseModel], Any], error: Any
     if route.is_open:
         described["description"] = FROM_HERE
     names = [part.strip("{}").removesuffix("...") for part in route.template.split("/") if part.startswith("{")]
-    if names:
-        described["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-        ]
+    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    if operation.query is not None:
+        asked: dict[str, Any] = operation.query.model_json_schema()["properties"]
+        parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in asked.items()]
+    if parameters:
+        described["parameters"] = parameters
     if operation.request is not None:
         described["requestBody"] = {"required": True, "content": _json(schemas[operation.request])}
     return described

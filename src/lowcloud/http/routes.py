@@ -28,7 +28,7 @@ from lowcloud.http.openai.chat_request import ChatBody
 from lowcloud.http.openai.embeddings import Embeddings
 from lowcloud.http.openai.embeddings_request import EmbeddingsBody
 from lowcloud.http.openai.models import Models
-from lowcloud.http.openai.stored import Relabel, Stored
+from lowcloud.http.openai.stored import CompletionsQuery, ListQuery, Relabel, Stored
 from lowcloud.http.openapi import About, Operation, document
 from lowcloud.http.operations import METRICS_TYPE, Document, Operations
 from lowcloud.http.router import Route, Router, Table
@@ -163,6 +163,7 @@ STORED_LIST = Operation(
     "openai",
     answer=schemas.StoredCompletionList,
     errors=(400,),
+    query=CompletionsQuery,
 )
 STORED = Operation(
     "getChatCompletion", "One of the stored chat completions.", "openai", answer=schemas.StoredCompletion
@@ -184,6 +185,7 @@ STORED_MESSAGES = Operation(
     "openai",
     answer=schemas.StoredMessageList,
     errors=(400,),
+    query=ListQuery,
 )
 EMBEDDINGS = Operation(
     "createEmbeddings",

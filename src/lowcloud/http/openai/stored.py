@@ -36,6 +36,13 @@ class ListQuery(BaseModel):
     order: Literal["asc", "desc"] = "asc"
 
 
+class CompletionsQuery(ListQuery):
+    """The query of the list of completions; ``metadata`` as ``metadata[key]=value``."""
+
+    model: str | None = None
+    metadata: dict[str, str] = {}
+
+
 class Stored:
     """Handles the completions that were stored."""
 
