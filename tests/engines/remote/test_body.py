@@ -12,7 +12,7 @@ from lowcloud.core.messages import Image, Message, Messages, Text, Tokens, ToolC
 from lowcloud.core.output import AnyText, Choice, JsonSchema, Lark, Regex
 from lowcloud.core.requests import Sampling
 from lowcloud.core.tools import Tool, ToolPlan
-from lowcloud.engines.remote.body import chat_body, check, rough_tokens
+from lowcloud.engines.remote.body import body_of, check, path_of, rough_tokens
 from lowcloud.engines.remote.words import in_words
 
 ALWAYS = {"model": "qwen3", "stream": True, "stream_options": {"include_usage": True}}
@@ -22,17 +22,17 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 
 def added(upstream=UPSTREAM, **fields) -> dict:
     """What a request's fields add to the body of one that says hello."""
-    body = chat_body(asked(**fields), upstream)
+    body = body_of(asked(**fields), upstream)
     assert json.loads(json.dumps(body)) == body
     return {key: value for key, value in body.items() if (ALWAYS | SAID_HELLO).get(key) != value}
 
 
 def message(turn: Message) -> dict:
-    return chat_body(asked(prompt=Messages((turn,))), UPSTREAM)["messages"][0]
+    return body_of(asked(prompt=Messages((turn,))), UPSTREAM)["messages"][0]
 
 
 def test_what_isnt_asked_for_isnt_sent():
-    assert chat_body(asked(), UPSTREAM) == ALWAYS | SAID_HELLO
+    assert body_of(asked(), UPSTREAM) == ALWAYS | SAID_HELLO
 
 
 def test_sampling_is_sent_as_far_as_it_is_set():
@@ -160,8 +160,6 @@ def test_images_are_data_urls_at_their_places_in_the_text():
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"prompt": Text("a")}, "prompt"),
-        ({"prompt": Tokens((1,))}, "prompt"),
         ({"thinking_tokens": 5}, "thinking_tokens"),
         ({"ignore_eos": True}, "ignore_eos"),
         ({"output": Regex("a")}, "guided_regex"),
@@ -175,11 +173,13 @@ def test_what_cant_be_sent_is_refused_by_name(fields, param):
     assert caught.value.param == param
 
 
-def test_a_prompt_that_was_to_be_refused_is_our_bug():
-    with pytest.raises(TypeError):
-        chat_body(asked(prompt=Text("a")), UPSTREAM)
-    with pytest.raises(TypeError):
-        in_words(asked(prompt=Text("a")))
+@pytest.mark.parametrize(("prompt", "sent"), [(Text("Once"), "Once"), (Tokens((1, 2)), [1, 2])])
+def test_a_text_or_token_ids_are_completed_as_they_are(prompt, sent):
+    request = asked(prompt=prompt, max_tokens=5, top_logprobs=2, choices=2)
+    upstream = replace(UPSTREAM, length_field="max_completion_tokens")
+    assert path_of(prompt) == "/completions"
+    assert body_of(request, upstream) == ALWAYS | {"prompt": sent, "max_tokens": 5, "logprobs": 2, "n": 2}
+    assert in_words(request) == request
 
 
 def test_guided_outputs_are_sent_to_an_upstream_that_is_said_to_honour_them():

@@ -13,6 +13,7 @@ from remote_model import UPSTREAM, asked, chat_card, remote
 
 from lowcloud.core.errors import BadRequest, EngineFailed, Unavailable
 from lowcloud.core.events import Finished, Started, TextDelta, Usage
+from lowcloud.core.messages import Text
 from lowcloud.core.requests import Sampling
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.engines.remote.engine import new_call_id
@@ -73,6 +74,34 @@ async def test_log_probabilities_come_with_their_text():
         assert delta.logprobs[0].sampled.logprob == -0.5
 
 
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        {"tokens": ["on", "ce"], "token_logprobs": [-0.5, -1.0], "top_logprobs": [{"x": -2.0, "on": -0.5}, None]},
+        {
+            "content": [
+                {"token": "on", "logprob": -0.5, "top_logprobs": [{"token": "on", "logprob": -0.5}]},
+                {"token": "ce", "logprob": -1.0, "top_logprobs": []},
+            ]
+        },
+    ],
+)
+async def test_a_text_is_completed_with_log_probabilities_of_either_form(logprobs):
+    answer = {"choices": [{"index": 0, "text": "once", "logprobs": logprobs, "finish_reason": "length"}]}
+    async with remote(streamed(events(answer))) as model:
+        _, delta, *rest = await model.generate(prompt=Text("Say "), top_logprobs=1)
+        assert model.upstream.paths == ["/v1/completions"]
+        on, ce = delta.logprobs
+        assert (delta.text, on.sampled.token, on.top[0].token, ce.sampled.logprob, ce.top) == (
+            "once",
+            "on",
+            "on",
+            -1.0,
+            (),
+        )
+        assert rest == [Finished(0, "length"), Usage(1, 0, 2)]
+
+
 async def test_choices_are_told_apart_by_their_index():
     mixed = events(
         chunk({"content": "a"}, index=1),
@@ -114,7 +143,7 @@ async def test_half_a_surrogate_pair_becomes_a_replacement_character():
         (b"data: {nonsense\n\n", {}, "sent what is no JSON"),
         (b"data: " + b"x" * (17 * 2**20), {}, "sent an event of more than 16777216 bytes"),
         (events({"choices": ["text"]}), {}, "gave an empty answer"),
-        (events({"choices": [{"text": "a"}]}), {}, "gave an empty answer"),
+        (events({"choices": [{"delta": "a"}]}), {}, "gave an empty answer"),
         (events("text"), {}, "failed within its answer"),
         (events({"error": {"message": "out of memory"}}), {}, "failed within its answer: out of memory"),
         (events({"error": "sk-secret is bad"}), {}, r"failed within its answer: \[token\] is bad"),

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 
 from lowcloud.core.errors import Unsupported
-from lowcloud.core.messages import Image, Message, Messages, Prompt, Text, ToolCall
+from lowcloud.core.messages import Image, Message, Messages, Prompt, Text, Tokens, ToolCall
 from lowcloud.core.output import AnyText, Choice, Format, JsonSchema, Lark, Regex, Schema
 from lowcloud.core.requests import Generate, Sampling
 from lowcloud.core.tools import Tool, ToolPlan
@@ -21,9 +21,7 @@ _SAMPLED = ("temperature", "top_p", "top_k", "min_p", "seed")
 
 
 def check(request: Generate, upstream: Upstream) -> None:
-    """Refuses what has no words in the chat format, or what upstreams ignore without a word. Raises Unsupported."""
-    if not isinstance(request.prompt, Messages):
-        raise Unsupported(f"{upstream.id} is a remote model, which takes messages only.", param="prompt")
+    """Refuses what the formats have no words for, or what upstreams ignore without a word. Raises Unsupported."""
     if request.thinking_tokens is not None:
         raise Unsupported(f"{upstream.id} is a remote model; its thinking can't be bounded.", param="thinking_tokens")
     if request.ignore_eos and not upstream.is_guided:
@@ -39,24 +37,39 @@ def _ungiven(upstream: Upstream, param: str) -> Unsupported:
     )
 
 
-def chat_body(request: Generate, upstream: Upstream) -> dict[str, object]:
-    """The body of ``chat/completions``, for a stream. ``request`` has passed ``check``."""
-    prompt = request.prompt
-    if not isinstance(prompt, Messages):
-        raise TypeError("check lets only messages through")
+def path_of(prompt: Prompt) -> str:
+    """Where a prompt goes."""
+    return "/chat/completions" if isinstance(prompt, Messages) else "/completions"
+
+
+def body_of(request: Generate, upstream: Upstream) -> dict[str, object]:
+    """The body for ``path_of`` its prompt, for a stream. ``request`` has passed ``check``."""
     body: dict[str, object] = {
         "model": upstream.model,
-        "messages": [_message(message) for message in prompt.messages],
+        **_prompt(request.prompt),
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    is_chat = isinstance(request.prompt, Messages)
     if request.max_tokens is not None:
-        body[upstream.length_field] = request.max_tokens
+        body[upstream.length_field if is_chat else "max_tokens"] = request.max_tokens
+    if request.top_logprobs is not None:
+        body |= (
+            {"logprobs": True, "top_logprobs": request.top_logprobs} if is_chat else {"logprobs": request.top_logprobs}
+        )
+    return body | _choices(request) | _sampling(request.sampling) | _output(request.output) | _tools(request.tools)
+
+
+def _prompt(prompt: Prompt) -> dict[str, object]:
+    match prompt:
+        case Text(text):
+            return {"prompt": text}
+        case Tokens(ids):
+            return {"prompt": list(ids)}
+    body: dict[str, object] = {"messages": [_message(message) for message in prompt.messages]}
     if prompt.effort is not None:
         body["reasoning_effort"] = prompt.effort
-    if prompt.options:
-        body["chat_template_kwargs"] = dict(prompt.options)
-    return body | _choices(request) | _sampling(request.sampling) | _output(request.output) | _tools(request.tools)
+    return body | ({"chat_template_kwargs": dict(prompt.options)} if prompt.options else {})
 
 
 def rough_tokens(prompt: Prompt) -> int:
@@ -86,8 +99,6 @@ def _choices(request: Generate) -> dict[str, object]:
         body["n"] = request.choices
     if request.stop:
         body["stop"] = list(request.stop)
-    if request.top_logprobs is not None:
-        body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
     if request.ignore_eos:
         body["ignore_eos"] = True
     if request.prediction is not None:

@@ -1,4 +1,4 @@
-"""The text engine of a remote model: requests become chat completions of an upstream, its chunks our events.
+"""The text engine of a remote model: requests become completions of an upstream, its chunks our events.
 
 The upstream renders, counts and samples. So a prompt's tokens are an estimate until the end (a quarter of its
 characters), and the upstream enforces the context, schemas and choices of tools.
@@ -13,7 +13,7 @@ from lowcloud.core.events import Event, Started
 from lowcloud.core.messages import Prompt
 from lowcloud.core.requests import Generate, Sampling
 from lowcloud.engines.engine import Prepared
-from lowcloud.engines.remote.body import chat_body, check, rough_tokens
+from lowcloud.engines.remote.body import body_of, check, path_of, rough_tokens
 from lowcloud.engines.remote.reply import Reply
 from lowcloud.engines.remote.runtime import Answer, RemoteRuntime
 from lowcloud.engines.remote.words import WordReader, check_words, in_words
@@ -66,7 +66,7 @@ class RemoteEngine:
         """``Started`` comes with the head of the upstream's answer; closing the generator closes the connection."""
         upstream = self._runtime.upstream
         asked = in_words(prepared.request) if self._is_worded else prepared.request
-        async with self._runtime.post("/chat/completions", lambda: chat_body(asked, upstream)) as answer:
+        async with self._runtime.post(path_of(asked.prompt), lambda: body_of(asked, upstream)) as answer:
             default = prepared.default_max_tokens
             yield Started(prepared.prompt_tokens, 0, upstream.weights, default_max_tokens=default)
             reply = Reply(upstream, asked, prepared.prompt_tokens, self._new_id)

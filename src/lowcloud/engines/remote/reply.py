@@ -1,10 +1,12 @@
-"""An upstream's chunks of a chat completion, as our events. Pure; one for each request.
+"""An upstream's chunks of a completion, as our events. Pure; one for each request.
 
-A whole answer (``message`` instead of ``delta``) is read as one chunk, for upstreams that don't stream.
+A whole answer (``message`` instead of ``delta``) is read as one chunk, for upstreams that don't stream; a completion of
+a text has ``text`` itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from lowcloud.core.events import (
     Alternative,
@@ -22,6 +24,7 @@ from lowcloud.engines.remote.failure import broken, complained
 from lowcloud.engines.remote.upstream import Upstream
 
 _LENGTH = frozenset({"length", "max_tokens", "model_length", "MAX_TOKENS"})
+_COLUMNS = ("tokens", "token_logprobs", "top_logprobs")
 _FAILED = frozenset({"error", "abort"})
 
 
@@ -80,7 +83,7 @@ class Reply:
             return
         choice = self._choices[number]
         delta = part.get("delta")
-        delta = delta if isinstance(delta, Mapping) else part.get("message")
+        delta = delta if isinstance(delta, Mapping) else part.get("message", {"content": part.get("text")})
         if isinstance(delta, Mapping):
             yield from self._delta(number, delta, _logprobs(part.get("logprobs"), self._request.top_logprobs))
         reason = part.get("finish_reason")
@@ -187,9 +190,29 @@ def whole(text: str) -> str:
 
 def _logprobs(value: object, top: int | None) -> tuple[TokenLogprob, ...]:
     """Empty where none were asked for."""
-    content = value.get("content") if isinstance(value, Mapping) and top is not None else None
+    if top is None or not isinstance(value, Mapping):
+        return ()
+    if isinstance(value.get("tokens"), list):
+        return _old_logprobs(value, top)
+    content = value.get("content")
     tokens = [token for token in content if isinstance(token, Mapping)] if isinstance(content, list) else []
-    return tuple(TokenLogprob(_alternative(token), _top(token, top or 0)) for token in tokens)
+    return tuple(TokenLogprob(_alternative(token), _top(token, top)) for token in tokens)
+
+
+def _old_logprobs(value: Mapping[str, object], top: int) -> tuple[TokenLogprob, ...]:
+    """The form of completions: three lists side by side; the likeliest tokens are an object, by their texts."""
+    columns = [column if isinstance(column := value.get(name), list) else [] for name in _COLUMNS]
+    rows = list(zip_longest(*columns))[: len(columns[0])]
+    return tuple(
+        TokenLogprob(_alternative({"token": token, "logprob": logprob}), _ranked(likeliest, top))
+        for token, logprob, likeliest in rows
+    )
+
+
+def _ranked(likeliest: object, top: int) -> tuple[Alternative, ...]:
+    pairs = likeliest.items() if isinstance(likeliest, Mapping) else ()
+    found = [_alternative({"token": token, "logprob": logprob}) for token, logprob in pairs]
+    return tuple(sorted(found, key=lambda one: -one.logprob)[:top])
 
 
 def _top(token: Mapping[str, object], top: int) -> tuple[Alternative, ...]:

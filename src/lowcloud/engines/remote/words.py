@@ -33,10 +33,10 @@ def check_words(request: Generate, upstream: Upstream) -> None:
 
 
 def in_words(request: Generate) -> Generate:
-    """The request for an upstream that knows no tools."""
+    """The request for an upstream that knows no tools. Only conversations have any."""
     prompt, plan = request.prompt, request.tools
     if not isinstance(prompt, Messages):
-        raise TypeError("check lets only messages through")
+        return request
     told = DIALECT.retold(replace(prompt, tools=plan.tools if plan.mode != "none" else ()))
     output = JsonSchema(_call_schema(plan)) if plan.mode == "required" else request.output
     return replace(request, prompt=told, output=output, tools=NO_TOOLS)
