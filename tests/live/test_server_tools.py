@@ -204,3 +204,43 @@ def test_anthropics_sdk_gets_a_forced_call(server):
     jsonschema.validate(call.input, PARAMETERS)
     counted = client.messages.count_tokens(model=CHAT, messages=ASK, tools=[tool], tool_choice={"type": "any"})
     assert counted.input_tokens == message.usage.input_tokens + message.usage.cache_read_input_tokens
+
+
+def test_a_text_is_gone_on_with_and_echoed(client):
+    completion = client.completions.create(model=CHAT, prompt=["The capital of France is", "1, 2, 3,"], max_tokens=4)
+    assert all(choice.text for choice in completion.choices)
+    echoed = client.completions.create(model=CHAT, prompt="1, 2, 3,", max_tokens=4, echo=True, temperature=0)
+    assert echoed.choices[0].text.startswith("1, 2, 3,")
+
+
+def test_a_conversations_tokens_are_those_of_its_completion(client):
+    counted = client.post("/tokenize", body={"model": CHAT, "messages": ASK, "tools": [WEATHER]}, cast_to=dict)
+    reply = client.chat.completions.create(**GREEDY, tools=[WEATHER], max_tokens=1)
+    assert counted["count"] == len(counted["tokens"]) == reply.usage.prompt_tokens
+    text = client.post("/detokenize", body={"model": CHAT, "tokens": counted["tokens"]}, cast_to=dict)
+    shown = client.post("/apply-template", body={"model": CHAT, "messages": ASK, "tools": [WEATHER]}, cast_to=dict)
+    assert text["prompt"] == shown["prompt"]
+    assert "get_weather" in shown["prompt"]
+
+
+def test_a_texts_tokens_are_its_text_again(client):
+    body = {"model": CHAT, "prompt": "Grüße 🤖 <|im_end|>", "return_token_strs": True}
+    tokens = client.post("/tokenize", body=body, cast_to=dict)
+    assert len(tokens["token_strs"]) == tokens["count"] > 8  # the control string is text
+    text = client.post("/detokenize", body={"model": CHAT, "tokens": tokens["tokens"]}, cast_to=dict)
+    assert text["content"] == body["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/tokenize", {}, "prompt"),
+        ("/tokenize", {"prompt": "a", "messages": ASK}, "prompt"),
+        ("/detokenize", {"tokens": [99_999_999]}, "tokens"),
+        ("/apply-template", {"messages": []}, "messages"),
+    ],
+)
+def test_what_has_no_tokens_is_refused_and_named(client, path, body, param):
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.post(path, body={"model": CHAT, **body}, cast_to=dict)
+    assert raised.value.param == param

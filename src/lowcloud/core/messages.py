@@ -65,9 +65,10 @@ class Messages:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text that no template touches."""
+    """A text that no template touches, to be gone on with; or to be filled in before ``suffix``."""
 
     text: str
+    suffix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

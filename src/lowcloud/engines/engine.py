@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from lowcloud.core.events import Embedded, Event
-from lowcloud.core.messages import Prompt
+from lowcloud.core.messages import Messages, Prompt
 from lowcloud.core.requests import Embed, Generate
 from lowcloud.models.card import Card
 
@@ -49,6 +49,27 @@ class Engine(Protocol):
 
     async def count(self, prompt: Prompt) -> int:
         """Tokens of the prompt as this model sees it. Needs no weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token, and its text; a part of a character shows as U+FFFD."""
+
+    id: int
+    text: str
+
+
+class Wording(Protocol):
+    """What an engine can tell of its model's words, without weights. Remote ones can't."""
+
+    async def tokens(self, prompt: Prompt) -> list[Token]:
+        """The prompt as the model sees it. Raises BadRequest."""
+
+    async def text(self, ids: tuple[int, ...]) -> str:
+        """The tokens' text, control tokens by their names. Raises BadRequest."""
+
+    async def rendered(self, prompt: Messages) -> str:
+        """The conversation by the model's own chat template. Raises BadRequest."""
 
 
 class Embedder(Protocol):

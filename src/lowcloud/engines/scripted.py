@@ -122,7 +122,9 @@ class ScriptedEngine:
         return self._card
 
     def check(self, request: Generate) -> None:
-        """Images need a card that sees; nothing else of a ``Generate`` is beyond this engine."""
+        """Images need a card that sees; texts can't be filled in. Nothing else of a request is beyond this engine."""
+        if isinstance(request.prompt, Text) and request.prompt.suffix is not None:
+            raise Unsupported("suffix: this model can't fill in the middle.", param="suffix")
         messages = request.prompt.messages if isinstance(request.prompt, Messages) else ()
         for index, message in enumerate(messages):
             if message.images and not self._card.vision:

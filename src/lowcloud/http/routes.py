@@ -25,10 +25,21 @@ from lowcloud.http.offload import Offload
 from lowcloud.http.openai import schemas
 from lowcloud.http.openai.chat import Chat, ChatTools
 from lowcloud.http.openai.chat_request import ChatBody
+from lowcloud.http.openai.completions import Completions
+from lowcloud.http.openai.completions_request import CompletionBody
 from lowcloud.http.openai.embeddings import Embeddings
 from lowcloud.http.openai.embeddings_request import EmbeddingsBody
 from lowcloud.http.openai.models import Models
 from lowcloud.http.openai.stored import CompletionsQuery, ListQuery, Relabel, Stored
+from lowcloud.http.openai.tokens import (
+    DetokenizeAnswer,
+    DetokenizeBody,
+    TemplateAnswer,
+    TemplateBody,
+    TokenizeAnswer,
+    TokenizeBody,
+    TokenTexts,
+)
 from lowcloud.http.openapi import About, Operation, document
 from lowcloud.http.operations import METRICS_TYPE, Document, Operations
 from lowcloud.http.router import Route, Router, Table
@@ -70,6 +81,8 @@ class Handlers:
     """One object a format."""
 
     chat: Chat
+    completions: Completions
+    token_texts: TokenTexts
     embeddings: Embeddings
     messages: AnthropicMessages
     models: Models
@@ -93,6 +106,10 @@ def table(on: Handlers) -> tuple[Route, ...]:
     return (
         *_both("POST", "/chat/completions", on.chat.create, CHAT),
         *(_stored(on.stored) if on.stored else ()),
+        *_both("POST", "/completions", on.completions.create, COMPLETION),
+        *_both("POST", "/tokenize", on.token_texts.tokenize, TOKENIZE),
+        *_both("POST", "/detokenize", on.token_texts.detokenize, DETOKENIZE),
+        *_both("POST", "/apply-template", on.token_texts.apply_template, TEMPLATE),
         *_both("POST", "/embeddings", on.embeddings.create, EMBEDDINGS),
         *_anthropic("/messages", on.messages.create, MESSAGE),
         *_anthropic("/messages/count_tokens", on.messages.count, COUNT),
@@ -140,6 +157,8 @@ def _handlers(parts: HttpParts) -> Handlers:
     accepts = parts.settings.accept_token_ids
     return Handlers(
         Chat(parts.service, tools),
+        Completions(parts.service, tools, lambda: "cmpl-" + parts.new_id().replace("-", "")),
+        TokenTexts(parts.service, offload),
         Embeddings(parts.service, offload, parts.new_id, accept_token_ids=accepts),
         AnthropicMessages(parts.service, answerer, offload, lambda: "msg_" + parts.new_id().replace("-", "")),
         Models(parts.service),
@@ -186,6 +205,29 @@ STORED_MESSAGES = Operation(
     answer=schemas.StoredMessageList,
     errors=(400,),
     query=ListQuery,
+)
+COMPLETION = Operation(
+    "createCompletion",
+    "Goes on with texts, whole or as a stream.",
+    "openai",
+    request=CompletionBody,
+    answer=schemas.Completion,
+    event=schemas.Completion,
+    errors=REFUSALS,
+)
+TOKENIZE = Operation(
+    "tokenize", "A text's tokens.", "tokens", request=TokenizeBody, answer=TokenizeAnswer, errors=REFUSALS
+)
+DETOKENIZE = Operation(
+    "detokenize", "Tokens' text.", "tokens", request=DetokenizeBody, answer=DetokenizeAnswer, errors=REFUSALS
+)
+TEMPLATE = Operation(
+    "applyTemplate",
+    "A conversation as the model's chat template renders it.",
+    "tokens",
+    request=TemplateBody,
+    answer=TemplateAnswer,
+    errors=REFUSALS,
 )
 EMBEDDINGS = Operation(
     "createEmbeddings",

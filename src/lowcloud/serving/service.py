@@ -15,11 +15,11 @@ from typing import Protocol, TypeVar, cast
 import anyio
 import anyio.to_thread
 
-from lowcloud.core.errors import BadRequest, LowcloudError, PromptTooLong, RequestTimeout, Unavailable
+from lowcloud.core.errors import BadRequest, LowcloudError, PromptTooLong, RequestTimeout, Unavailable, Unsupported
 from lowcloud.core.events import Embedded, Event, Started, TextDelta, Usage
-from lowcloud.core.messages import Prompt, Text
+from lowcloud.core.messages import Messages, Prompt, Text
 from lowcloud.core.requests import Embed, Generate
-from lowcloud.engines.engine import Embedder, Engine
+from lowcloud.engines.engine import Embedder, Engine, Token, Wording
 from lowcloud.models.card import Task
 from lowcloud.models.catalogue import Answer, Catalogue
 from lowcloud.serving.admission import Bounds, Queue
@@ -136,6 +136,26 @@ class Service:
         with self._deadline() as deadline:
             engine = _generator(await deadline.bound(lambda: self._pool.engine(answer.by.id)))
             return await deadline.bound(lambda: engine.count(prompt))
+
+    async def tokens(self, model_id: str, prompt: Prompt) -> list[Token]:
+        """The prompt's tokens. Raises as ``count`` does; Unsupported for a model whose tokens aren't known here."""
+        return await self._worded(model_id, lambda wording: wording.tokens(prompt))
+
+    async def text(self, model_id: str, ids: tuple[int, ...]) -> str:
+        """The tokens' text. Raises as ``tokens`` does."""
+        return await self._worded(model_id, lambda wording: wording.text(ids))
+
+    async def rendered(self, model_id: str, prompt: Messages) -> str:
+        """The conversation by the template of the model that answers. Raises as ``tokens`` does."""
+        return await self._worded(model_id, lambda wording: wording.rendered(prompt))
+
+    async def _worded(self, model_id: str, ask: Callable[[Wording], Awaitable[T]]) -> T:
+        answer = self._accepted(model_id, Task.TEXT_GENERATION)
+        with self._deadline() as deadline:
+            engine = await deadline.bound(lambda: self._pool.engine(answer.by.id))
+            if not hasattr(engine, "rendered"):
+                raise Unsupported(f"{model_id}: this model's tokens aren't known here.", param="model")
+            return await deadline.bound(lambda: ask(cast(Wording, engine)))
 
     def _accepted(self, model_id: str, task: Task) -> Answer:
         if not self._is_accepting:

@@ -16,14 +16,16 @@ from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.events import Event
 from lowcloud.core.messages import Messages, Prompt, Text, Tokens
 from lowcloud.core.requests import Generate
-from lowcloud.engines.engine import Prepared
+from lowcloud.engines.engine import Prepared, Token
 from lowcloud.engines.local.bounds import Bounds, bounds_of, check_images, dialect_of, may_think, outlook_of
 from lowcloud.engines.local.defaults import Context, Length, check_bias, length_of, param_of, sampling_of
 from lowcloud.engines.local.generation import Generation, Reading, Vocabulary
+from lowcloud.engines.local.infill import Infill
 from lowcloud.engines.local.process import WorkerProcess
 from lowcloud.engines.local.tokenizer import TextAssets
+from lowcloud.engines.local.vocabulary import Detokenizer
 from lowcloud.models.card import Card
-from lowcloud.text.control import ControlledEncoder
+from lowcloud.text.control import ControlledEncoder, Encoded
 from lowcloud.text.template import ChatTemplate
 
 
@@ -54,6 +56,7 @@ class LocalEngine:
         self._context_length = min(assets.context_length, process.spec.context_length or assets.context_length)
         self._source = assets.chat_template or ""
         self._dialect = dialect_of(self._source)
+        self._infill = Infill(assets.tokenizer.control_ids)
         marks = self._dialect.marks
         self._shown = {number: text for text, number in assets.tokenizer.control_ids.items() if text in marks}
         self._template = None
@@ -92,6 +95,19 @@ class LocalEngine:
         ids, _ = await anyio.to_thread.run_sync(self._encode, prompt, limiter=self._around.threads)
         return len(ids)
 
+    async def tokens(self, prompt: Prompt) -> list[Token]:
+        ids, _ = await anyio.to_thread.run_sync(self._encode, prompt, limiter=self._around.threads)
+        return [Token(number, self._vocabulary.tokenizer.token_text(number)) for number in ids]
+
+    async def text(self, ids: tuple[int, ...]) -> str:
+        self._check_ids(Tokens(ids), "tokens")
+        control = {number: text for text, number in self._vocabulary.tokenizer.control_ids.items()}
+        detokenizer = Detokenizer(self._vocabulary.tokenizer, control)
+        return "".join([*map(detokenizer.feed, ids), detokenizer.flush()])
+
+    async def rendered(self, prompt: Messages) -> str:
+        return (await anyio.to_thread.run_sync(self._rendered, prompt, limiter=self._around.threads)).text
+
     async def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
         generation = Generation(self._fitted(prepared), self._vocabulary, self._process, self._reading(prepared))
         try:
@@ -127,12 +143,17 @@ class LocalEngine:
             case Tokens(ids=ids):
                 self._check_ids(prompt)
                 return list(ids), False
-            case Text(text=text):
-                return self._encoder.encode_text(text), False
+            case Text(text=text, suffix=suffix):
+                before, between, after = self._infill.around(suffix)
+                rest = [] if suffix is None else self._encoder.encode_text(suffix)
+                return [*before, *self._encoder.encode_text(text), *between, *rest, *after], False
+        encoded = self._rendered(prompt)
+        return encoded.ids, self._dialect.is_thinking(encoded.text)
+
+    def _rendered(self, prompt: Messages) -> Encoded:
         told = self._dialect.retold(prompt)
         render = partial(self._required_template().render, told, has_text_arguments=self._dialect.has_text_arguments)
-        encoded = self._encoder.encode(render)
-        return encoded.ids, self._dialect.is_thinking(encoded.text)
+        return self._encoder.encode(render)
 
     def _reading(self, prepared: Prepared) -> Reading:
         """A text that no template touched is gone on with as it is: it has no reasoning and no calls."""
@@ -146,10 +167,10 @@ class LocalEngine:
             raise Unsupported(f"{self._card.id} has no chat template, so it can't take messages.", param="messages")
         return self._template
 
-    def _check_ids(self, prompt: Tokens) -> None:
+    def _check_ids(self, prompt: Tokens, param: str = "prompt") -> None:
         n_vocab = self._vocabulary.tokenizer.n_vocab
         for token in prompt.ids:
             if not 0 <= token < n_vocab:
                 raise BadRequest(
-                    f"The prompt has token {token}, and this model's ids are 0 to {n_vocab - 1}.", param="prompt"
+                    f"The prompt has token {token}, and this model's ids are 0 to {n_vocab - 1}.", param=param
                 )

@@ -264,3 +264,33 @@ class ModelState(_Shape):
 class Readiness(_Shape):
     ready: bool
     models: list[ModelState]
+
+
+class CompletionLogprobs(_Shape):
+    """The old form: one list a property, an entry a token."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class CompletionChoice(_Shape):
+    """One text; of several prompts, ``n`` each, in their order."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class Completion(_Shape):
+    """Texts that were gone on with; of a stream, a piece of one."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoice]
+    usage: ChatUsage | None

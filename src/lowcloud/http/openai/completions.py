@@ -1,0 +1,139 @@
+"""POST completions: texts that are gone on with, several prompts at once."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lowcloud.core.errors import LowcloudError
+from lowcloud.core.events import Event, Started
+from lowcloud.core.requests import Generate
+from lowcloud.http import errors
+from lowcloud.http.call import Call, Trace
+from lowcloud.http.edge import internal_error
+from lowcloud.http.generation import answer_headers
+from lowcloud.http.openai.chat import ChatTools
+from lowcloud.http.openai.chat_answer import Head, fingerprint
+from lowcloud.http.openai.completions_answer import CompletionWriter, WholeCompletion
+from lowcloud.http.openai.completions_request import CompletionAsked, completion_asked
+from lowcloud.http.sse import DONE, EventStream
+from lowcloud.http.watch import only
+from lowcloud.serving.service import Service
+
+BUFFERED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An event of one of the prompts, or what ended it too early."""
+
+    number: int
+    event: Event | Exception
+
+
+class Completions:
+    """Handles completions. Each prompt is a generation of its own; they run side by side."""
+
+    def __init__(self, service: Service, tools: ChatTools, new_id: Callable[[], str]) -> None:
+        self._service, self._tools, self._new_id = service, tools, new_id
+
+    async def create(self, call: Call) -> ASGIApp:
+        """The reply waits until every prompt has started: until then every failure is a status."""
+        call.trace.completion_id = request_id = self._new_id()
+        asked = await self._tools.offload.read(call.body, lambda raw: completion_asked(raw, request_id))
+        call.trace.model = asked.model
+        return _Reply(self._service, self._tools, asked, call.trace, request_id)
+
+
+class _Reply:
+    """An ASGI app: it owns the tasks of its prompts, and ends them when it ends."""
+
+    def __init__(
+        self, service: Service, tools: ChatTools, asked: CompletionAsked, trace: Trace, completion_id: str
+    ) -> None:
+        self._service, self._tools = service, tools
+        self._asked, self._trace, self._id = asked, trace, completion_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outlet, inlet = anyio.create_memory_object_stream[Numbered](BUFFERED)
+        try:
+            async with anyio.create_task_group() as group, inlet:
+                async with outlet:
+                    for number, generate in enumerate(self._asked.generates):
+                        group.start_soon(self._run, number, generate, outlet.clone())
+                app = await self._answer(inlet)
+                await app(scope, receive, send)
+                group.cancel_scope.cancel()
+        except BaseExceptionGroup as raised:
+            raise only(raised) from None
+
+    async def _run(self, number: int, generate: Generate, outlet: MemoryObjectSendStream[Numbered]) -> None:
+        async with outlet, aclosing(self._service.generate(self._asked.model, generate)) as events:
+            try:
+                async for event in events:
+                    await outlet.send(Numbered(number, event))
+            except Exception as error:
+                await outlet.send(Numbered(number, error))
+
+    async def _answer(self, inlet: MemoryObjectReceiveStream[Numbered]) -> ASGIApp:
+        early, started = await self._started(inlet)
+        head = Head(self._id, int(self._tools.clock.wall()), self._asked.model, fingerprint(started.weights))
+        headers = answer_headers(self._asked.ignored, started)
+        items = _all(early, inlet)
+        if not self._asked.is_stream:
+            answer = WholeCompletion(head, self._asked)
+            async for item in items:
+                answer.feed(item.number, _event(item))
+            return Response(answer.body(), 200, headers, "application/json")
+        chunks = self._chunks(CompletionWriter(head, self._asked), items)
+        return EventStream(chunks, chunks, headers, self._tools.pace, self._tools.clock)
+
+    async def _started(self, inlet: MemoryObjectReceiveStream[Numbered]) -> tuple[list[Numbered], Started]:
+        """What has come until every prompt had started, and the first of these events."""
+        early: list[Numbered] = []
+        waiting = set(range(len(self._asked.generates)))
+        first: Started | None = None
+        while waiting or first is None:
+            item = await inlet.receive()
+            event = _event(item)
+            early.append(item)
+            if isinstance(event, Started):
+                first = first or event
+                waiting.discard(item.number)
+        return early, first
+
+    async def _chunks(self, writer: CompletionWriter, items: AsyncIterator[Numbered]) -> AsyncGenerator[bytes, None]:
+        try:
+            if begin := writer.begin():
+                yield begin
+            async for item in items:
+                if chunk := writer.feed(item.number, _event(item)):
+                    yield chunk
+            if end := writer.end():
+                yield end
+        except LowcloudError as error:
+            self._trace.outcome = "failed"
+            yield errors.event(error)
+        except Exception:  # the status is gone, so this is the outermost loop of a stream
+            self._tools.logger.exception("a stream failed", route=self._trace.route)
+            self._trace.outcome = "failed"
+            yield errors.event(internal_error(self._trace.id))
+        else:
+            yield DONE
+
+
+async def _all(early: list[Numbered], inlet: MemoryObjectReceiveStream[Numbered]) -> AsyncIterator[Numbered]:
+    for item in early:
+        yield item
+    async for item in inlet:
+        yield item
+
+
+def _event(item: Numbered) -> Event:
+    if isinstance(item.event, Exception):
+        raise item.event
+    return item.event

@@ -1,0 +1,61 @@
+"""The parameters of sampling and length that every format of OpenAI's kind has, and what they ask for."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from lowcloud.core.requests import Sampling
+
+INT64 = 2**63
+MAX_CHOICES = 128
+MAX_STOPS = 4
+
+
+def _stop_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+StopText = Annotated[str, StringConstraints(min_length=1)]
+# One spelling for each id, so that no two keys of logit_bias mean the same token.
+TokenId = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,9})$")]
+Stops = Annotated[
+    list[StopText] | None,
+    Field(max_length=MAX_STOPS),
+    BeforeValidator(_stop_list, json_schema_input_type=StopText | list[StopText] | None),
+]
+
+
+class SamplingFields(BaseModel):
+    """The base of such a body."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    max_tokens: Count | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(None, description="0: off")
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    stop: Stops = None
+    ignore_eos: bool | None = Field(None, description="go on to max_tokens; for benchmarks")
+
+    def sampling(self) -> Sampling:
+        """How the next token is chosen."""
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            seed=self.seed,
+            repetition_penalty=self.repetition_penalty,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
+        )
