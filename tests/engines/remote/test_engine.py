@@ -281,6 +281,31 @@ async def test_a_hundred_requests_one_after_another_use_one_connection():
         assert (len(model.upstream.bodies), len(model.upstream.connections)) == (100, 1)
 
 
+async def test_a_resting_connection_that_the_upstream_closes_is_no_failure():
+    served = set()
+
+    async def once(request):
+        if request.transport in served:
+            request.transport.abort()
+        served.add(request.transport)
+        return await streamed(spoken(["a"]))(request)
+
+    async with remote(once) as model:
+        for _ in range(3):
+            assert len(await model.generate()) == 4
+        assert (len(model.upstream.bodies), len(served)) == (5, 3)
+
+
+async def test_a_new_connection_that_the_upstream_closes_is_unavailable_and_isnt_tried_again():
+    async def close(request):
+        request.transport.abort()
+
+    async with remote(close) as model:
+        with pytest.raises(Unavailable, match="closed the connection without an answer"):
+            await model.generate()
+        assert len(model.upstream.bodies) == 1
+
+
 async def test_a_failure_doesnt_cost_the_connection_of_others():
     async with remote(streamed(spoken(["a"]))) as model:
         await model.generate()
