@@ -1,7 +1,7 @@
-"""Text inside a message never becomes a control token, and is otherwise encoded as ever."""
+"""Text that a caller sends never becomes a control token, and is otherwise encoded as ever."""
 
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 
 import pytest
 from hypothesis import example, given
@@ -24,10 +24,14 @@ messages = st.lists(
 )
 
 
+@cache
+def compiled(source):
+    return ChatTemplate(source, bos_token="", eos_token="", now=lambda: datetime(2026, 11, 1, tzinfo=UTC))
+
+
 def rendering(source, turns):
     """What makes a prompt of the turns, their texts changed or as they are."""
-    template = ChatTemplate(source, bos_token="", eos_token="", now=lambda: datetime(2026, 11, 1, tzinfo=UTC))
-    return partial(template.render, Messages(tuple(turns)))
+    return partial(compiled(source).render, Messages(tuple(turns)))
 
 
 def encoded(tokenizer, source, turns):
