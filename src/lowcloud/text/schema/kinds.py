@@ -105,7 +105,7 @@ def string_bound(keyword: str, value: Json) -> String:
             if not isinstance(value, str):
                 raise Unenforceable("it must be a text", is_malformed=True)
             if value not in PATTERNS:
-                raise Unenforceable(f"the format {value!r} can't; these can: {', '.join(PATTERNS)}")
+                raise Unenforceable(f"of formats only these are supported: {', '.join(PATTERNS)}")
             return String(patterns=(patterns.pattern(PATTERNS[value]),))
 
 

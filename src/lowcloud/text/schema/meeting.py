@@ -24,7 +24,7 @@ from lowcloud.text.schema.shapes import (
 )
 
 MAX_DEPTH = 24
-MAX_KINDS = 100_000
+MAX_KINDS = 20_000
 FEW = 50  # kinds among which doubles are looked for
 
 

@@ -79,7 +79,7 @@ def _additional(reader: "Reader", schema: Mapping[str, Json], path: str) -> Shap
 
 def _unevaluated(reader: "Reader", schema: Mapping[str, Json], path: str) -> Shape:
     if not drafts.is_plain(schema):
-        raise Unenforceable("this keyword can't be beside schemas that apply to the same object")
+        raise Unenforceable("this keyword isn't supported beside schemas that apply to the same object")
     return reader.inner(schema["unevaluatedProperties"], path)
 
 
@@ -119,7 +119,7 @@ def _named(kind: Object, names: Shape) -> Object:
     if String() in texts:
         return kind
     if kind.patterns:
-        raise Unenforceable("this keyword can't be beside patternProperties")
+        raise Unenforceable("this keyword isn't supported beside patternProperties")
     values = [text.value for text in texts if text.value is not None]
     if len(values) == len(names):
         allowed = {name: property_of(kind, name) for name in values}

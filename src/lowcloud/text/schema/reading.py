@@ -159,7 +159,7 @@ class Reader:
             case "if" if "then" not in schema and "else" not in schema:
                 return ANY
             case _:
-                raise Unenforceable("this keyword can't be")
+                raise Unenforceable("this keyword isn't supported")
 
     def _options(self, value: Json, path: str) -> list[Shape]:
         return [self._schema(option, f"{path}[{at}]") for at, option in enumerate(kinds.schemas(value))]
@@ -270,7 +270,7 @@ class Reader:
         least, most = self.counts(schema, path, "Items")
         for keyword in ("uniqueItems", "contains", "unevaluatedItems"):
             if keyword in schema and not drafts.holds_anyway(keyword, schema, most):
-                why = Unenforceable("this keyword can't be", f"{path}.{keyword}")
+                why = Unenforceable("this keyword isn't supported", f"{path}.{keyword}")
                 self.tried(path, None, partial(fail, why))
         kind = array(Array(prefix, None if items == ANY else items, least or 0, most))
         return NOTHING if kind is None else (kind,)
@@ -317,7 +317,7 @@ def negated(value: Json) -> Shape:
         case {"required": list() as names, **others} if not others or others == {"type": "object"}:
             absent = objects.without(kinds.names(names))
             return absent if not others else (*absent, *(kind for name, kind in FREE.items() if name != "object"))
-    raise Unenforceable("this schema's opposite can't be")
+    raise Unenforceable("only the opposites of types and of required properties are supported")
 
 
 def fail(error: Unenforceable) -> NoReturn:

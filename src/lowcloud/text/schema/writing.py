@@ -16,14 +16,16 @@ from lowcloud.text.schema.shapes import (
     Ref,
     Shape,
     String,
+    TooLarge,
 )
 
 Schema = dict[str, object]
+MAX_KINDS = 10_000  # in all, single values not counted: beyond them llguidance takes seconds, or refuses
 MAX_DEPTH = 10  # of shapes; deeper ones are written as definitions, since readers of JSON bound its nesting
 
 
 def written(root: Shape, definitions: Mapping[str, Shape]) -> Schema | None:
-    """The schema; None where nothing finite is of the shape."""
+    """The schema; None where nothing finite is of the shape. Raises TooLarge."""
     writer = _Writer(definitions, _finite(definitions))
     schema = writer.shape(root, 0)
     if schema is False:
@@ -77,6 +79,7 @@ class _Writer:
         self.waiting: dict[str, Shape] = {}
         self.definitions: Schema = {}
         self.n_names = 0
+        self.n_kinds = 0
 
     def shape(self, shape: Shape, depth: int) -> Schema | bool:
         if shape == ANY:
@@ -100,6 +103,9 @@ class _Writer:
         return name
 
     def _kind(self, kind: Kind, depth: int) -> Schema:
+        self.n_kinds += 1
+        if self.n_kinds > MAX_KINDS:
+            raise TooLarge(f"it comes to more than {MAX_KINDS} parts", is_malformed=True)
         match kind:
             case Null() | Boolean():
                 return {"type": "null" if kind == Null() else "boolean"}
