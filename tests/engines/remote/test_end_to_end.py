@@ -1,7 +1,10 @@
 """Lowcloud as installed, in front of another server that speaks the same formats: the official SDK sees one server."""
 
 import json
+import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import openai
 import pytest
@@ -10,6 +13,10 @@ from scripted_server import HELLO, scripted_server
 
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN
 
+TRANSCRIPTS = Path(__file__).with_name("transcripts")
+REPLAY = "@remote/replay"
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+CITIES = ['{"city":"Rome"}', '{"city":"Oslo"}']
 CHAT, EMBED, LOCKED, LOST, NOWHERE = (
     "@remote/chat",
     "@remote/embed",
@@ -25,8 +32,33 @@ def upstream():
         yield served
 
 
+class Replay(BaseHTTPRequestHandler):
+    """Answers with the transcript that the request names as its model."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write((TRANSCRIPTS / f"{body['model']}.sse").read_bytes())
+
+    def log_message(self, *_arguments: object) -> None:
+        """Says nothing."""
+
+
 @pytest.fixture(scope="module")
-def server(upstream, tmp_path_factory):
+def replayed():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Replay)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def server(upstream, replayed, tmp_path_factory):
     """Its configuration names the upstream with a good token and with a bad one, for a model that it lacks, and one
     upstream that isn't there."""
     folder = tmp_path_factory.mktemp("front")
@@ -52,6 +84,9 @@ upstream_model = "@cf/no/such-model"
 upstream_token_env = "UP_TOKEN"
 [models."{NOWHERE}"]
 upstream = "http://127.0.0.1:9/v1"
+[models."{REPLAY}"]
+upstream = "{replayed}"
+upstream_model = "ollama"
 [map]
 "gpt-4o" = "{CHAT}"
 """)
@@ -94,6 +129,19 @@ def test_a_stream_is_the_upstreams_with_log_probabilities_and_usage(client):
             2
         ] * 3
     assert chunks[-1].usage.completion_tokens == 6
+
+
+def test_calls_and_reasoning_of_an_upstream_are_ours_whole_and_streamed(client):
+    asked = {"model": REPLAY, "messages": HELLO, "tools": [WEATHER]}
+    choice = client.chat.completions.create(**asked).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.reasoning_content == "Two cities."
+    calls = [(call.id, call.function.name, call.function.arguments) for call in choice.message.tool_calls]
+    assert calls == [("call_a", "weather", CITIES[0]), ("call_b", "weather", CITIES[1])]
+    with client.chat.completions.stream(**asked) as stream:
+        streamed = stream.get_final_completion().choices[0]
+    assert [call.function.arguments for call in streamed.message.tool_calls] == CITIES
+    assert streamed.finish_reason == "tool_calls"
 
 
 def test_vectors_are_the_upstreams(client, upstream):
