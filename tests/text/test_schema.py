@@ -282,6 +282,11 @@ HOSTILE = {
     "pattern": {"pattern": "(" * 40 + ")" * 40},
     "copies": {"pattern": "^((a{1,1000}){1,1000}){1,1000}$"},
     "product": {"allOf": [{"anyOf": [{"minLength": n + m} for n in range(80)]} for m in range(4)]},
+    "optional": {"type": "object", "properties": {f"p{n}": {} for n in range(500)}},
+    "alternatives": {
+        "anyOf": [{"type": "object", "properties": {f"p{n}_{m}": {} for n in range(20)}} for m in range(30)],
+    },
+    "automata": {"type": "object", "properties": {f"p{n}": {"type": "integer", "multipleOf": 997} for n in range(99)}},
     "chain": {"$ref": "#/$defs/0"}
     | {
         "$defs": {str(n): {"allOf": [{"$ref": f"#/$defs/{n + 1}"}, {"minLength": 1}]} for n in range(400)} | {"400": {}}
@@ -297,8 +302,26 @@ def test_a_hostile_schema_is_refused_and_never_harms_where_it_is_open(name):
     assert schema_walk.compile_error(found.schema) == ""
 
 
-def test_what_is_within_the_bounds_compiles_however_deep():
-    assert schema_walk.compile_error(closed(nested(45))) == ""
+WITHIN = {
+    "deep": nested(45),
+    "optional": {"type": "object", "properties": {f"p{n}": {"type": "integer"} for n in range(390)}},
+    "alternatives": {
+        "anyOf": [{"type": "object", "properties": {f"p{n}_{m}": {} for n in range(10)}} for m in range(30)],
+    },
+    "required": {
+        **OBJECT,
+        "properties": {f"p{n}": {} for n in range(2000)},
+        "required": [f"p{n}" for n in range(2000)],
+    },
+    "values": {"enum": [f"value {n}" for n in range(5000)]},
+    "tuple": {"type": "array", "prefixItems": [{"type": "integer"}] * 300},
+}
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_what_is_within_the_bounds_goes_on_to_its_end(name):
+    walked = [schema_walk.walk(closed(WITHIN[name]), seed) for seed in range(2)]
+    assert [walk.error for walk in walked] == ["", ""]
 
 
 names = st.sampled_from(["a", "b", "c", "x-1"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from lowcloud.text.schema.breadth import check_breadth
 from lowcloud.text.schema.expressions import Pattern, regex
 from lowcloud.text.schema.meeting import item_at
 from lowcloud.text.schema.shapes import (
@@ -20,12 +21,14 @@ from lowcloud.text.schema.shapes import (
 )
 
 Schema = dict[str, object]
-MAX_KINDS = 10_000  # in all, single values not counted: beyond them llguidance takes seconds, or refuses
+MAX_KINDS = 5000  # in all, single values not counted: beyond them llguidance takes seconds, or refuses
+MAX_STEPS = 20_000  # of all multipleOf together: states of automata
 MAX_DEPTH = 10  # of shapes; deeper ones are written as definitions, since readers of JSON bound its nesting
 
 
 def written(root: Shape, definitions: Mapping[str, Shape]) -> Schema | None:
     """The schema; None where nothing finite is of the shape. Raises TooLarge."""
+    check_breadth(root, definitions)
     writer = _Writer(definitions, _finite(definitions))
     schema = writer.shape(root, 0)
     if schema is False:
@@ -80,6 +83,7 @@ class _Writer:
         self.definitions: Schema = {}
         self.n_names = 0
         self.n_kinds = 0
+        self.n_steps = 0
 
     def shape(self, shape: Shape, depth: int) -> Schema | bool:
         if shape == ANY:
@@ -106,6 +110,10 @@ class _Writer:
         self.n_kinds += 1
         if self.n_kinds > MAX_KINDS:
             raise TooLarge(f"it comes to more than {MAX_KINDS} parts", is_malformed=True)
+        if isinstance(kind, Number) and kind.multiple_of is not None:
+            self.n_steps += kind.multiple_of.numerator
+            if self.n_steps > MAX_STEPS:
+                raise TooLarge(f"its steps of multipleOf come to more than {MAX_STEPS}", is_malformed=True)
         match kind:
             case Null() | Boolean():
                 return {"type": "null" if kind == Null() else "boolean"}
