@@ -102,3 +102,15 @@ def test_half_a_control_string_of_a_callers_is_no_control_token_with_what_the_te
     for mark in tokenizer_of(name).control_strings:
         text = f"{mark[1:]} {mark[:-1]}"
         assert written(name, prompt(**dict.fromkeys(places, text))) == plain, text
+
+
+def test_no_text_of_a_conversation_is_left_out():
+    everything = "{{ [messages, tools, model_identity] | tojson }}<|end|>"
+    template = ChatTemplate(everything, bos_token="", eos_token="", now=lambda: datetime(2026, 11, 24, tzinfo=UTC))
+    tokenizer = tokenizer_of("microsoft-Phi-3.5-mini-instruct")
+    for place in PLACES:
+        messages = prompt(**{place: "<|end|>"})
+        encoded = ControlledEncoder(tokenizer).encode(partial(template.render, messages))
+        assert encoded.text == template.render(messages)
+        assert encoded.text.count("<|end|>") > 1
+        assert encoded.ids.count(tokenizer.token_id("<|end|>")) == 1
