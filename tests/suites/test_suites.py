@@ -27,11 +27,11 @@ ENTRIES = [
 
 
 @pytest.fixture(scope="module")
-def did(server: str, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Did]]:
+def did(server: str, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Did]]:
     """What each case of each suite did, by suite and case id."""
     account = f"{server}/client/v4/accounts/{live_server.ACCOUNT}/ai/v1"
     environments = {
-        "openai": {"TEST_API_BASE_URL": account},
+        "openai": {"TEST_API_BASE_URL": account, "SUITE_DATABASE": f"sqlite:///{data_dir}/lowcloud.db"},
         "llama.cpp": {"PORT": server.rpartition(":")[2], "DEBUG_EXTERNAL": "1"},
     }
     return {

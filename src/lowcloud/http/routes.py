@@ -32,6 +32,7 @@ from lowcloud.http.openai.embeddings_request import EmbeddingsBody
 from lowcloud.http.openai.models import Models
 from lowcloud.http.openai.stored import CompletionsQuery, ListQuery, Relabel, Stored
 from lowcloud.http.openai.tokens import (
+    CountAnswer,
     DetokenizeAnswer,
     DetokenizeBody,
     TemplateAnswer,
@@ -105,6 +106,7 @@ def table(on: Handlers) -> tuple[Route, ...]:
     """Every route but those that show this table."""
     return (
         *_both("POST", "/chat/completions", on.chat.create, CHAT),
+        *_both("POST", "/chat/completions/input_tokens", on.token_texts.count_chat, CHAT_COUNT),
         *(_stored(on.stored) if on.stored else ()),
         *_both("POST", "/completions", on.completions.create, COMPLETION),
         *_both("POST", "/tokenize", on.token_texts.tokenize, TOKENIZE),
@@ -217,6 +219,14 @@ COMPLETION = Operation(
 )
 TOKENIZE = Operation(
     "tokenize", "A text's tokens.", "tokens", request=TokenizeBody, answer=TokenizeAnswer, errors=REFUSALS
+)
+CHAT_COUNT = Operation(
+    "countChatTokens",
+    "Counts a chat completion's prompt.",
+    "tokens",
+    request=TemplateBody,
+    answer=CountAnswer,
+    errors=REFUSALS,
 )
 DETOKENIZE = Operation(
     "detokenize", "Tokens' text.", "tokens", request=DetokenizeBody, answer=DetokenizeAnswer, errors=REFUSALS

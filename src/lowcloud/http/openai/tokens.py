@@ -64,6 +64,12 @@ class DetokenizeAnswer(BaseModel):
     content: str
 
 
+class CountAnswer(BaseModel):
+    """A count."""
+
+    input_tokens: int
+
+
 class TemplateAnswer(BaseModel):
     """What the model would be given."""
 
@@ -83,6 +89,12 @@ class TokenTexts:
         tokens = await self._service.tokens(body.model, prompt)
         strings = [token.text for token in tokens] if body.return_token_strs else None
         return _json({"count": len(tokens), "tokens": [token.id for token in tokens], "token_strs": strings})
+
+    async def count_chat(self, call: Call) -> ASGIApp:
+        """The tokens of a chat completion's prompt."""
+        model, prompt = await self._offload.read(call.body, _template_asked)
+        call.trace.model = model
+        return _json({"input_tokens": await self._service.count(model, prompt)})
 
     async def detokenize(self, call: Call) -> ASGIApp:
         """Tokens' text."""
