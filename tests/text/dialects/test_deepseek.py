@@ -117,3 +117,11 @@ def test_tools_are_told_in_the_system_prompt_and_calls_are_left_to_the_template(
     )
     assert example.replace("{}", "tool_call_arguments") in told.messages[0].text
     assert family.retold(Messages(history)) == Messages(history)
+
+
+@FORMS
+@pytest.mark.parametrize("size", range(9))
+@pytest.mark.parametrize(("part", "instead"), [("<｜tool▁sep｜>", ""), ("{}", "none"), ("f", ""), ("{}", '{"a": NaN}')])
+def test_what_is_no_call_never_ends(family, form, between, size, part, instead):
+    odd = calls(form.replace("function", "kind").replace(part, instead), between, '{"a": 1}')
+    assert read_text(family, odd, Outlook((TOOL,)), size).calls == []

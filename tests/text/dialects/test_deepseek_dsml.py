@@ -120,3 +120,12 @@ def test_no_arguments_are_an_empty_line_or_nothing(family, schema):
     assert nothing in taken
     assert nothing.replace('name="f">\n', 'name="f">\n\n') in taken
     assert calls(family, [("a", False, "1")]) in taken or "properties" not in schema
+
+
+@FAMILIES
+@pytest.mark.parametrize("size", range(9))
+def test_words_between_parameters_leave_the_call_open(family, size):
+    text = calls(family, [("s", True, "a"), ("v", True, "b")]).replace("\n<｜DSML｜", "\nand <｜DSML｜")
+    assert read_text(family, text, Outlook((TOOL,)), size).calls == []
+    words_inside = calls(family, [("s", True, "a")]).replace(f"</｜DSML｜{family.gap}invoke", "x</invoke")
+    assert read_text(family, words_inside, Outlook((TOOL,)), size).calls == []

@@ -8,7 +8,12 @@ POINT = {"type": "object", "properties": {"x": {"type": "number"}}}
 ROOT = {
     "properties": {"p": {"$ref": "#/$defs/p"}, "loop": {"$ref": "#/$defs/loop"}},
     "additionalProperties": {"type": "integer"},
-    "$defs": {"p": {"allOf": [{"$ref": "#/$defs/q"}]}, "q": POINT, "loop": {"anyOf": [{"$ref": "#/$defs/loop"}]}},
+    "$defs": {
+        "p": {"allOf": [{"$ref": "#/$defs/q"}]},
+        "q": POINT,
+        "loop": {"anyOf": [{"$ref": "#/$defs/loop"}]},
+        "around": {"$ref": "#/$defs/around"},
+    },
 }
 
 
@@ -71,6 +76,7 @@ def test_a_value_nested_too_deep_is_a_string():
         (None, set()),
         ({"$ref": "#/$defs/p"}, {"object"}),
         ({"$ref": "#/$defs/nowhere"}, set()),
+        ({"anyOf": [{"anyOf": [{"$ref": "#/$defs/around"}]}]}, set()),
         ({"$ref": "https://example.com/x"}, set()),
         ({"$ref": "#/$defs/loop"}, set()),
     ],

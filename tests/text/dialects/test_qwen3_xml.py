@@ -236,3 +236,16 @@ def test_words_before_the_parameters_leave_the_call_open(size):
 
 def test_without_tools_calls_are_text():
     assert read_text(DIALECT, call("get_time"), Outlook()).content == call("get_time")
+
+
+@SIZES
+def test_a_name_that_is_not_closed_begins_no_call(size):
+    reading = read_text(DIALECT, "<tool_call>\n<function=get_time\n</function>", Outlook((TIME,)), size)
+    assert (reading.calls, reading.open) == ([], None)
+    assert read_text(DIALECT, call(a=1).replace("a>", "a"), Outlook((TIME,)), size).calls == []
+
+
+@SIZES
+def test_a_call_whose_function_is_not_closed_ends_with_its_own_tag(size):
+    unclosed = call(city="Paris", days=3).replace("</function>\n", "")
+    assert [one.name for one in read_text(DIALECT, unclosed, Outlook((WEATHER,)), size).calls] == ["get_weather"]

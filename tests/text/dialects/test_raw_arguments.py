@@ -8,6 +8,7 @@ import pytest
 from dialect_fixtures import read_text
 from grammars import written
 
+from lowcloud.core.messages import Message, Messages
 from lowcloud.core.output import ANY_TEXT
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects.dialect import Outlook
@@ -53,3 +54,16 @@ def test_what_may_be_written_is_read_as_what_the_schema_allows(name, are_tokens)
         text = written(grammar, random.Random(seed), controls)  # noqa: S311 - which of the texts, not a secret
         (call,) = read_text(dialect, text, Outlook((TOOL,))).calls
         jsonschema.validate(json.loads(call.arguments), SCHEMA)
+
+
+@pytest.mark.parametrize("name", ["qwen3-xml", "glm-4.5", "deepseek-v4"])
+def test_the_conversation_is_left_to_the_templates(name):
+    prompt = Messages((Message("user", "hi"),), (TOOL,))
+    assert named(name).retold(prompt) is prompt
+
+
+@pytest.mark.parametrize("name", ["qwen3-xml", "glm-4.5", "glm-4.7", "deepseek-v3", "deepseek-v3.1", "deepseek-v4"])
+@pytest.mark.parametrize("size", range(9))
+def test_reasoning_that_comes_after_words_is_split_off_too(name, size):
+    reading = read_text(named(name), "Well. <think>really?</think> Yes.", Outlook((TOOL,)), size)
+    assert (reading.content.split(), reading.reasoning) == (["Well.", "Yes."], "really?")

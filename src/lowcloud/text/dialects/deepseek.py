@@ -88,7 +88,7 @@ def _read_call(reader: Reader) -> Script:
     name = yield from reader.word("<\n{")
     if (yield from reader.goes_on((SEPARATOR,))) is None:
         return
-    if (yield from reader.peek()) not in ("{", "`", "\n"):
+    if (yield from reader.peek()) != "{":
         name = yield from reader.word("<\n{`")
     yield from reader.spaces()
     yield from reader.goes_on((f"{FENCE}json", FENCE))

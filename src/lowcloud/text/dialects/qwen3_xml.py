@@ -81,8 +81,7 @@ def _took_calls(reader: Reader, outlook: Outlook, text: str) -> bool:
     """Emit the calls of the output's last text, if it is nothing but calls."""
     inner = Reader()
     inner.feed(text, is_over=True)
-    for _ in _read_answer(inner, outlook):
-        pass
+    list(_read_answer(inner, outlook))  # to its end: nothing is waited for
     n_open = sum(isinstance(piece, CallBegin) - isinstance(piece, CallEnd) for piece in inner.pieces)
     if n_open or any(isinstance(piece, (Content, Thought)) for piece in inner.pieces) or not inner.pieces:
         return False
