@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StringConstraints
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Effort, Messages
-from lowcloud.core.requests import Generate, Sampling
+from lowcloud.core.requests import Generate
 from lowcloud.http.openai.chat_answer import Shape
 from lowcloud.http.openai.chat_content import TextPart
 from lowcloud.http.openai.chat_format import ResponseFormat, StructuredOutputs, format_asked
@@ -23,39 +23,13 @@ from lowcloud.http.openai.chat_tools import (
     tools_asked,
 )
 from lowcloud.http.openai.parameters import Fate, named, refuse
+from lowcloud.http.openai.sampling_fields import Count, SamplingFields, StreamOptions
 from lowcloud.http.validation import validated
 
-INT64 = 2**63
-MAX_CHOICES = 128
-MAX_STOPS = 4
-
-
-def _stop_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Penalty = Annotated[float, Field(ge=-2, le=2)]
-Text = Annotated[str, StringConstraints(min_length=1)]
-# One spelling for each id, so that no two keys of logit_bias mean the same token.
-TokenId = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,9})$")]
 Pairs = Annotated[
     dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
     Field(max_length=16),
 ]
-Stops = Annotated[
-    list[Text] | None,
-    Field(max_length=MAX_STOPS),
-    BeforeValidator(_stop_list, json_schema_input_type=Text | list[Text] | None),
-]
-
-
-class StreamOptions(BaseModel):
-    """Only with ``stream``."""
-
-    model_config = ConfigDict(strict=True)
-
-    include_usage: bool | None = Field(None, description="end with a chunk of the usage")
-    include_obfuscation: bool | None = Field(None, description="pad chunks, so that their sizes tell less")
 
 
 class Prediction(BaseModel):
@@ -75,7 +49,7 @@ class Reasoning(BaseModel):
     effort: Effort | None = None
 
 
-class ChatBody(BaseModel):
+class ChatBody(SamplingFields):
     """The parameters that are read. Others are refused or named in ``lowcloud-ignored``."""
 
     model_config = ConfigDict(strict=True, title="CreateChatCompletion", allow_inf_nan=False)
@@ -84,22 +58,9 @@ class ChatBody(BaseModel):
     messages: Annotated[list[ChatMessage], SkipValidation] = Field(min_length=1)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(None, description="0: off")
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
-    stop: Stops = None
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    ignore_eos: bool | None = Field(None, description="go on to max_tokens; for benchmarks")
     user: str | None = None
     metadata: Pairs | None = None
     prompt_cache_key: str | None = None
@@ -212,7 +173,7 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
         id=request_id,
         prompt=prompt,
         choices=body.n or 1,
-        sampling=_sampling(body),
+        sampling=body.sampling(),
         stop=tuple(body.stop or ()),
         top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         max_tokens=body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens,
@@ -296,17 +257,3 @@ def _check_together(body: ChatBody) -> None:
             f"max_completion_tokens: {body.max_completion_tokens} contradicts max_tokens: {body.max_tokens}; send one.",
             param="max_completion_tokens",
         )
-
-
-def _sampling(body: ChatBody) -> Sampling:
-    return Sampling(
-        temperature=body.temperature,
-        top_p=body.top_p,
-        top_k=body.top_k,
-        min_p=body.min_p,
-        seed=body.seed,
-        repetition_penalty=body.repetition_penalty,
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
-        logit_bias=tuple((int(token), bias) for token, bias in (body.logit_bias or {}).items()),
-    )

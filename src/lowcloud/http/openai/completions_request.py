@@ -9,9 +9,8 @@ from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Text, Tokens
 from lowcloud.core.requests import Generate
 from lowcloud.http.openai.chat_format import StructuredOutputs, format_asked
-from lowcloud.http.openai.chat_request import StreamOptions
 from lowcloud.http.openai.parameters import Fate, named, refuse
-from lowcloud.http.openai.sampling_fields import MAX_CHOICES, SamplingFields
+from lowcloud.http.openai.sampling_fields import MAX_CHOICES, SamplingFields, StreamOptions
 from lowcloud.http.validation import validated
 
 MAX_PROMPTS = 128

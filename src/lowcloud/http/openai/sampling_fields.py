@@ -27,8 +27,17 @@ Stops = Annotated[
 ]
 
 
+class StreamOptions(BaseModel):
+    """Only with ``stream``."""
+
+    model_config = ConfigDict(strict=True)
+
+    include_usage: bool | None = Field(None, description="end with a chunk of the usage")
+    include_obfuscation: bool | None = Field(None, description="pad chunks, so that their sizes tell less")
+
+
 class SamplingFields(BaseModel):
-    """The base of such a body."""
+    """The base of such a body. ``n`` is the number of choices."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
