@@ -13,7 +13,7 @@ import uvicorn
 
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine
-from lowcloud.engines.scripted_reply import Said
+from lowcloud.engines.scripted_reply import Reply, Said
 from lowcloud.http.auth import OpenAuth, TokenAuth
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.settings import HttpSettings
@@ -50,11 +50,11 @@ class OneToken:
 
 @dataclass
 class Served:
-    """A server that listens, and the chat model behind it, which says ``reply``."""
+    """A server that listens, and the chat model behind it, which says ``reply``, or what that says to the turn."""
 
     url: str
     chat: ScriptedEngine
-    reply: str | Said = "beep boop whirr"
+    reply: str | Said | Reply = "beep boop whirr"
     outcomes: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
     completions: CompletionStore | None = None
 
@@ -92,10 +92,13 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
 
 
 @contextmanager
-def scripted_server(*, is_open: bool, completions: CompletionStore | None = None) -> Iterator[Served]:
+def scripted_server(
+    *, is_open: bool, completions: CompletionStore | None = None, sees_images: bool = False
+) -> Iterator[Served]:
     """``dev`` where it is open; else ``serve``, which wants a token. ``completions`` keeps those that are stored."""
     cards = {card.id: card for card in packaged_cards()}
-    chat = ScriptedEngine(cards[CHAT_STAND_IN], lambda _: served.reply)
+    card = cards[CHAT_STAND_IN].model_copy(update={"vision": sees_images})
+    chat = ScriptedEngine(card, lambda turn: served.reply(turn) if callable(served.reply) else served.reply)
     listening = socket.create_server(("127.0.0.1", 0))
     served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", chat, completions=completions)
     started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()

@@ -153,9 +153,10 @@ test("a bad request is a BadRequestError that names the field", async () => {
 });
 
 test("what comes later is refused by name", async () => {
-  const tools = [{ type: "function", function: { name: "add", parameters: { type: "object" } } }];
-  const error = await refused(client.chat.completions.create({ model: CHAT, messages: ASK, tools }), BadRequestError);
-  assert.deepEqual([error.code, error.param], ["unsupported_parameter", "tools"]);
+  const audio = { modalities: ["text", "audio"], audio: { voice: "alloy", format: "wav" } };
+  const error = await refused(client.chat.completions.create({ model: CHAT, messages: ASK, ...audio }), BadRequestError);
+  assert.equal(error.code, "unsupported_parameter");
+  assert.match(error.param, /^(modalities|audio)/);
   await refused(client.responses.create({ model: CHAT, input: "hello" }), NotFoundError);
 });
 
