@@ -1,8 +1,9 @@
 """One generation answered over HTTP, whole or as a stream, in whatever format."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -18,6 +19,8 @@ from lowcloud.http.encode import header_list, header_safe
 from lowcloud.http.sse import EventStream, Pace
 from lowcloud.http.watch import close
 from lowcloud.serving.service import Service
+
+Keep: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 
 class Writer(Protocol):
@@ -38,16 +41,24 @@ class Fold(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """What closes a stream: ``well``, or with what ``failed`` says of an error."""
+
+    failed: Callable[[LowcloudError], bytes]
+    well: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Form:
     """A format of answers. Writers and folds are made once the generation has started, and get that event first.
 
-    ``end`` closes a stream that went well, ``failed`` one that didn't.
+    ``keep`` gets the whole answer, streamed or not.
     """
 
     writer: Callable[[Started], Writer]
     fold: Callable[[Started], Fold]
-    failed: Callable[[LowcloudError], bytes]
-    end: bytes = b""
+    ending: Ending
+    keep: Keep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +86,63 @@ class Answerer:
             started = await _started(events)
             headers = answer_headers(asked.ignored, started)
             if not asked.is_stream:
-                body = await _whole(form.fold(started), started, events)
+                body = await _whole(form, started, events)
                 return Response(body, 200, headers, "application/json")
         except BaseException:
             await close(events)
             raise
-        chunks = self._chunks(form, started, events, trace)
-        return EventStream(chunks, events, headers, self._pace, self._clock)
+        told = events if form.keep is None else _kept(form, form.keep, started, events)
+        chunks = _chunks(form.writer(started), started, told)
+        return self.stream(chunks, form.ending, headers, trace, source=events)
 
-    async def _chunks(
-        self, form: Form, started: Started, events: AsyncGenerator[Event, None], trace: Trace
+    def stream(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        ending: Ending,
+        headers: Mapping[str, str],
+        trace: Trace,
+        *,
+        source: AsyncGenerator[object, None],
+    ) -> EventStream:
+        """An answer whose status is decided: what fails from now on is said in the stream. ``source`` ends with it."""
+        return EventStream(self._told(chunks, ending, trace), source, headers, self._pace, self._clock)
+
+    async def _told(
+        self, chunks: AsyncGenerator[bytes, None], ending: Ending, trace: Trace
     ) -> AsyncGenerator[bytes, None]:
-        writer = form.writer(started)
         try:
-            yield writer.feed(started)
-            async for event in events:
-                if chunk := writer.feed(event):
+            async with aclosing(chunks):
+                async for chunk in chunks:
                     yield chunk
         except LowcloudError as error:
             trace.outcome = "failed"
-            yield form.failed(error)
+            yield ending.failed(error)
         except Exception:  # the status is gone, so this is the outermost loop of a stream
             self._logger.exception("a stream failed", route=trace.route)
             trace.outcome = "failed"
-            yield form.failed(internal_error(trace.id))
+            yield ending.failed(internal_error(trace.id))
         else:
-            if form.end:
-                yield form.end
+            if ending.well:
+                yield ending.well
+
+
+async def _chunks(writer: Writer, started: Started, events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
+    yield writer.feed(started)
+    async for event in events:
+        if chunk := writer.feed(event):
+            yield chunk
+
+
+async def _kept(
+    form: Form, keep: Keep, started: Started, events: AsyncGenerator[Event, None]
+) -> AsyncGenerator[Event, None]:
+    """The same events; when they have ended, the answer is kept."""
+    fold = form.fold(started)
+    fold.feed(started)
+    async for event in events:
+        fold.feed(event)
+        yield event
+    await keep(fold.body())
 
 
 async def _started(events: AsyncGenerator[Event, None]) -> Started:
@@ -111,11 +152,15 @@ async def _started(events: AsyncGenerator[Event, None]) -> Started:
     return first
 
 
-async def _whole(fold: Fold, started: Started, events: AsyncGenerator[Event, None]) -> bytes:
+async def _whole(form: Form, started: Started, events: AsyncGenerator[Event, None]) -> bytes:
+    fold = form.fold(started)
     fold.feed(started)
     async for event in events:
         fold.feed(event)
-    return fold.body()
+    body = fold.body()
+    if form.keep is not None:
+        await form.keep(body)
+    return body
 
 
 def answer_headers(ignored: tuple[str, ...], started: Started) -> dict[str, str]:

@@ -23,9 +23,9 @@ from lowcloud.http.encode import to_json
 from lowcloud.http.generation import Answerer
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai import schemas
-from lowcloud.http.openai.chat import Chat, ChatTools
+from lowcloud.http.openai.chat import Chat
 from lowcloud.http.openai.chat_request import ChatBody
-from lowcloud.http.openai.completions import Completions
+from lowcloud.http.openai.completions import Completions, CompletionTools
 from lowcloud.http.openai.completions_request import CompletionBody
 from lowcloud.http.openai.embeddings import Embeddings
 from lowcloud.http.openai.embeddings_request import EmbeddingsBody
@@ -153,16 +153,18 @@ def _anthropic(path: str, handler: Handler, operation: Operation) -> list[Route]
 def _handlers(parts: HttpParts) -> Handlers:
     offload = Offload()
     pace = Pace(parts.settings.heartbeat_s, parts.settings.write_timeout_s)
-    new_chat_id = lambda: "chatcmpl-" + parts.new_id().replace("-", "")  # noqa: E731
-    tools = ChatTools(offload, pace, parts.clock, new_chat_id, parts.logger, parts.completions)
     answerer = Answerer(parts.service, pace, parts.clock, parts.logger)
+
+    def new_id(prefix: str) -> Callable[[], str]:
+        return lambda: prefix + parts.new_id().replace("-", "")
+
     accepts = parts.settings.accept_token_ids
     return Handlers(
-        Chat(parts.service, tools),
-        Completions(parts.service, tools, lambda: "cmpl-" + parts.new_id().replace("-", "")),
+        Chat(answerer, offload, parts.clock, new_id("chatcmpl-"), parts.completions),
+        Completions(parts.service, CompletionTools(answerer, offload, parts.clock, new_id("cmpl-"))),
         TokenTexts(parts.service, offload),
         Embeddings(parts.service, offload, parts.new_id, accept_token_ids=accepts),
-        AnthropicMessages(parts.service, answerer, offload, lambda: "msg_" + parts.new_id().replace("-", "")),
+        AnthropicMessages(parts.service, answerer, offload, new_id("msg_")),
         Models(parts.service),
         Operations(parts.service, parts.metrics.render),
         Stored(parts.completions, offload) if parts.completions else None,

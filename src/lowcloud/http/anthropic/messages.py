@@ -10,7 +10,7 @@ from lowcloud.http.anthropic.messages_request import count_asked, message_asked
 from lowcloud.http.anthropic.messages_stream import Head, MessageWriter, WholeMessage
 from lowcloud.http.call import Call
 from lowcloud.http.encode import to_json
-from lowcloud.http.generation import Answerer, Form
+from lowcloud.http.generation import Answerer, Ending, Form
 from lowcloud.http.offload import Offload
 from lowcloud.serving.service import Service
 
@@ -27,7 +27,7 @@ class AnthropicMessages:
         call.trace.completion_id = request_id = self._new_id()
         asked = await self._offload.read(call.body, lambda raw: message_asked(raw, request_id))
         head = Head(request_id, asked.model)
-        form = Form(lambda _: MessageWriter(head), lambda _: WholeMessage(head), errors.event)
+        form = Form(lambda _: MessageWriter(head), lambda _: WholeMessage(head), Ending(errors.event))
         return await self._answerer.answer(asked, form, call.trace)
 
     async def count(self, call: Call) -> ASGIApp:

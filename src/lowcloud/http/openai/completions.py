@@ -9,18 +9,17 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lowcloud.core.errors import LowcloudError
 from lowcloud.core.events import Event, Started
 from lowcloud.core.requests import Generate
 from lowcloud.http import errors
 from lowcloud.http.call import Call, Trace
-from lowcloud.http.edge import internal_error
-from lowcloud.http.generation import answer_headers
-from lowcloud.http.openai.chat import ChatTools
+from lowcloud.http.clock import Clock
+from lowcloud.http.generation import Answerer, Ending, answer_headers
+from lowcloud.http.offload import Offload
 from lowcloud.http.openai.chat_answer import Head, fingerprint
 from lowcloud.http.openai.completions_answer import CompletionWriter, WholeCompletion
 from lowcloud.http.openai.completions_request import CompletionAsked, completion_asked
-from lowcloud.http.sse import DONE, EventStream
+from lowcloud.http.sse import DONE
 from lowcloud.http.watch import only
 from lowcloud.serving.service import Service
 
@@ -35,15 +34,25 @@ class Numbered:
     event: Event | Exception
 
 
+@dataclass(frozen=True, slots=True)
+class CompletionTools:
+    """What the handler works with, beside the service. ``new_id`` makes the ids of completions."""
+
+    answerer: Answerer
+    offload: Offload
+    clock: Clock
+    new_id: Callable[[], str]
+
+
 class Completions:
     """Handles completions. Each prompt is a generation of its own; they run side by side."""
 
-    def __init__(self, service: Service, tools: ChatTools, new_id: Callable[[], str]) -> None:
-        self._service, self._tools, self._new_id = service, tools, new_id
+    def __init__(self, service: Service, tools: CompletionTools) -> None:
+        self._service, self._tools = service, tools
 
     async def create(self, call: Call) -> ASGIApp:
         """The reply waits until every prompt has started: until then every failure is a status."""
-        call.trace.completion_id = request_id = self._new_id()
+        call.trace.completion_id = request_id = self._tools.new_id()
         asked = await self._tools.offload.read(call.body, lambda raw: completion_asked(raw, request_id))
         call.trace.model = asked.model
         return _Reply(self._service, self._tools, asked, call.trace, request_id)
@@ -53,7 +62,7 @@ class _Reply:
     """An ASGI app: it owns the tasks of its prompts, and ends them when it ends."""
 
     def __init__(
-        self, service: Service, tools: ChatTools, asked: CompletionAsked, trace: Trace, completion_id: str
+        self, service: Service, tools: CompletionTools, asked: CompletionAsked, trace: Trace, completion_id: str
     ) -> None:
         self._service, self._tools = service, tools
         self._asked, self._trace, self._id = asked, trace, completion_id
@@ -89,8 +98,8 @@ class _Reply:
             async for item in items:
                 answer.feed(item.number, _event(item))
             return Response(answer.body(), 200, headers, "application/json")
-        chunks = self._chunks(CompletionWriter(head, self._asked), items)
-        return EventStream(chunks, chunks, headers, self._tools.pace, self._tools.clock)
+        chunks = _chunks(CompletionWriter(head, self._asked), items)
+        return self._tools.answerer.stream(chunks, Ending(errors.event, DONE), headers, self._trace, source=chunks)
 
     async def _started(self, inlet: MemoryObjectReceiveStream[Numbered]) -> tuple[list[Numbered], Started]:
         """What has come until every prompt had started, and the first of these events."""
@@ -106,24 +115,15 @@ class _Reply:
                 waiting.discard(item.number)
         return early, first
 
-    async def _chunks(self, writer: CompletionWriter, items: AsyncIterator[Numbered]) -> AsyncGenerator[bytes, None]:
-        try:
-            if begin := writer.begin():
-                yield begin
-            async for item in items:
-                if chunk := writer.feed(item.number, _event(item)):
-                    yield chunk
-            if end := writer.end():
-                yield end
-        except LowcloudError as error:
-            self._trace.outcome = "failed"
-            yield errors.event(error)
-        except Exception:  # the status is gone, so this is the outermost loop of a stream
-            self._tools.logger.exception("a stream failed", route=self._trace.route)
-            self._trace.outcome = "failed"
-            yield errors.event(internal_error(self._trace.id))
-        else:
-            yield DONE
+
+async def _chunks(writer: CompletionWriter, items: AsyncIterator[Numbered]) -> AsyncGenerator[bytes, None]:
+    if begin := writer.begin():
+        yield begin
+    async for item in items:
+        if chunk := writer.feed(item.number, _event(item)):
+            yield chunk
+    if end := writer.end():
+        yield end
 
 
 async def _all(early: list[Numbered], inlet: MemoryObjectReceiveStream[Numbered]) -> AsyncIterator[Numbered]:
