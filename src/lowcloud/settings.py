@@ -118,6 +118,7 @@ class Local(_Section):
     threads: int = Field(0, ge=0, le=1024)
     max_seqs: int = Field(64, ge=1, le=1024)
     prefill_tokens: int = Field(256, ge=32, le=8192, multiple_of=32)
+    speculation: bool = False
     encode_tokens: int = Field(2048, ge=1)
     encode_wait_s: float = Field(0.002, ge=0, le=1, allow_inf_nan=False)
 
@@ -180,6 +181,7 @@ class Model(_Section):
     threads: int | None = Field(None, ge=0, le=1024)
     max_seqs: int | None = Field(None, ge=1, le=1024)
     prefill_tokens: int | None = Field(None, ge=32, le=8192, multiple_of=32)
+    speculation: bool | None = None
     encode_tokens: int | None = Field(None, ge=1)
     encode_wait_s: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
 

@@ -113,6 +113,7 @@ class Driver:
         *,
         vocabulary: Callable[[], llguidance.LLTokenizer] | None = None,
     ) -> None:
+        self.model = model
         self.news: list[News] = []
         self.told: dict[int, Told] = {}
         self.stats: list[int] = []

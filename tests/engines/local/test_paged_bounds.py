@@ -43,6 +43,18 @@ def test_two_rows_may_read_one_block_and_never_write_it():
         check_rows([GOOD, replace(GOOD, blocks=[3, 5])], 10, 6, 40)
 
 
+def test_a_drafts_rows_stand_on_one_another_and_on_nothing_else():
+    row = Row([1], 38, [4, 5], wants_logits=True)
+    follows, border = replace(row, past=39), [replace(row, past=31), replace(row, past=32)]
+    check_rows([row, follows], 10, 6, 40)
+    check_rows(border, 10, 6, 40)
+    for wrong in (row, replace(row, past=37), replace(follows, blocks=[3, 5]), replace(row, tokens=[1, 2])):
+        with pytest.raises(ValueError, match="one block"):
+            check_rows([row, wrong], 10, 6, 40)
+    with pytest.raises(ValueError, match="one block"):
+        check_rows([*border, replace(row, past=33, blocks=[3, 5])], 10, 6, 40)
+
+
 @given(st.integers(1, 2**22), st.integers(1, 2**17), st.integers(2**28, 2**40))
 def test_the_pool_is_a_tenth_of_memory_but_two_contexts_at_least_and_never_more_than_can_be_used(
     block, context, memory

@@ -11,6 +11,7 @@ import pytest
 from fake_model import FakeModel
 
 from lowcloud.engines.local import selftest
+from lowcloud.engines.local.blocks import BLOCK
 from lowcloud.engines.local.ir_model import Facts
 from lowcloud.engines.local.selftest import Verdict, compare, judge
 from lowcloud.engines.local.sequence import Row
@@ -47,6 +48,17 @@ class LosesSwapped(FakeModel):
         super().copy_in(blocks, tuple(np.zeros_like(part) for part in saved))
 
 
+class ScalesByTheBlock(FakeModel):
+    """A wrong token that is written over leaves a trace."""
+
+    def _write(self, row):
+        before, (block, place) = self._cache.copy(), (row.blocks[row.past // BLOCK], row.past % BLOCK)
+        super()._write(row)
+        was, now = before[block, place], self._cache[block, place]
+        if len(row.tokens) == 1 and was % 2 == 1 and was not in (now, -1):
+            self._cache[block, place] += 1000 * self.n_vocab
+
+
 def verdict(paged: Callable[[WorkerSpec], FakeModel], spec: WorkerSpec = SPEC) -> Verdict:
     return compare(lambda asked, is_paged: paged(asked) if is_paged else FakeModel(128), spec)
 
@@ -65,6 +77,17 @@ def shifted(amount, *, when=bool):
 def test_an_honest_model_passes():
     told = verdict(lambda _: FakeModel(128))
     assert told.passed and "passed" in told.reason
+
+
+def test_where_a_wrong_draft_leaves_a_trace_none_is_made():
+    assert verdict(lambda _: FakeModel(128)).can_draft
+    told = verdict(lambda _: ScalesByTheBlock(128))
+    assert (told.passed, told.can_draft) == (True, False)
+    assert "no drafts" in told.reason
+
+
+def test_what_is_not_tested_does_not_draft():
+    assert not Verdict(True, "").can_draft
 
 
 def test_a_model_whose_large_passes_depend_on_their_filling_gets_small_ones():
@@ -87,7 +110,9 @@ def test_decode_passes_are_tested_as_full_as_they_may_be():
 
 def test_exact_settings_promise_invariance_too():
     exact = replace(SPEC, precision="f32")
-    assert verdict(lambda _: FakeModel(128), exact) == Verdict(True, "self-test passed: 0 from unpaged in f32")
+    assert verdict(lambda _: FakeModel(128), exact) == Verdict(
+        True, "self-test passed: 0 from unpaged in f32", can_draft=True
+    )
     large = verdict(shifted(1e-4, when=lambda rows: sum(len(row.tokens) for row in rows) > 80), exact)
     assert (large.passed, large.pass_tokens) == (True, 64)
     assert "passes of 64 tokens at most" in large.reason

@@ -9,7 +9,7 @@ step, so the hop costs per step, not per token. On the wire a frame is a little-
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 import msgpack
@@ -32,6 +32,7 @@ class Submit:
     ``grammar`` bounds the answer (llguidance's Lark; "" is none), and then it alone says where an end token may come.
     ``n_logprobs``: -1 none, else 0..20 alternatives. ``logit_bias``: [[id, bias], ...]. Counts in tokens;
     ``max_tokens`` includes the forced ones. Randomness is Philox keyed by (seed, choice) at the token's position.
+    ``prediction``: tokens that the answer may well have; they make it faster or not, and never another.
     """
 
     seq: int
@@ -51,6 +52,7 @@ class Submit:
     choice: int
     n_logprobs: int
     grammar: str = ""
+    prediction: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class Vectors:
 Frame: TypeAlias = Submit | Cancel | Encode | Ready | Failed | Accepted | Refused | Step | Vectors
 _KINDS: tuple[type[Any], ...] = (Submit, Cancel, Encode, Ready, Failed, Accepted, Refused, Step, Vectors)
 _KIND_OF = {kind: number for number, kind in enumerate(_KINDS)}
-_FIELDS_OF = {kind: tuple(field.name for field in fields(kind)) for kind in _KINDS}
+_FIELDS_OF = {kind: tuple(each.name for each in fields(kind)) for kind in _KINDS}
 
 
 def encode(frame: Frame) -> bytes:

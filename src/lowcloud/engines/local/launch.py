@@ -40,8 +40,9 @@ def launch(spec: WorkerSpec) -> Launched:
         verdict = selftest.judge(facts, spec, available_bytes(), log)
     paged = _paged(facts, spec) if verdict.passed else None
     if paged is not None:
+        settings = LoopSettings.of(spec, verdict.pass_tokens, paged=True, can_draft=verdict.can_draft)
         note = f"paged attention, KV cache {paged.kv}, {paged.n_blocks} blocks; {verdict.reason}"
-        return _launched(paged, facts, LoopSettings.of(spec, verdict.pass_tokens, paged=True), spec, note)
+        return _launched(paged, facts, settings, spec, note)
     why = "paged attention could not be loaded" if verdict.passed else verdict.reason
     note = f"unpaged, one sequence at a time: {why}"
     return _launched(UnpagedModel(facts, spec), facts, LoopSettings.of(spec, paged=False), spec, note)

@@ -6,6 +6,7 @@ for bit; ``scheduler`` and ``sampler`` say how.
 
 from bisect import insort
 from collections.abc import Callable
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from lowcloud.engines.local import scheduler
 from lowcloud.engines.local.blocks import BLOCK, BlockPool, SwapSpace, blocks_for, prefix_keys
+from lowcloud.engines.local.drafting import MAX_DRAFT, Drafter
 from lowcloud.engines.local.frames import Accepted, Finish, Refused, Step, Submit
 from lowcloud.engines.local.grammar import Constraint, GrammarError, Grammars
 from lowcloud.engines.local.sampler import NoNumbersError, Sampled, Sampler
@@ -27,16 +29,21 @@ Output: TypeAlias = list[Any]
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """``prefill_tokens``: prompt tokens a step, at least 64. ``max_live``: sequences waiting or running."""
+    """``prefill_tokens``: prompt tokens a step, at least 64. ``max_live``: sequences waiting or running.
+
+    Where it ``can_draft``, sequences with a prediction do, and with ``speculation`` all do.
+    """
 
     max_seqs: int = 64
     prefill_tokens: int = 256
     prefix_cache: bool = True
     swap_bytes: int = 2**30
     max_live: int = 8192
+    can_draft: bool = False
+    speculation: bool = False
 
     @staticmethod
-    def of(spec: WorkerSpec, pass_tokens: int | None = None, *, paged: bool) -> "LoopSettings":
+    def of(spec: WorkerSpec, pass_tokens: int | None = None, *, paged: bool, can_draft: bool = False) -> "LoopSettings":
         """The spec's settings, with at most ``pass_tokens`` in a pass.
 
         An unpaged model has one sequence at a time, so nothing to reuse or to swap.
@@ -45,7 +52,12 @@ class LoopSettings:
             return LoopSettings(1, spec.prefill_tokens, prefix_cache=False, swap_bytes=0)
         most = pass_tokens or max(spec.prefill_tokens, spec.max_seqs)
         return LoopSettings(
-            min(spec.max_seqs, most), min(spec.prefill_tokens, most), spec.prefix_cache, spec.swap_bytes
+            min(spec.max_seqs, most),
+            min(spec.prefill_tokens, most),
+            spec.prefix_cache,
+            spec.swap_bytes,
+            can_draft=can_draft,
+            speculation=spec.speculation,
         )
 
 
@@ -110,10 +122,22 @@ class Loop:
         for token in request.forced:
             counts[token] = counts.get(token, 0) + 1
         keys = prefix_keys(request.ids) if self._settings.prefix_cache else ()
-        sequence = Sequence(self._order, request, keys, request.ids + request.forced, counts, constraint=constraint)
+        tokens = request.ids + request.forced
+        sequence = Sequence(self._order, request, keys, tokens, counts, constraint=constraint)
+        sequence.drafter = self._drafter(request)
         self._order += 1
         self._sequences[request.seq] = sequence
         self._waiting.append(sequence)
+
+    def _drafter(self, request: Submit) -> Drafter | None:
+        settings = self._settings
+        if not (settings.can_draft and (settings.speculation or request.prediction)):
+            return None
+        end = min(len(request.ids) + request.max_tokens, self._context)
+        drafter = Drafter(request.ids, request.prediction[: self._context], end)
+        for token in request.forced:
+            drafter.take(token)
+        return drafter
 
     def _refusal(self, request: Submit) -> Refused | None:
         known, room = len(request.ids) + len(request.forced), self._context
@@ -144,8 +168,9 @@ class Loop:
         if self._waiting and not (plan.work or self._running):
             raise RuntimeError("sequences wait and none can start")
         self._act(plan)
-        outputs = [*self._run(plan.decodes), *self._run(plan.prefills)]
-        return Step(outputs, self._stats())
+        most_rows = max(self._limits.max_seqs, 1 + MAX_DRAFT)
+        passes = [*scheduler.passes(plan.decodes, most_rows), plan.prefills]
+        return Step([output for work in passes for output in self._run(work)], self._stats())
 
     def _act(self, plan: Plan) -> None:
         for sequence in plan.preempted:
@@ -156,7 +181,7 @@ class Loop:
             self._start(start)
         for work in plan.work:
             blocks = work.sequence.blocks
-            blocks += self._pool.take(blocks_for(work.sequence.done + work.n_tokens) - len(blocks))
+            blocks += self._pool.take(blocks_for(work.end) - len(blocks))
 
     def _preempt(self, sequence: Sequence, *, swap: bool) -> None:
         self._running.remove(sequence)
@@ -187,38 +212,68 @@ class Loop:
             self._tell(Accepted(sequence.request.seq, sequence.done))
 
     def _run(self, work: list[Work]) -> list[Output]:
-        """One pass: all decodes, or all pieces of prompts."""
+        """One pass: decodes alone, or pieces of prompts alone."""
         if not work:
             return []
-        logits = self._model.forward([_row(item) for item in work])
-        ready = []
+        logits = self._model.forward([row for item in work for row in _rows(item)])
+        outputs, at = [], 0
         for item in work:
             sequence, first = item.sequence, item.sequence.done // BLOCK
             sequence.done += item.n_tokens
             self._register(sequence, first)
             if sequence.has_all_kv:
-                ready.append(sequence)
-        return [output for sequence, row in zip(ready, logits, strict=True) for output in self._next(sequence, row)]
+                n_rows = 1 + len(item.draft)
+                outputs += self._next(sequence, logits[at : at + n_rows], item.draft)
+                at += n_rows
+        return outputs
 
     def _register(self, sequence: Sequence, first: int) -> None:
         """Only whole blocks that prompt passes alone wrote: those that decode rows wrote hold other bits."""
         for index in range(first, min(sequence.done // BLOCK, len(sequence.keys))):
             self._pool.register(sequence.keys[index], sequence.blocks[index])
 
-    def _next(self, sequence: Sequence, row: NDArray[np.float32]) -> list[Output]:
-        request = sequence.request
-        try:
-            sampled = self._sample(sequence, row)
-        except (NoNumbersError, GrammarError) as error:
-            self._forget(sequence)
-            self._tell(Refused(request.seq, "failed", str(error)))
-            return []
-        sequence.tokens.append(sampled.token)
-        sequence.counts[sampled.token] = sequence.counts.get(sampled.token, 0) + 1
-        finish = self._finish(sequence, sampled.token)
-        if finish:
-            self._forget(sequence)
-        return [[request.seq, [sampled.token], _logprobs(sampled), finish]]
+    def _next(self, sequence: Sequence, rows: NDArray[np.float32], draft: Items[int]) -> list[Output]:
+        """A token for the first row; for each other one, too, as long as the draft that it stands on is what came."""
+        output: Output = [sequence.request.seq, [], None, None]
+        for row, guess in zip(rows, [*draft, None], strict=True):
+            try:
+                sampled = self._sample(sequence, row)
+            except (NoNumbersError, GrammarError) as error:
+                if not output[1]:  # else what came before it is told first, and the next step meets it again
+                    self._forget(sequence)
+                    self._tell(Refused(sequence.request.seq, "failed", str(error)))
+                    return []
+                sequence.done -= 1
+                break
+            finish = self._add(sequence, sampled, output)
+            if finish:
+                self._forget(sequence)
+                return [output]
+            if sampled.token != guess:
+                break
+            sequence.done += 1
+        self._trim(sequence)
+        return [output]
+
+    def _add(self, sequence: Sequence, sampled: Sampled, output: Output) -> Finish | None:
+        """The sequence goes on by a token, and its output tells it."""
+        token = sampled.token
+        sequence.tokens.append(token)
+        sequence.counts[token] = sequence.counts.get(token, 0) + 1
+        if sequence.drafter:
+            sequence.drafter.take(token)
+        finish = self._finish(sequence, token)
+        output[1].append(token)
+        if sampled.logprob is not None:
+            output[2] = [*(output[2] or ()), [sampled.logprob, [list(pair) for pair in sampled.top]]]
+        output[3] = finish
+        return finish
+
+    def _trim(self, sequence: Sequence) -> None:
+        """Give back the blocks that only a draft needed."""
+        n = sequence.blocks_wanted
+        self._pool.release(sequence.blocks[n:])
+        del sequence.blocks[n:]
 
     def _sample(self, sequence: Sequence, row: NDArray[np.float32]) -> Sampled:
         constraint = sequence.constraint
@@ -252,17 +307,14 @@ def _place(sequence: Sequence) -> int:
     return sequence.order
 
 
-def _row(work: Work) -> Row:
+def _rows(work: Work) -> list[Row]:
     sequence, done = work.sequence, work.sequence.done
     end = done + work.n_tokens
-    return Row(sequence.tokens[done:end], done, sequence.blocks, end == len(sequence.tokens))
-
-
-def _logprobs(sampled: Sampled) -> list[Any] | None:
-    return None if sampled.logprob is None else [[sampled.logprob, [list(pair) for pair in sampled.top]]]
+    row = Row(sequence.tokens[done:end], done, sequence.blocks, end == len(sequence.tokens))
+    return [row, *(Row((token,), end + i, sequence.blocks, True) for i, token in enumerate(work.draft))]
 
 
 def _are_tokens(request: Submit, n_vocab: int) -> bool:
     biased = [int(token) for token, _ in request.logit_bias]
-    lists = (request.ids, request.forced, biased)
+    lists = (request.ids, request.forced, request.prediction, biased)
     return all(min(ids, default=0) >= 0 and max(ids, default=0) < n_vocab for ids in lists)

@@ -86,6 +86,7 @@ def pool_blocks(spec: WorkerSpec, block_bytes: int, context_length: int, memory:
 def check_rows(rows: Items[Row], n_vocab: int, n_blocks: int, context_length: int) -> None:
     """Raise ValueError unless the plugin can follow every id, length and table, and no block is written twice."""
     written: list[int] = []
+    before = None
     for row in rows:
         end = row.past + len(row.tokens)
         if not row.tokens or min(row.tokens) < 0 or max(row.tokens) >= n_vocab:
@@ -96,9 +97,17 @@ def check_rows(rows: Items[Row], n_vocab: int, n_blocks: int, context_length: in
             raise ValueError("a block table is too short")
         if min(row.blocks) < 0 or max(row.blocks) >= n_blocks:
             raise ValueError("a block is out of the pool")
-        written += row.blocks[row.past // BLOCK : blocks_for(end)]
+        first = row.past // BLOCK
+        written += row.blocks[blocks_for(row.past) if before and _goes_on(before, row) else first : blocks_for(end)]
+        before = row
     if len(set(written)) != len(written):
         raise ValueError("two rows write to one block")
+
+
+def _goes_on(before: Row, row: Row) -> bool:
+    """A draft's row: it stands on the one before it, which is written first."""
+    is_single = len(before.tokens) == len(row.tokens) == 1
+    return is_single and row.past == before.past + 1 and row.blocks == before.blocks
 
 
 def _inputs(rows: Items[Row]) -> dict[str, NDArray[np.integer]]:

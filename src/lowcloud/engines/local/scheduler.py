@@ -44,10 +44,19 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """``n_tokens`` of the sequence run in this step. One token is a decode row, more are a piece of a prompt."""
+    """``n_tokens`` of the sequence run in this step. One token is a decode row, more are a piece of a prompt.
+
+    ``draft`` tokens run beside a decode row, each as one.
+    """
 
     sequence: Sequence
     n_tokens: int
+    draft: Items[int] = ()
+
+    @property
+    def end(self) -> int:
+        """How many tokens of the sequence need room in its blocks."""
+        return self.sequence.done + self.n_tokens + len(self.draft)
 
 
 @dataclass(slots=True)
@@ -84,6 +93,20 @@ def plan(running: Items[Sequence], waiting: Items[Sequence], pool: PoolView, swa
     return planner.plan
 
 
+def passes(decodes: Items[Work], most_rows: int) -> list[list[Work]]:
+    """Decodes in as few passes as hold ``most_rows`` each, drafts included; none is split."""
+    cut: list[list[Work]] = []
+    room = 0
+    for work in decodes:
+        n_rows = 1 + len(work.draft)
+        if n_rows > room:
+            cut.append([])
+            room = most_rows
+        cut[-1].append(work)
+        room -= n_rows
+    return cut
+
+
 def next_tokens(sequence: Sequence, done: int, budget: int) -> int:
     """How many tokens of the sequence to run next: 1 past its prompt, else a piece that fits the budget, maybe none.
 
@@ -117,15 +140,21 @@ class _Planner:
         index = 0
         while index < len(self._running):
             sequence = self._running[index]
-            n_tokens = next_tokens(sequence, sequence.done, self._budget)
-            planned = blocks_for(sequence.done + n_tokens)
+            work = self._work(sequence)
+            planned = blocks_for(work.end)
             while planned - len(sequence.blocks) > self._free and len(self._running) > index:
                 self._preempt(self._running.pop())
             if len(self._running) > index:
                 self._taken += planned - len(sequence.blocks)
                 self._reserved += max(0, sequence.blocks_wanted - planned)
-                self._add(Work(sequence, n_tokens), sequence.done)
+                self._add(work, sequence.done)
             index += 1
+
+    def _work(self, sequence: Sequence) -> Work:
+        """With a draft where there are blocks for it: nobody gives way to a guess."""
+        work = Work(sequence, next_tokens(sequence, sequence.done, self._budget), sequence.draft)
+        fits = blocks_for(work.end) - len(sequence.blocks) <= self._free
+        return work if fits else Work(sequence, work.n_tokens)
 
     def _preempt(self, victim: Sequence) -> None:
         self._leaving.update(victim.blocks)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowcloud.engines.local.blocks import BLOCK, SavedBlocks, blocks_for
+from lowcloud.engines.local.drafting import Drafter
 from lowcloud.engines.local.frames import Submit
 from lowcloud.engines.local.grammar import Constraint
 
@@ -17,8 +18,8 @@ class Sequence:
     """``tokens`` are the prompt's and the generated ones, forced ones included; ``done`` of them have KV in ``blocks``.
 
     ``order`` is the place in line, kept through preemption. ``keys`` name the prompt's whole blocks, none without
-    prefix reuse. ``counts`` has how often each token was generated. ``constraint`` has taken all
-    generated tokens.
+    prefix reuse. ``counts`` has how often each token was generated. ``constraint`` and ``drafter``
+    have taken all generated tokens.
     """
 
     order: int
@@ -31,6 +32,7 @@ class Sequence:
     is_accepted: bool = False
     is_swapped: bool = False
     constraint: Constraint | None = None
+    drafter: Drafter | None = None
 
     @property
     def n_prompt(self) -> int:
@@ -44,6 +46,12 @@ class Sequence:
     def has_all_kv(self) -> bool:
         """The last known token is in the cache: the model's next logits choose a new one."""
         return self.done == len(self.tokens)
+
+    @property
+    def draft(self) -> Items[int]:
+        """Tokens that may follow the known ones, where the next pass chooses what does."""
+        is_due = self.done == len(self.tokens) - 1
+        return self.drafter.draft if self.drafter and is_due else ()
 
     @property
     def reusable_keys(self) -> tuple[bytes, ...]:
@@ -85,7 +93,8 @@ class Model(Protocol):
     def forward(self, rows: Items[Row]) -> NDArray[np.float32]:
         """Logits (rows that want them, n_vocab) float32 after each row's last token, valid until the next call.
 
-        All rows of a pass are prompt pieces, or all are single tokens.
+        All rows of a pass are prompt pieces, or all are single tokens. A single token may stand on the row before it,
+        of the same sequence.
         """
 
     def copy_out(self, blocks: Items[int]) -> SavedBlocks:

@@ -22,8 +22,8 @@ class WorkerSpec:
     ``kv_precision`` auto: bf16 where the CPU reports BF16, else f32. ``paged`` never: the unpaged model, one sequence
     at a time. ``threads`` 0: the runtime's choice. ``precision`` f32: exact settings, for tests against references.
     ``context_length`` 0: the model's own; else a smaller one. ``prefill_tokens``: prompt tokens a step, a multiple of
-    32. ``encode_tokens``: token budget of an encoder's batch, ``encode_wait_s``: how long its oldest input waits for
-    company.
+    32. ``speculation``: sequences draft from their own text; else only those with a prediction do. ``encode_tokens``:
+    token budget of an encoder's batch, ``encode_wait_s``: how long its oldest input waits for company.
     """
 
     kind: Literal["text", "embedding"]
@@ -39,6 +39,7 @@ class WorkerSpec:
     prefill_tokens: int = 256
     context_length: int = 0
     prefix_cache: bool = True
+    speculation: bool = False
     encode_tokens: int = 2048
     encode_wait_s: float = 0.002
 
