@@ -18,7 +18,8 @@ class Prepared:
     before the engine promises anything, since admission bounds the queue in tokens.
 
     ``grammar`` bounds the answer where it isn't empty (llguidance's Lark); ``loosened`` names what of the caller's
-    schemas isn't in it; ``is_thinking``: the prompt has opened the reasoning.
+    schemas isn't in it; ``is_thinking``: the prompt has opened the reasoning. ``prediction_ids`` are of the answer that
+    the caller expects.
     """
 
     request: Generate
@@ -29,6 +30,7 @@ class Prepared:
     grammar: str = ""
     loosened: tuple[str, ...] = ()
     is_thinking: bool = False
+    prediction_ids: tuple[int, ...] = ()
 
 
 class Engine(Protocol):

@@ -289,9 +289,10 @@ async def test_the_last_token_of_a_complete_grammar_is_text_and_counted(engine_o
     assert {event.reason for event in events if isinstance(event, Finished)} == {"stop"}
 
 
-async def test_a_grammar_goes_down_with_every_choice(fake, assets):
+async def test_a_grammar_and_a_prediction_go_down_with_every_choice(fake, assets):
     request = ask(choices=2)
     prepared = Prepared(replace(request, sampling=Sampling(0, 1, 0, 0, 1, 1)), (1,), 1, 5, grammar="start: x")
+    prepared = replace(prepared, prediction_ids=(8, 9))
     sent = []
 
     class Process:
@@ -302,7 +303,14 @@ async def test_a_grammar_goes_down_with_every_choice(fake, assets):
             return len(sent) - 1
 
     Generation(prepared, Vocabulary(assets.tokenizer, assets.stop_ids), Process(), Reading()).start()
-    assert [frame.grammar for frame in sent] == ["start: x"] * 2
+    assert [(frame.grammar, frame.prediction) for frame in sent] == [("start: x", [8, 9])] * 2
+
+
+async def test_a_prediction_is_text_of_as_many_tokens_as_the_context_has(engine_of, fake):
+    engine = engine_of(fake())
+    assert (await engine.prepare(ask())).prediction_ids == ()
+    assert (await engine.prepare(ask(prediction="a<|im_end|>"))).prediction_ids == tuple(b"a<|im_end|>")
+    assert len((await engine.prepare(ask(prediction="a" * 1000))).prediction_ids) == 256
 
 
 async def test_a_request_whose_model_is_stopped_ends_with_an_error(engine_of, fake):

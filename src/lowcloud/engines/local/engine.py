@@ -77,7 +77,7 @@ class LocalEngine:
     async def prepare(self, request: Generate) -> Prepared:
         check_bias(request.sampling, self._vocabulary.tokenizer.n_vocab)
         work = partial(self._prepared, request)
-        encoded, is_thinking, bounds = await anyio.to_thread.run_sync(work, limiter=self._around.threads)
+        encoded, is_thinking, bounds, prediction = await anyio.to_thread.run_sync(work, limiter=self._around.threads)
         length = self._length(request, len(encoded))
         sampling = sampling_of(request.sampling, self._card.defaults, self._around.draw_seed())
         return Prepared(
@@ -89,6 +89,7 @@ class LocalEngine:
             grammar=bounds.grammar,
             loosened=bounds.loosened,
             is_thinking=is_thinking,
+            prediction_ids=tuple(prediction),
         )
 
     async def count(self, prompt: Prompt) -> int:
@@ -130,13 +131,15 @@ class LocalEngine:
         context, default = Context(length, self._card.id), self._card.defaults.max_tokens
         return length_of(prompt_tokens, request.max_tokens, default, context, param_of(request.prompt))
 
-    def _prepared(self, request: Generate) -> tuple[list[int], bool, Bounds]:
-        """The prompt's tokens, whether the answer begins inside the reasoning, and what it is bound to. Blocking."""
+    def _prepared(self, request: Generate) -> tuple[list[int], bool, Bounds, list[int]]:
+        """The prompt's tokens, whether the answer begins inside the reasoning, what it is bound to, and the tokens of
+        the prediction. Blocking."""
         ids, is_thinking = self._encode(request.prompt)
         thinks = isinstance(request.prompt, Messages) and may_think(request.prompt, self._source)
         control_ids = self._vocabulary.tokenizer.control_ids
         bounds = bounds_of(request, self._dialect, control_ids, is_thinking=is_thinking, may_think=thinks)
-        return ids, is_thinking, bounds
+        prediction = self._encoder.encode_text(request.prediction or "")
+        return ids, is_thinking, bounds, prediction[: self._context_length]
 
     def _encode(self, prompt: Prompt) -> tuple[list[int], bool]:
         match prompt:

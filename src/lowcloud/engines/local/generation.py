@@ -12,9 +12,9 @@ from lowcloud.core.errors import BadRequest, EngineFailed, LowcloudError, Prompt
 from lowcloud.core.events import Event, Finished, FinishReason, ReasoningDelta, Started, TextDelta, Usage
 from lowcloud.core.output import AnyText
 from lowcloud.core.requests import Generate
+from lowcloud.engines.calls import Calls
 from lowcloud.engines.engine import Prepared
 from lowcloud.engines.local import process as worker
-from lowcloud.engines.local.calls import Calls
 from lowcloud.engines.local.defaults import param_of
 from lowcloud.engines.local.frames import Accepted, Refused, Submit
 from lowcloud.engines.local.mailbox import Mailbox
@@ -201,6 +201,7 @@ def _submit(seq: int, choice: int, forced: list[int], prepared: Prepared, stop_i
         choice=choice,
         n_logprobs=-1 if request.top_logprobs is None else request.top_logprobs,
         grammar=prepared.grammar,
+        prediction=list(prepared.prediction_ids),
     )
 
 
