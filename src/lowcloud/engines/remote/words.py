@@ -12,7 +12,7 @@ from lowcloud.core.messages import Messages
 from lowcloud.core.output import AnyText, JsonSchema, Schema
 from lowcloud.core.requests import Generate
 from lowcloud.core.tools import NO_TOOLS, Tool, ToolPlan
-from lowcloud.engines.local.calls import Calls
+from lowcloud.engines.calls import Calls
 from lowcloud.engines.remote.failure import broken
 from lowcloud.engines.remote.upstream import Upstream
 from lowcloud.text.channels import Channels, Content, Reader, Script, Thought

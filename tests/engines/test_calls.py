@@ -5,7 +5,7 @@ from itertools import count
 from lowcloud.core.events import ToolCallDelta
 from lowcloud.core.output import AnyText
 from lowcloud.core.tools import Tool
-from lowcloud.engines.local.calls import Calls
+from lowcloud.engines.calls import Calls
 from lowcloud.text.channels import CallArguments, CallBegin, CallEnd
 
 TOOLS = (Tool("add"), Tool("shell", input=AnyText()))
