@@ -14,8 +14,11 @@ from lowcloud.storage.database import open_database
 def client(tmp_path) -> Iterator[openai.OpenAI]:
     with open_database(f"sqlite:///{tmp_path}/lowcloud.db") as database:
         store = CompletionStore(database, Keep())
-        with scripted_server(is_open=True, completions=store) as served:
-            yield openai.OpenAI(base_url=served.base, api_key="x", max_retries=0, timeout=20)
+        with (
+            scripted_server(is_open=True, completions=store) as served,
+            openai.OpenAI(base_url=served.base, api_key="x", max_retries=0, timeout=20) as made,
+        ):
+            yield made
 
 
 def test_one_is_retrieved_labelled_and_deleted(client):
