@@ -85,6 +85,19 @@ def test_thinking_text_and_a_call_are_blocks_of_their_own(served, is_stream):
     assert (asked(served).thinking_tokens, asked(served).prompt.effort) == (20, "medium")
 
 
+def test_the_model_s_own_blocks_come_back_without_anything_ignored(served):
+    served.reply = CALLING
+    thinking = {"type": "enabled", "budget_tokens": 20}
+    message = client_of(served).messages.create(**ASKED, tools=[WEATHER], thinking=thinking)
+    call = message.content[-1]
+    answer = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "rain"}]}
+    said = {"role": "assistant", "content": [block.model_dump() for block in message.content]}
+    raw = client_of(served).messages.with_raw_response.create(**{**ASKED, "messages": [*HELLO, said, answer]})
+    assert "lowcloud-ignored" not in raw.headers
+    assert call.caller.type == "direct"
+    assert message.usage.output_tokens_details.thinking_tokens == 3
+
+
 def test_calls_results_images_and_thinking_of_the_history_reach_the_model(served):
     history = [
         {"role": "user", "content": "Weather?"},

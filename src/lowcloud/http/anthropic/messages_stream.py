@@ -22,7 +22,7 @@ class Head:
 
     def message(self, started: Started) -> dict[str, Any]:
         """The message before it has content."""
-        usage = usage_fields(started.prompt_tokens, started.cached_tokens, 0)
+        usage = usage_fields(Usage(started.prompt_tokens, started.cached_tokens, 0, 0))
         return {
             "id": self.id,
             "type": "message",
@@ -31,24 +31,54 @@ class Head:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
+            "stop_details": None,
+            "container": None,
             "usage": usage,
         }
 
 
-def usage_fields(prompt: int, cached: int, output: int) -> dict[str, object]:
-    """Counts in tokens; what was read from the cache isn't among the input tokens."""
+def usage_fields(usage: Usage) -> dict[str, object]:
+    """Counts in tokens; what was read from the cache isn't among the input tokens.
+
+    None is what there is none of here; Anthropic's specification requires the members all the same.
+    """
     return {
-        "input_tokens": prompt - cached,
+        "input_tokens": usage.prompt - usage.cached,
         "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": cached,
-        "output_tokens": output,
+        "cache_read_input_tokens": usage.cached,
+        "cache_creation": None,
+        "output_tokens": usage.completion,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning},
+        "server_tool_use": None,
+        "service_tier": None,
+        "inference_geo": None,
     }
+
+
+def text_block() -> dict[str, object]:
+    """Words, to begin with none."""
+    return {"type": "text", "text": "", "citations": None}
+
+
+def thinking_block() -> dict[str, object]:
+    """Thoughts; nothing here checks signatures."""
+    return {"type": "thinking", "thinking": "", "signature": ""}
+
+
+def tool_use_block(delta: ToolCallDelta) -> dict[str, object]:
+    """A call that the model itself makes."""
+    return {"type": "tool_use", "id": delta.id, "name": delta.name, "input": {}, "caller": {"type": "direct"}}
 
 
 def stop_fields(finished: Finished) -> dict[str, object]:
     """Why the message ended."""
     reason = "stop_sequence" if finished.stop_sequence is not None else _REASONS[finished.reason]
-    return {"stop_reason": reason, "stop_sequence": finished.stop_sequence}
+    return {
+        "stop_reason": reason,
+        "stop_sequence": finished.stop_sequence,
+        "stop_details": None,
+        "container": None,
+    }
 
 
 def sse(kind: str, **fields: object) -> bytes:
@@ -71,9 +101,9 @@ class MessageWriter:
             case Started():
                 return sse("message_start", message=self._head.message(event))
             case TextDelta(text=text) if text:
-                return self._open("text", 0, {"type": "text", "text": ""}) + self._delta("text_delta", text=text)
+                return self._open("text", 0, text_block()) + self._delta("text_delta", text=text)
             case ReasoningDelta(text=text):
-                begin = self._open("thinking", 0, {"type": "thinking", "thinking": "", "signature": ""})
+                begin = self._open("thinking", 0, thinking_block())
                 return begin + self._delta("thinking_delta", thinking=text)
             case ToolCallDelta():
                 return self._call(event)
@@ -84,8 +114,7 @@ class MessageWriter:
         return b""
 
     def _call(self, delta: ToolCallDelta) -> bytes:
-        block: dict[str, object] = {"type": "tool_use", "id": delta.id, "name": delta.name, "input": {}}
-        begin = self._open("tool_use", delta.call, block)
+        begin = self._open("tool_use", delta.call, tool_use_block(delta))
         return begin + (self._delta("input_json_delta", partial_json=delta.arguments) if delta.arguments else b"")
 
     def _open(self, kind: str, number: int, block: dict[str, object]) -> bytes:
@@ -107,8 +136,7 @@ class MessageWriter:
         return sse("content_block_delta", index=self._index, delta={"type": kind, **fields})
 
     def _end(self, usage: Usage) -> bytes:
-        counts = usage_fields(usage.prompt, usage.cached, usage.completion)
-        return self._close() + sse("message_delta", delta=self._stop, usage=counts) + sse("message_stop")
+        return self._close() + sse("message_delta", delta=self._stop, usage=usage_fields(usage)) + sse("message_stop")
 
 
 @dataclass
@@ -126,15 +154,15 @@ class WholeMessage:
             case Started():
                 self._message = self.head.message(event)
             case TextDelta(text=text):
-                self._append("text", "text", text, {})
+                self._append(text_block(), "text", text)
             case ReasoningDelta(text=text):
-                self._append("thinking", "thinking", text, {"signature": ""})
+                self._append(thinking_block(), "thinking", text)
             case ToolCallDelta():
                 self._call(event)
             case Finished():
                 self._message.update(stop_fields(event))
             case Usage():
-                self._message["usage"] = usage_fields(event.prompt, event.cached, event.completion)
+                self._message["usage"] = usage_fields(event)
 
     def body(self) -> bytes:
         """The message, once the events have ended."""
@@ -142,17 +170,17 @@ class WholeMessage:
             raise RuntimeError("the engine's events ended too early")
         return to_json(self._message)
 
-    def _append(self, kind: str, name: str, text: str, more: dict[str, object]) -> None:
+    def _append(self, empty: dict[str, object], name: str, text: str) -> None:
         blocks = self._message["content"]
         if not text:
             return
-        if not blocks or blocks[-1]["type"] != kind:
-            blocks.append({"type": kind, name: "", **more})
+        if not blocks or blocks[-1]["type"] != empty["type"]:
+            blocks.append(empty)
         blocks[-1][name] += text
 
     def _call(self, delta: ToolCallDelta) -> None:
         if delta.id is not None:
-            self._pending = {"type": "tool_use", "id": delta.id, "name": delta.name}
+            self._pending = tool_use_block(delta)
             self._arguments = []
         self._arguments.append(delta.arguments)
         if delta.is_complete:

@@ -5,16 +5,30 @@ from typing import Literal
 from pydantic import BaseModel
 
 
+class Caller(BaseModel):
+    """Who made a call: the model itself."""
+
+    type: Literal["direct"]
+
+
 class ContentBlock(BaseModel):
-    """``text``, ``thinking`` with a signature, or ``tool_use`` with id, name and input."""
+    """``text`` with citations, ``thinking`` with a signature, or ``tool_use`` with id, name, input and caller."""
 
     type: Literal["text", "thinking", "tool_use"]
     text: str | None = None
+    citations: None = None
     thinking: str | None = None
     signature: str | None = None
     id: str | None = None
     name: str | None = None
     input: dict[str, object] | None = None
+    caller: Caller | None = None
+
+
+class OutputTokensDetails(BaseModel):
+    """Of the output tokens."""
+
+    thinking_tokens: int
 
 
 class MessageUsage(BaseModel):
@@ -23,7 +37,12 @@ class MessageUsage(BaseModel):
     input_tokens: int
     cache_creation_input_tokens: int
     cache_read_input_tokens: int
+    cache_creation: None
     output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    server_tool_use: None
+    service_tier: None
+    inference_geo: None
 
 
 class MessageAnswer(BaseModel):
@@ -36,6 +55,8 @@ class MessageAnswer(BaseModel):
     content: list[ContentBlock]
     stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
     stop_sequence: str | None
+    stop_details: None
+    container: None
     usage: MessageUsage
 
 
