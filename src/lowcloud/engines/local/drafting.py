@@ -16,7 +16,7 @@ MAX_DRAFT = 3
 _GRAM = 3  # so many last tokens must have stood somewhere before
 _BORDER = -1  # between two texts; no token
 _ROW = 0.75  # what a row more costs in a full batch, in tokens of plain decoding; alone it costs much less
-_START, _START_PREDICTED, _MOST = 3.0, 12.0, 12.0
+_START, _START_PREDICTED, _MOST = 1.0, 12.0, 12.0
 _EARNED = 0.01  # a token: a text that begins to repeat late is found, and any other loses no more than that
 
 
@@ -24,7 +24,8 @@ class Drafter:
     """Follows one sequence of at most ``end`` tokens, whose ``prompt`` is known.
 
     It finds the last place where the last three tokens stood, and follows that while it agrees; a ``prediction`` is
-    followed from its beginning. It lives on its ``balance``, in tokens of plain decoding: what drafts have won, less
+    followed from its beginning. A first guess is of one token, after one that was wholly right it reaches further. It
+    lives on its ``balance``, in tokens of plain decoding: what drafts have won, less
     what they have cost. Where that is used up it drafts no more, until the text is much longer.
     """
 
@@ -35,6 +36,7 @@ class Drafter:
         self._source: int | None = 0 if prediction else None
         self._left = end - len(prompt)
         self._balance = _START_PREDICTED if prediction else _START
+        self._reach = MAX_DRAFT if prediction else 1
         self._draft: list[int] = []
         self._kept = 0
         self.n_accepted = self.n_rejected = 0
@@ -70,13 +72,14 @@ class Drafter:
         self.n_accepted += self._kept
         self.n_rejected += n - self._kept
         self._balance = min(_MOST, self._balance + self._kept - _ROW * n)
+        self._reach = MAX_DRAFT if self._kept == n else 1
 
     def _guess(self) -> list[int]:
         """What followed there; where that is the end of the text itself, its last tokens go round."""
         draft: list[int] = []
         if self._source is None:
             return draft
-        for place in range(self._source, self._source + MAX_DRAFT):
+        for place in range(self._source, self._source + self._reach):
             beyond = place - len(self._text)
             token = self._text[place] if beyond < 0 else draft[beyond]
             if token == _BORDER:
