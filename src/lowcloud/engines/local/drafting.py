@@ -25,8 +25,8 @@ class Drafter:
 
     It finds the last place where the last three tokens stood, and follows that while it agrees; a ``prediction`` is
     followed from its beginning. A first guess is of one token, after one that was wholly right it reaches further. It
-    lives on its ``balance``, in tokens of plain decoding: what drafts have won, less
-    what they have cost. Where that is used up it drafts no more, until the text is much longer.
+    lives on its ``balance``, in tokens of plain decoding: what drafts have won, less what they have cost. Where that is
+    used up it drafts no more, until the text is much longer.
     """
 
     def __init__(self, prompt: Sequence[int], prediction: Sequence[int], end: int) -> None:
