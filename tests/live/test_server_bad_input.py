@@ -124,7 +124,7 @@ BAD = {
     "50 MB, asked before": Bad(413, "request_too_large", raw=asks_before_it_sends),
     "a body that never comes": Bad(408, "request_timeout", says="within 3 s", raw=half_a_body),
     "plain text": Bad(415, "unsupported_media_type", says="not text/plain", headers=PLAIN, body=b"hello"),
-    "a method that is not there": Bad(405, "method_not_allowed", says="use POST", method="GET"),
+    "a method that is not there": Bad(405, "method_not_allowed", says="use POST", method="GET", path="/v1/embeddings"),
     "no such route": Bad(404, "not_found", says="/v1/completion", path="/v1/completion", body=HELLO),
     "no such model": Bad(
         404, "model_not_found", "model", LLAMA, body=HELLO | {"model": "@cf/meta/llama-3.1-8b-instuct"}
