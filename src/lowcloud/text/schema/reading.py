@@ -157,6 +157,7 @@ class Reader:
             case "not":
                 return negated(value)
             case "if" if "then" not in schema and "else" not in schema:
+                self._schema(value, path)  # it asks for nothing, but must be one
                 return ANY
             case _:
                 raise Unenforceable("this keyword isn't supported")
