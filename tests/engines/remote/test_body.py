@@ -173,6 +173,12 @@ def test_what_cant_be_sent_is_refused_by_name(fields, param):
     assert caught.value.param == param
 
 
+def test_a_suffix_is_sent_with_its_text():
+    body = body_of(asked(prompt=Text("Once", " the end.")), UPSTREAM)
+    assert (body["prompt"], body["suffix"]) == ("Once", " the end.")
+    assert rough_tokens(Text("x" * 400, "y" * 40)) == 110
+
+
 @pytest.mark.parametrize(("prompt", "sent"), [(Text("Once"), "Once"), (Tokens((1, 2)), [1, 2])])
 def test_a_text_or_token_ids_are_completed_as_they_are(prompt, sent):
     request = asked(prompt=prompt, max_tokens=5, top_logprobs=2, choices=2)

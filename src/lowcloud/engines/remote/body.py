@@ -62,8 +62,8 @@ def body_of(request: Generate, upstream: Upstream) -> dict[str, object]:
 
 def _prompt(prompt: Prompt) -> dict[str, object]:
     match prompt:
-        case Text(text):
-            return {"prompt": text}
+        case Text(text, suffix):
+            return {"prompt": text} if suffix is None else {"prompt": text, "suffix": suffix}
         case Tokens(ids):
             return {"prompt": list(ids)}
     body: dict[str, object] = {"messages": [_message(message) for message in prompt.messages]}
@@ -78,8 +78,8 @@ def rough_tokens(prompt: Prompt) -> int:
         case Messages(messages, tools):
             told = sum(len(json.dumps(_tool(tool))) for tool in tools)
             return sum(MESSAGE_TOKENS + _rough(_length(message)) for message in messages) + _rough(told)
-        case Text(text):
-            return max(1, _rough(len(text)))
+        case Text(text, suffix):
+            return max(1, _rough(len(text) + len(suffix or "")))
         case _:
             return len(prompt.ids)
 
