@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 import anyio
@@ -27,6 +28,8 @@ from lowcloud.engines.local.vocabulary import Detokenizer
 from lowcloud.models.card import Card
 from lowcloud.text.control import ControlledEncoder, Encoded
 from lowcloud.text.template import ChatTemplate
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,10 @@ class LocalEngine:
         self._context_length = min(assets.context_length, process.spec.context_length or assets.context_length)
         self._source = assets.chat_template or ""
         self._dialect = dialect_of(self._source)
-        self._infill = Infill(assets.tokenizer.control_ids)
+        self._control_ids = assets.tokenizer.control_ids
+        self._infill = Infill(self._control_ids)
         marks = self._dialect.marks
-        self._shown = {number: text for text, number in assets.tokenizer.control_ids.items() if text in marks}
+        self._shown = {number: text for text, number in self._control_ids.items() if text in marks}
         self._template = None
         if assets.chat_template is not None:
             self._template = ChatTemplate(
@@ -76,8 +80,7 @@ class LocalEngine:
 
     async def prepare(self, request: Generate) -> Prepared:
         check_bias(request.sampling, self._vocabulary.tokenizer.n_vocab)
-        work = partial(self._prepared, request)
-        encoded, is_thinking, bounds, prediction = await anyio.to_thread.run_sync(work, limiter=self._around.threads)
+        encoded, is_thinking, bounds, prediction = await self._in_thread(partial(self._prepared, request))
         length = self._length(request, len(encoded))
         sampling = sampling_of(request.sampling, self._card.defaults, self._around.draw_seed())
         return Prepared(
@@ -93,21 +96,17 @@ class LocalEngine:
         )
 
     async def count(self, prompt: Prompt) -> int:
-        ids, _ = await anyio.to_thread.run_sync(self._encode, prompt, limiter=self._around.threads)
+        ids, _ = await self._in_thread(partial(self._encode, prompt))
         return len(ids)
 
     async def tokens(self, prompt: Prompt) -> list[Token]:
-        ids, _ = await anyio.to_thread.run_sync(self._encode, prompt, limiter=self._around.threads)
-        return [Token(number, self._vocabulary.tokenizer.token_text(number)) for number in ids]
+        return await self._in_thread(partial(self._tokens, prompt))
 
     async def text(self, ids: tuple[int, ...]) -> str:
-        self._check_ids(Tokens(ids), "tokens")
-        control = {number: text for text, number in self._vocabulary.tokenizer.control_ids.items()}
-        detokenizer = Detokenizer(self._vocabulary.tokenizer, control)
-        return "".join([*map(detokenizer.feed, ids), detokenizer.flush()])
+        return await self._in_thread(partial(self._text, ids))
 
     async def rendered(self, prompt: Messages) -> str:
-        return (await anyio.to_thread.run_sync(self._rendered, prompt, limiter=self._around.threads)).text
+        return (await self._in_thread(partial(self._rendered, prompt))).text
 
     async def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
         generation = Generation(self._fitted(prepared), self._vocabulary, self._process, self._reading(prepared))
@@ -117,6 +116,9 @@ class LocalEngine:
                 yield event
         finally:
             generation.close()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(work, limiter=self._around.threads)
 
     def _fitted(self, prepared: Prepared) -> Prepared:
         """Within the context of the worker, which may have come up since. Raises PromptTooLong."""
@@ -136,10 +138,19 @@ class LocalEngine:
         the prediction. Blocking."""
         ids, is_thinking = self._encode(request.prompt)
         thinks = isinstance(request.prompt, Messages) and may_think(request.prompt, self._source)
-        control_ids = self._vocabulary.tokenizer.control_ids
-        bounds = bounds_of(request, self._dialect, control_ids, is_thinking=is_thinking, may_think=thinks)
+        bounds = bounds_of(request, self._dialect, self._control_ids, is_thinking=is_thinking, may_think=thinks)
         prediction = self._encoder.encode_text(request.prediction or "")
         return ids, is_thinking, bounds, prediction[: self._context_length]
+
+    def _tokens(self, prompt: Prompt) -> list[Token]:
+        ids, _ = self._encode(prompt)
+        return [Token(number, self._vocabulary.tokenizer.token_text(number)) for number in ids]
+
+    def _text(self, ids: tuple[int, ...]) -> str:
+        self._check_ids(Tokens(ids), "tokens")
+        control = {number: text for text, number in self._control_ids.items()}
+        detokenizer = Detokenizer(self._vocabulary.tokenizer, control)
+        return "".join([*map(detokenizer.feed, ids), detokenizer.flush()])
 
     def _encode(self, prompt: Prompt) -> tuple[list[int], bool]:
         match prompt:
