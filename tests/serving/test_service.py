@@ -15,9 +15,10 @@ from lowcloud.core.errors import (
     RequestTimeout,
     Unavailable,
 )
-from lowcloud.core.events import Started, TextDelta, Usage
+from lowcloud.core.events import Started, TextDelta, ToolCallDelta, Usage
 from lowcloud.core.messages import Text
 from lowcloud.core.requests import Embed
+from lowcloud.engines.scripted import Said, SaidCall
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN
 from lowcloud.serving.admission import Bounds
 from lowcloud.serving.service import Limits
@@ -199,6 +200,19 @@ async def test_ttft_counts_from_the_arrival_and_inter_token_latency_by_choice(ri
             r.clock.now += 3.0 if isinstance(event, Started) else 0.5
     assert r.meter.ttfts == [(CHAT_STAND_IN, 3.0)]
     assert r.meter.inter_tokens == [(CHAT_STAND_IN, 1.0), (CHAT_STAND_IN, 1.0)]
+
+
+async def test_tokens_of_reasoning_and_of_calls_are_measured_like_those_of_the_text(rig, hello):
+    said = Said("", reasoning="hm so", calls=(SaidCall("f", "{}"),))
+    async with rig(reply=said) as r:
+        async with aclosing(r.service.generate(CHAT_STAND_IN, hello)) as events:
+            async for event in events:
+                r.clock.now += 3.0 if isinstance(event, Started) else 0.5
+                if isinstance(event, ToolCallDelta):
+                    break
+    assert r.meter.ttfts == [(CHAT_STAND_IN, 3.0)]
+    assert r.meter.inter_tokens == [(CHAT_STAND_IN, 0.5)] * 2
+    assert r.meter.counted == [(CHAT_STAND_IN, 4, 0, 3)]
 
 
 @pytest.mark.parametrize("point", ["prepare", "start"])

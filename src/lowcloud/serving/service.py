@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from lowcloud.core.errors import BadRequest, LowcloudError, PromptTooLong, RequestTimeout, Unavailable, Unsupported
-from lowcloud.core.events import Embedded, Event, Started, TextDelta, Usage
+from lowcloud.core.events import Embedded, Event, ReasoningDelta, Started, TextDelta, ToolCallDelta, Usage
 from lowcloud.core.messages import Messages, Prompt, Text
 from lowcloud.core.requests import Embed, Generate
 from lowcloud.engines.engine import Embedder, Engine, Token, Wording
@@ -269,6 +269,8 @@ class _Record:
         match event:
             case TextDelta(choice=choice, logprobs=logprobs):
                 self._delta(choice, max(1, len(logprobs)))
+            case ReasoningDelta(choice=choice) | ToolCallDelta(choice=choice):
+                self._delta(choice, 1)
             case Started():
                 self._started = event
             case Usage():
