@@ -204,12 +204,11 @@ async def test_ttft_counts_from_the_arrival_and_inter_token_latency_by_choice(ri
 
 async def test_tokens_of_reasoning_and_of_calls_are_measured_like_those_of_the_text(rig, hello):
     said = Said("", reasoning="hm so", calls=(SaidCall("f", "{}"),))
-    async with rig(reply=said) as r:
-        async with aclosing(r.service.generate(CHAT_STAND_IN, hello)) as events:
-            async for event in events:
-                r.clock.now += 3.0 if isinstance(event, Started) else 0.5
-                if isinstance(event, ToolCallDelta):
-                    break
+    async with rig(reply=said) as r, aclosing(r.service.generate(CHAT_STAND_IN, hello)) as events:
+        async for event in events:
+            r.clock.now += 3.0 if isinstance(event, Started) else 0.5
+            if isinstance(event, ToolCallDelta):
+                break
     assert r.meter.ttfts == [(CHAT_STAND_IN, 3.0)]
     assert r.meter.inter_tokens == [(CHAT_STAND_IN, 0.5)] * 2
     assert r.meter.counted == [(CHAT_STAND_IN, 4, 0, 3)]
