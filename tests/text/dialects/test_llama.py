@@ -258,6 +258,7 @@ def test_where_nothing_is_bounded_there_is_no_grammar(dialect):
         ({"properties": {"a": {"type": "boolean", "const": True}}}, "a=true", "a=false"),
         ({"properties": {"a": {"enum": ["x", "y"]}}}, 'a="y"', 'a="z"'),
         ({"properties": {"a": True, "b": False}}, "a=[1]", "b=1"),
+        ({"properties": {"b": False}}, "", "b=1"),
         ({"properties": {"a": {"type": "integer"}}, "required": ["a", "b"]}, "a=1, b=2", "a=1"),
         ({"additionalProperties": {"type": "integer"}}, "x=1, y=2", 'x="a"'),
     ],

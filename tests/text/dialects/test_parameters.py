@@ -13,6 +13,7 @@ ROOT = {
         "q": POINT,
         "loop": {"anyOf": [{"$ref": "#/$defs/loop"}]},
         "around": {"$ref": "#/$defs/around"},
+        "wide": {"anyOf": [{"$ref": "#/$defs/wide"}] * 50 + [{"type": "null"}]},
     },
 }
 
@@ -79,12 +80,19 @@ def test_a_value_nested_too_deep_is_a_string():
         ({"anyOf": [{"anyOf": [{"$ref": "#/$defs/around"}]}]}, set()),
         ({"$ref": "https://example.com/x"}, set()),
         ({"$ref": "#/$defs/loop"}, set()),
+        (False, set()),
+        ({"$ref": "#/$defs/wide"}, {"null"}),
     ],
 )
 def test_a_schema_names_its_types(schema, kinds):
     if kinds is None:
         kinds = {"integer", "string", "number", "null"}
     assert kinds_of(schema, ROOT) == kinds
+
+
+def test_a_schema_of_too_many_alternatives_may_be_anything():
+    levels = {f"d{n}": {"anyOf": [{f"{side}{n}": 0, "$ref": f"#/$defs/d{n + 1}"} for side in "ab"]} for n in range(64)}
+    assert kinds_of({"$ref": "#/$defs/d0"}, {"$defs": {**levels, "d64": {"type": "null"}}}) == set()
 
 
 def test_a_property_has_its_schema_or_that_of_all_others():

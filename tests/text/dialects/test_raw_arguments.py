@@ -56,6 +56,34 @@ def test_what_may_be_written_is_read_as_what_the_schema_allows(name, are_tokens)
         jsonschema.validate(json.loads(call.arguments), SCHEMA)
 
 
+# A union of unions, deeper than any that people write.
+DEEP = {f"d{n}": {"anyOf": [{"type": "integer"}, {"$ref": f"#/$defs/d{n + 1}"}]} for n in range(40)}
+NEVER = {
+    "type": "object",
+    "properties": {
+        "never": False,
+        "empty": {"type": "array", "items": False},
+        "deep": {"$ref": "#/$defs/d0"},
+        "loop": {"$ref": "#/$defs/loop"},
+    },
+    "required": ["deep"],
+    "additionalProperties": False,
+    "$defs": {**DEEP, "d40": {"type": "boolean"}, "loop": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/loop"}]}},
+}
+
+
+@pytest.mark.parametrize("name", ["qwen3-xml", "glm-4.5", "deepseek-v3.2", "gemma4", "kimi-k3", "llama-pythonic"])
+def test_what_a_schema_never_allows_is_never_written(name):
+    tool = Tool("f", parameters=NEVER)
+    grammar = named(name).grammar(LarkWriter({}), Wanted(ANY_TEXT, ToolPlan((tool,), "required", at_most_one=True)))
+    for seed in range(30):
+        text = written(grammar, random.Random(seed))  # noqa: S311 - which of the texts, not a secret
+        (call,) = read_text(named(name), text, Outlook((tool,))).calls
+        arguments = json.loads(call.arguments)
+        assert isinstance(arguments.pop("deep"), int)
+        assert arguments in [{**loop, **empty} for loop in ({}, {"loop": None}) for empty in ({}, {"empty": []})]
+
+
 @pytest.mark.parametrize("name", ["qwen3-xml", "glm-4.5", "deepseek-v4"])
 def test_the_conversation_is_left_to_the_templates(name):
     prompt = Messages((Message("user", "hi"),), (TOOL,))

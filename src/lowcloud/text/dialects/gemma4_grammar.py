@@ -83,12 +83,13 @@ class _Values:
     def _object(self, branch: Schema) -> str:
         self._check(branch, _OBJECT)
         properties, required = branch.get("properties"), branch.get("required")
-        known = dict(properties) if isinstance(properties, Mapping) else {}
+        declared = dict(properties) if isinstance(properties, Mapping) else {}
         needed = set(required) if isinstance(required, Sequence) else set()
-        known.update({key: {} for key in needed if key not in known})
-        if not known and branch.get("additionalProperties") is not False:
+        declared.update({key: {} for key in needed if key not in declared})
+        if not declared and branch.get("additionalProperties") is not False:
             member = f'{self._lark.terminal(_KEY)} ":" {self.value(branch.get("additionalProperties"))}'
             return f'"{{" ({member} ("," {member})*)? "}}"'
+        known = {key: schema for key, schema in declared.items() if schema is not False}
         keys = sorted(known, key=str.lower)
         members = [(f"{self._lark.literal(_key(key) + ':')} {self.value(known[key])}", key in needed) for key in keys]
         return f'"{{" {self._members(members)} "}}"'
@@ -107,11 +108,11 @@ class _Values:
 
     def _list(self, branch: Schema) -> str:
         self._check(branch, _LIST)
-        item = self.value(branch.get("items"))
         low, high = branch.get("minItems"), branch.get("maxItems")
         low = low if isinstance(low, int) else 0
-        if isinstance(high, int) and high < 1:
+        if branch.get("items") is False or (isinstance(high, int) and high < 1):
             return '"[" "]"'
+        item = self.value(branch.get("items"))
         more = f"{{{max(low - 1, 0)},{high - 1}}}" if isinstance(high, int) else f"{{{max(low - 1, 0)},}}"
         return f'"[" ({item} ("," {item}){more}){"" if low else "?"} "]"'
 

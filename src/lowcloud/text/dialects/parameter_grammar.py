@@ -95,7 +95,8 @@ class _Arguments:
         known.update({key: {} for key in needed if key not in known})
         if not known and properties is None and self._whole.get("additionalProperties") is not False:
             return f"({self._lark.rule(self._property(_ANY_KEY, self._whole.get('additionalProperties')))})*"
-        written = [(key, self._lark.rule(self._property(key, schema))) for key, schema in known.items()]
+        given = {key: schema for key, schema in known.items() if schema is not False}
+        written = [(key, self._lark.rule(self._property(key, schema))) for key, schema in given.items()]
         return " ".join(name if key in needed else f"{name}?" for key, name in written)
 
     def _input(self) -> str:

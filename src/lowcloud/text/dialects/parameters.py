@@ -9,7 +9,7 @@ from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader
 from lowcloud.text.dialects.reading import arguments_schema
 
-MOST_STEPS = 16  # of references and unions inside each other; more are taken for a schema of anything
+MOST_BRANCHES = 10_000  # a schema of more is taken for one of anything; those that can be enforced have fewer
 UNIONS = ("anyOf", "oneOf")
 _LITERALS = {"True": "true", "False": "false", "None": "null"}  # as templates that print Python values write them
 
@@ -86,33 +86,52 @@ def members(branch: Schema) -> list[Schema]:
     return [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, Sequence) else []
 
 
-def branches(schema: object, root: Schema, n_steps: int = 0) -> list[Schema]:
-    """A schema as alternatives without references, unions and lists of types at their tops."""
-    here = resolved(schema, root)
-    if n_steps == MOST_STEPS:
-        return [{}]
-    for word in UNIONS:
-        options = here.get(word)
-        if isinstance(options, Sequence) and options:
-            rest = {key: value for key, value in here.items() if key != word}
-            merged = [{**rest, **resolved(option, root)} for option in options]
-            return [branch for option in merged for branch in branches(option, root, n_steps + 1)]
-    return _by_kind(here)
+def branches(schema: object, root: Schema) -> list[Schema]:
+    """A schema as alternatives without references, unions and lists of types at their tops; none for ``false``."""
+    found: list[Schema] = []
+    waiting = [] if schema is False else [resolved(schema, root)]
+    seen: set[str] = set()  # unions may hold themselves, and each other many times
+    while waiting:
+        here = waiting.pop()
+        shown = json.dumps(here, sort_keys=True)
+        if shown in seen:
+            continue
+        seen.add(shown)
+        if len(seen) > MOST_BRANCHES:
+            return [{}]
+        options = _union(here, root)
+        waiting += reversed(options)
+        found += [] if options else _by_kind(here)
+    return found
 
 
 def resolved(schema: object, root: Schema) -> Schema:
-    """A schema without a reference, or an ``allOf`` of one schema, at its top."""
+    """A schema without a reference, or an ``allOf`` of one schema, at its top; {} for one that leads to itself."""
     here: Schema = schema if isinstance(schema, Mapping) else {}
-    for _ in range(MOST_STEPS):
+    followed: set[str] = set()
+    while True:
         only = here.get("allOf")
         if isinstance(here.get("$ref"), str):
-            inner = _pointed(str(here["$ref"]), root)
+            reference = str(here["$ref"])
+            if reference in followed:
+                return {}
+            followed.add(reference)
+            inner = _pointed(reference, root)
         elif isinstance(only, Sequence) and len(only) == 1 and isinstance(only[0], Mapping):
             inner = only[0]
         else:
             return here
         here = {**{key: value for key, value in here.items() if key not in ("$ref", "allOf")}, **inner}
-    return {}
+
+
+def _union(here: Schema, root: Schema) -> list[Schema]:
+    """What a union is one of, each with what stands beside it; nothing for a schema that is none."""
+    for word in UNIONS:
+        options = here.get(word)
+        if isinstance(options, Sequence) and options:
+            rest = {key: value for key, value in here.items() if key != word}
+            return [{**rest, **resolved(option, root)} for option in options]
+    return []
 
 
 def _is_named(text: str, schema: object, root: Schema) -> bool:

@@ -252,7 +252,7 @@ def _required(schema: Schema) -> Iterable[str]:
 
 def _keywords(lark: LarkWriter, schema: Schema, properties: Mapping[str, Mapping[str, object]]) -> str:
     """The arguments in the schema's order, those that aren't required where the model likes."""
-    if not properties:
+    if not properties and not schema.get("properties"):
         return _any_keywords(lark, schema)
     required = set(_required(schema))
     first, rest = '""', '""'  # what follows where nothing is written yet, and where something is
