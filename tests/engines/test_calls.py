@@ -5,7 +5,7 @@ from itertools import count
 from lowcloud.core.events import ToolCallDelta
 from lowcloud.core.output import AnyText
 from lowcloud.core.tools import Tool
-from lowcloud.engines.calls import Calls
+from lowcloud.engines.calls import Calls, new_call_id
 from lowcloud.text.channels import CallArguments, CallBegin, CallEnd
 
 TOOLS = (Tool("add"), Tool("shell", input=AnyText()))
@@ -42,3 +42,7 @@ def test_a_call_that_is_cut_is_never_complete():
     got, calls = deltas(CallBegin("add"), CallArguments('{"a":'))
     assert not any(delta.is_complete for delta in got)
     assert calls.n_complete == 0
+
+
+def test_ids_of_calls_are_unique():
+    assert len({new_call_id() for _ in range(100)}) == 100

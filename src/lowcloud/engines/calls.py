@@ -1,6 +1,7 @@
 """A sequence's tool calls, from the pieces of its output to the events of its choice."""
 
 import json
+import secrets
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -10,6 +11,11 @@ from lowcloud.text.channels import CallArguments, CallBegin, CallEnd
 from lowcloud.text.dialects.reading import INPUT
 
 CallPart: TypeAlias = CallBegin | CallArguments | CallEnd
+
+
+def new_call_id() -> str:
+    """An id for a call that has none."""
+    return f"call_{secrets.token_hex(12)}"
 
 
 class Calls:

@@ -17,10 +17,11 @@ import anyio
 from lowcloud.core.errors import BadRequest, PromptTooLong, Unsupported
 from lowcloud.core.events import Alternative, Embedded, Event, Finished, Started, TextDelta, TokenLogprob, Usage
 from lowcloud.core.messages import Messages, Prompt, Text, Tokens
-from lowcloud.core.requests import Embed, Generate, Sampling
+from lowcloud.core.requests import Embed, Generate
 from lowcloud.engines.engine import Prepared, RuntimeState
+from lowcloud.engines.sampling import filled
 from lowcloud.engines.scripted_reply import BABBLE, Delta, Line, Reply, Said, SaidCall, Turn, babble, line_of, words
-from lowcloud.models.card import Card, Defaults
+from lowcloud.models.card import Card
 
 __all__ = [
     "Reply",
@@ -148,8 +149,8 @@ class ScriptedEngine:
         limit = self._card.context_window or UNBOUNDED_CONTEXT
         max_tokens, by_default = _max_tokens(len(tokens), request.max_tokens, self._card.defaults.max_tokens, limit)
         ids = tuple(crc32(token.encode()) % N_VOCAB for token in tokens)
-        filled = replace(request, sampling=_filled(request.sampling, self._card.defaults))
-        return Prepared(filled, ids, len(tokens), max_tokens, max_tokens if by_default else None)
+        whole = replace(request, sampling=filled(request.sampling, self._card.defaults))
+        return Prepared(whole, ids, len(tokens), max_tokens, max_tokens if by_default else None)
 
     async def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
         request = prepared.request
@@ -227,20 +228,6 @@ def _max_tokens(prompt: int, asked: int | None, default: int | None, context: in
     if asked is None and default is not None and default < left:
         return default, True
     return left if asked is None else asked, False
-
-
-def _filled(sampling: Sampling, defaults: Defaults) -> Sampling:
-    """The card's defaults where the caller named nothing."""
-    return replace(
-        sampling,
-        temperature=defaults.temperature if sampling.temperature is None else sampling.temperature,
-        top_p=defaults.top_p if sampling.top_p is None else sampling.top_p,
-        top_k=defaults.top_k if sampling.top_k is None else sampling.top_k,
-        min_p=defaults.min_p if sampling.min_p is None else sampling.min_p,
-        repetition_penalty=(
-            defaults.repetition_penalty if sampling.repetition_penalty is None else sampling.repetition_penalty
-        ),
-    )
 
 
 def _rendered(prompt: Prompt) -> str:

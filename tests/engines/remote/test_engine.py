@@ -16,7 +16,6 @@ from lowcloud.core.events import Finished, Started, TextDelta, Usage
 from lowcloud.core.messages import Text
 from lowcloud.core.requests import Sampling
 from lowcloud.core.tools import Tool, ToolPlan
-from lowcloud.engines.remote.engine import new_call_id
 from lowcloud.engines.remote.runtime import RemoteRuntime
 
 pytestmark = pytest.mark.anyio
@@ -361,10 +360,6 @@ async def test_a_prompts_tokens_are_estimated_when_they_are_asked_for():
     async with remote() as model:
         assert await model.engine.count(asked().prompt) == 10
         assert model.engine.card.id == model.embedder.card.id == UPSTREAM.id
-
-
-def test_ids_of_calls_are_unique():
-    assert len({new_call_id() for _ in range(100)}) == 100
 
 
 def test_a_token_stands_in_no_representation():

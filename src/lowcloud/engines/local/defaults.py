@@ -1,14 +1,14 @@
 """What a request means once the card's defaults are in: how long the answer may be, and how it is sampled. Pure."""
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from lowcloud.core.errors import BadRequest, PromptTooLong
 from lowcloud.core.messages import Messages, Prompt
 from lowcloud.core.requests import Sampling
+from lowcloud.engines.sampling import filled
 from lowcloud.models.card import Defaults
 
-Number = TypeVar("Number", int, float)
+NEUTRAL = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,8 @@ def length_of(prompt_tokens: int, asked: int | None, default: int | None, contex
 
 def sampling_of(asked: Sampling, defaults: Defaults, drawn_seed: int) -> Sampling:
     """``asked`` with no None left: the card's defaults, else the neutral values; ``drawn_seed`` where none is named."""
-    return replace(
-        asked,
-        temperature=_first(asked.temperature, defaults.temperature, 1.0),
-        top_p=_first(asked.top_p, defaults.top_p, 1.0),
-        top_k=_first(asked.top_k, defaults.top_k, 0),
-        min_p=_first(asked.min_p, defaults.min_p, 0.0),
-        repetition_penalty=_first(asked.repetition_penalty, defaults.repetition_penalty, 1.0),
-        seed=drawn_seed if asked.seed is None else asked.seed,
-    )
+    named = filled(filled(asked, defaults), NEUTRAL)
+    return named if named.seed is not None else replace(named, seed=drawn_seed)
 
 
 def check_bias(sampling: Sampling, n_vocab: int) -> None:
@@ -80,8 +73,3 @@ def check_bias(sampling: Sampling, n_vocab: int) -> None:
             raise BadRequest(
                 f"logit_bias names token {token}, and this model's ids are 0 to {n_vocab - 1}.", param="logit_bias"
             )
-
-
-def _first(asked: Number | None, default: Number | None, neutral: Number) -> Number:
-    named = default if asked is None else asked
-    return neutral if named is None else named

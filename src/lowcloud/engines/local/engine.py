@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
-from uuid import uuid4
 
 import anyio
 import anyio.to_thread
@@ -17,6 +16,7 @@ from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.events import Event
 from lowcloud.core.messages import Messages, Prompt, Text, Tokens
 from lowcloud.core.requests import Generate
+from lowcloud.engines.calls import new_call_id
 from lowcloud.engines.engine import Prepared, Token
 from lowcloud.engines.local.bounds import Bounds, bounds_of, check_images, dialect_of, may_think, outlook_of
 from lowcloud.engines.local.defaults import Context, Length, check_bias, length_of, param_of, sampling_of
@@ -43,7 +43,7 @@ class Surroundings:
     threads: anyio.CapacityLimiter
     draw_seed: Callable[[], int]
     now: Callable[[], datetime]
-    new_call_id: Callable[[], str] = lambda: f"call_{uuid4().hex[:24]}"
+    new_call_id: Callable[[], str] = new_call_id
 
 
 class LocalEngine:

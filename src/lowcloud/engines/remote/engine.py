@@ -4,27 +4,23 @@ The upstream renders, counts and samples. So a prompt's tokens are an estimate u
 characters), and the upstream enforces the context, schemas and choices of tools.
 """
 
-import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
 from lowcloud.core.events import Event, Started
 from lowcloud.core.messages import Prompt
-from lowcloud.core.requests import Generate, Sampling
+from lowcloud.core.requests import Generate
+from lowcloud.engines.calls import new_call_id
 from lowcloud.engines.engine import Prepared
 from lowcloud.engines.remote.body import body_of, check, path_of, rough_tokens
 from lowcloud.engines.remote.reply import Reply
 from lowcloud.engines.remote.runtime import Answer, RemoteRuntime
 from lowcloud.engines.remote.words import WordReader, check_words, in_words
-from lowcloud.models.card import Card, Defaults
+from lowcloud.engines.sampling import filled
+from lowcloud.models.card import Card
 
 UNBOUNDED = 2**31 - 1  # what Prepared says where nobody named a length and the context is unknown; it isn't sent
-
-
-def new_call_id() -> str:
-    """An id for a call that the upstream gave none."""
-    return f"call_{secrets.token_hex(12)}"
 
 
 class RemoteEngine:
@@ -47,11 +43,11 @@ class RemoteEngine:
         return self._runtime.upstream.tooling == "words"
 
     async def prepare(self, request: Generate) -> Prepared:
-        """Fills in the card's defaults. The length is sent only where the caller or the card names one."""
+        """Fills in the card's defaults: what nobody names, such as the length, is the upstream's to choose."""
         asked, default = request.max_tokens, self._card.defaults.max_tokens
         length = default if asked is None else asked
         return Prepared(
-            request=replace(request, sampling=_filled(request.sampling, self._card.defaults), max_tokens=length),
+            request=replace(request, sampling=filled(request.sampling, self._card.defaults), max_tokens=length),
             prompt_ids=None,
             prompt_tokens=rough_tokens(request.prompt),
             max_tokens=length or self._card.context_window or UNBOUNDED,
@@ -88,10 +84,3 @@ async def _events(answer: Answer, reply: Reply) -> AsyncGenerator[Event, None]:
 
 def _as_it_is(event: Event) -> tuple[Event, ...]:
     return (event,)
-
-
-def _filled(asked: Sampling, defaults: Defaults) -> Sampling:
-    """The card's defaults where the caller named nothing; what is still None is the upstream's to choose."""
-    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
-    missing = {name: getattr(defaults, name) for name in names if getattr(asked, name) is None}
-    return replace(asked, **missing)
