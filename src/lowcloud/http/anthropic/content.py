@@ -1,9 +1,7 @@
 """Anthropic's content blocks to messages of the core: text, images, calls, results, thinking."""
 
-import base64
-import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -11,11 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Image, Message, ToolCall
 from lowcloud.http.encode import to_json
+from lowcloud.http.openai.chat_content import PART_SEPARATOR, Content, TextPart, image_bytes
 from lowcloud.http.validation import validated
 
-PART_SEPARATOR = "\n"
 _DIRECT = {"type": "direct"}  # the caller of each of our calls: the model itself
-_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
 class _Block(BaseModel):
@@ -27,13 +24,6 @@ class Turn(_Block):
 
     role: Literal["user", "assistant", "system"]
     content: str | list[Any]
-
-
-class TextBlock(_Block):
-    """Words."""
-
-    type: Literal["text"]
-    text: str
 
 
 class ImageSource(_Block):
@@ -94,8 +84,8 @@ def conversation(turns: object, system: object) -> tuple[tuple[Message, ...], li
         builder = _Builder("system", unread)
         builder.add_all(system, "system")
         messages += builder.messages()
-    if not isinstance(turns, list):
-        raise BadRequest("messages: must be a list.", param="messages")
+    if not isinstance(turns, list) or not turns:
+        raise BadRequest("messages: must be a list of at least one message.", param="messages")
     for index, raw in enumerate(turns):
         path = f"messages[{index}]"
         turn = validated(Turn, raw, path)
@@ -111,23 +101,22 @@ class _Builder:
 
     role: Literal["user", "assistant", "system"]
     unread: dict[str, None]
-    text: str = ""
-    n_texts: int = 0
+    said: Content = field(default_factory=Content)
     reasoning: list[str] = field(default_factory=list)
     calls: list[ToolCall] = field(default_factory=list)
-    images: list[Image] = field(default_factory=list)
     results: list[Message] = field(default_factory=list)
 
     def messages(self) -> list[Message]:
-        if self.results and not (self.text or self.images):
+        text, images = self.said.text, tuple(self.said.images)
+        if self.results and not (text or images):
             return self.results
         reasoning = PART_SEPARATOR.join(self.reasoning) or None
-        own = Message(self.role, self.text, reasoning=reasoning, calls=tuple(self.calls), images=tuple(self.images))
+        own = Message(self.role, text, reasoning=reasoning, calls=tuple(self.calls), images=images)
         return [*self.results, own]
 
     def add_all(self, content: object, path: str) -> None:
         if isinstance(content, str):
-            self._say(content)
+            self.said.say(content)
             return
         if not isinstance(content, list):
             raise BadRequest(f"{path}: must be a string or a list of blocks.", param=path)
@@ -142,7 +131,8 @@ class _Builder:
         if kind == "redacted_thinking" and self.role == "assistant":
             self.unread["messages[].content[].redacted_thinking"] = None
         elif kind == "image" and self.role == "user":
-            self._see(validated(ImageBlock, _base64_only(block, path), path), path)
+            source = validated(ImageBlock, _base64_only(block, path), path).source
+            self.said.see(Image(image_bytes(source.data, f"{path}.source.data"), source.media_type))
         elif kind == "tool_result" and self.role == "user":
             self._result(validated(ToolResultBlock, block, path), path)
         elif kind == "tool_use" and self.role == "assistant":
@@ -151,30 +141,20 @@ class _Builder:
         elif kind == "thinking" and self.role == "assistant":
             self.reasoning.append(validated(ThinkingBlock, block, path).thinking)
         elif kind == "text" or kind is None:
-            self._say(validated(TextBlock, block, path).text)
+            self.said.say(validated(TextPart, block, path).text)
         else:
             where = f"in a message of the role {self.role}" if allowed or kind in _READ else "here"
             raise Unsupported(f"{path}: a block of type {str(kind)[:100]} is not supported {where}.", param=path)
 
-    def _say(self, text: str) -> None:
-        self.text += PART_SEPARATOR + text if self.n_texts else text
-        self.n_texts += 1
-
-    def _see(self, block: ImageBlock, path: str) -> None:
-        try:
-            data = base64.b64decode(block.source.data, validate=True)
-        except binascii.Error:
-            raise BadRequest(f"{path}.source.data: must be base64.", param=f"{path}.source.data") from None
-        self.images.append(Image(data, block.source.media_type, at=len(self.text)))
-
     def _result(self, block: ToolResultBlock, path: str) -> None:
-        said = _Builder("user", self.unread)
+        inside = _Builder("user", self.unread)
         if block.content is not None:
-            said.add_all(block.content, f"{path}.content")
-        if said.results:
+            inside.add_all(block.content, f"{path}.content")
+        if inside.results:
             raise BadRequest(f"{path}.content: a result can't hold results.", param=f"{path}.content")
-        text = f"Error: {said.text}" if block.is_error else said.text
-        self.results.append(Message("tool", text, call_id=block.tool_use_id, images=tuple(said.images)))
+        prefix = "Error: " if block.is_error else ""
+        images = tuple(replace(image, at=image.at + len(prefix)) for image in inside.said.images)
+        self.results.append(Message("tool", prefix + inside.said.text, call_id=block.tool_use_id, images=images))
 
     def _note_unread(self, block: Mapping[str, object], read: set[str]) -> None:
         self.unread.update(

@@ -14,10 +14,10 @@ from lowcloud.core.requests import Generate, Sampling
 from lowcloud.core.tools import NO_TOOLS, Tool, ToolPlan
 from lowcloud.http.anthropic.content import conversation
 from lowcloud.http.generation import Asked
+from lowcloud.http.openai.chat_tools import listed
 from lowcloud.http.openai.parameters import Fate, named, refuse
 from lowcloud.http.validation import validated
 
-MAX_TOOLS = 128
 NAME = r"^[a-zA-Z0-9_.-]{1,128}$"
 THINKING_EFFORT: Effort = "medium"
 
@@ -147,7 +147,8 @@ def count_asked(raw: dict[str, Any]) -> tuple[str, Messages]:
 
 def _prompt(body: MessagesBody | CountBody) -> tuple[Messages, ToolPlan, list[str]]:
     messages, unread = conversation(body.messages, body.system)
-    tools = tuple(_tool(tool, index) for index, tool in enumerate(body.tools or ()))
+    given = [] if body.tools is None else listed(body.tools, "tools")
+    tools = tuple(_tool(tool, index) for index, tool in enumerate(given))
     _check_tools(tools)
     plan = _plan(body.tool_choice, tools)
     effort = _effort(body.thinking, body.output_config)
@@ -166,8 +167,6 @@ def _tool(raw: object, index: int) -> Tool:
 
 
 def _check_tools(tools: tuple[Tool, ...]) -> None:
-    if len(tools) > MAX_TOOLS:
-        raise BadRequest(f"tools: at most {MAX_TOOLS}, not {len(tools)}.", param="tools")
     seen: set[str] = set()
     for index, tool in enumerate(tools):
         if tool.name in seen:

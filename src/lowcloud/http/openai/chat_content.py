@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -59,33 +59,50 @@ class ImagePart(BaseModel):
 Part = Annotated[TextPart | RefusalPart | ImagePart, Field(discriminator="type")]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Content:
-    """A message's text, with the images at their places in it."""
+    """A message's texts and the images at their places among them, one after the other. Neighbouring texts get a
+    newline between them."""
 
-    text: str
-    images: tuple[Image, ...] = ()
+    images: list[Image] = field(default_factory=list)
+    _texts: list[str] = field(default_factory=list)
+    _length: int = 0
+    _follows_text: bool = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    def say(self, text: str) -> None:
+        """Add a text."""
+        piece = PART_SEPARATOR + text if self._follows_text else text
+        self._texts.append(piece)
+        self._length += len(piece)
+        self._follows_text = True
+
+    def see(self, image: Image) -> None:
+        """Add an image, at its place."""
+        self.images.append(replace(image, at=self._length))
+        self._follows_text = False
 
 
 def content_of(value: object, role: str, path: str, unread: dict[str, None]) -> Content:
     """What isn't null as content. Raises BadRequest, Unsupported with the path."""
+    content = Content()
     if isinstance(value, str):
-        return Content(value)
+        content.say(value)
+        return content
     if not isinstance(value, list):
         raise BadRequest(f"{path}: must be a string, a list of parts or null.", param=path)
     if not value and role != "assistant":
         raise BadRequest(f"{path}: must have at least one part.", param=path)
-    text, images = "", list[Image]()
-    follows_text = False
     for index, item in enumerate(value):
         match _part(item, f"{path}[{index}]", role, unread):
-            case Image(data=data, media_type=media_type):
-                images.append(Image(data, media_type, at=len(text)))
-                follows_text = False
-            case str(piece):
-                text += PART_SEPARATOR + piece if follows_text else piece
-                follows_text = True
-    return Content(text, tuple(images))
+            case Image() as image:
+                content.see(image)
+            case str(text):
+                content.say(text)
+    return content
 
 
 def _part(value: object, path: str, role: str, unread: dict[str, None]) -> str | Image:
@@ -113,10 +130,15 @@ def _image(image: ImageUrl, path: str, unread: dict[str, None]) -> Image:
     if head is None:
         shown = image.url[:_SHOWN_CHARS]
         raise BadRequest(f"{path}: must be a data URL, data:image/...;base64,..., not {shown}.", param=path)
+    return Image(image_bytes(image.url[head.end() :], path), head[1].lower())
+
+
+def image_bytes(encoded: str, path: str) -> bytes:
+    """What ``encoded`` is the base64 of. Raises BadRequest with the path."""
     try:
-        data = b64decode(image.url[head.end() :], validate=True)
+        data = b64decode(encoded, validate=True)
     except ValueError:
-        raise BadRequest(f"{path}: what follows base64, is not base64.", param=path) from None
+        raise BadRequest(f"{path}: the image is not base64.", param=path) from None
     if not data:
         raise BadRequest(f"{path}: the image is empty.", param=path)
-    return Image(data, head[1].lower())
+    return data

@@ -98,7 +98,7 @@ def _message(value: Any, path: str, unread: dict[str, None]) -> Message:
         reasoning=(message.reasoning_content or message.reasoning or None) if is_assistant else None,
         calls=calls,
         call_id=message.tool_call_id if message.role == "tool" else None,
-        images=content.images,
+        images=tuple(content.images),
     )
 
 
@@ -126,7 +126,7 @@ def _content(message: ChatMessage, path: str, unread: dict[str, None]) -> Conten
     if message.content is not None:
         return content_of(message.content, message.role, f"{path}.content", unread)
     if message.role == "assistant":
-        return Content(message.refusal or "")
+        return content_of(message.refusal or "", message.role, f"{path}.refusal", unread)
     raise BadRequest(f"{path}.content: is required for the role {message.role}.", param=f"{path}.content")
 
 

@@ -144,10 +144,10 @@ def _chosen(tools: tuple[Tool, ...], choice: object, at_most_one: bool) -> Tools
         case {"type": "allowed_tools"}:
             allowed = validated(AllowedChoice, choice, "tool_choice").allowed_tools
             path = "tool_choice.allowed_tools.tools"
-            listed = _listed(allowed.tools, path)
-            if not listed:
+            choices = listed(allowed.tools, path)
+            if not choices:
                 raise BadRequest(f"{path}: must name at least one tool.", param=path)
-            callable_tools = [_one_of(tools, item, f"{path}[{index}]") for index, item in enumerate(listed)]
+            callable_tools = [_one_of(tools, item, f"{path}[{index}]") for index, item in enumerate(choices)]
             return ToolsAsked(tools, ToolPlan(_once(callable_tools), allowed.mode, at_most_one))
         case {"type": "function" | "custom"}:
             return ToolsAsked(tools, _forced(_one_of(tools, choice, "tool_choice")), is_named=True)
@@ -181,7 +181,7 @@ def _one_of(tools: Sequence[Tool], choice: object, path: str) -> Tool:
 def _tools(value: object, unread: dict[str, None]) -> tuple[Tool, ...]:
     if value is None:
         return ()
-    items = _listed(value, "tools")
+    items = listed(value, "tools")
     return _distinct([_tool(item, f"tools[{index}]", unread) for index, item in enumerate(items)], "tools")
 
 
@@ -219,7 +219,7 @@ def _legacy(raw: Mapping[str, object], unread: dict[str, None]) -> ToolsAsked:
     """``functions`` and ``function_call``: one call at most."""
     if raw.get("tool_choice") is not None:
         raise BadRequest("tool_choice: only allowed with tools.", param="tool_choice")
-    items = _listed(raw["functions"], "functions")
+    items = listed(raw["functions"], "functions")
     paths = [f"functions[{index}]" for index in range(len(items))]
     defined = [validated(FunctionDefinition, item, path) for item, path in zip(items, paths, strict=True)]
     for item in items:
@@ -236,7 +236,8 @@ def _legacy(raw: Mapping[str, object], unread: dict[str, None]) -> ToolsAsked:
     raise BadRequest('function_call: must be "none", "auto" or {"name": ...}.', param="function_call")
 
 
-def _listed(value: object, path: str) -> list[object]:
+def listed(value: object, path: str) -> list[object]:
+    """``value``, a list of tools or of their names. Raises BadRequest."""
     if not isinstance(value, list):
         raise BadRequest(f"{path}: must be a list.", param=path)
     if len(value) > MAX_TOOLS:

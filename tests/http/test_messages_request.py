@@ -1,0 +1,64 @@
+"""What a body of Anthropic's Messages asks for."""
+
+from base64 import b64encode
+
+import pytest
+
+from lowcloud.core.errors import BadRequest
+from lowcloud.core.messages import Image, Message
+from lowcloud.http.anthropic.messages_request import message_asked
+from lowcloud.http.generation import Asked
+
+HELLO = [{"role": "user", "content": "hello"}]
+PNG = b64encode(b"png").decode()
+
+
+def asked(**fields: object) -> Asked:
+    return message_asked({"model": "m", "max_tokens": 50, "messages": HELLO} | fields, "id")
+
+
+def read(*blocks: object) -> tuple[Message, ...]:
+    return asked(messages=[{"role": "user", "content": list(blocks)}]).generate.prompt.messages
+
+
+def refusal(**fields: object) -> BadRequest:
+    with pytest.raises(BadRequest) as raised:
+        asked(**fields)
+    return raised.value
+
+
+def text(said: str) -> dict[str, object]:
+    return {"type": "text", "text": said}
+
+
+def image(data: str = PNG) -> dict[str, object]:
+    return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+
+
+@pytest.mark.parametrize("messages", [None, 5, {}, []])
+def test_messages_are_a_list_of_at_least_one(messages):
+    assert refusal(messages=messages).param == "messages"
+
+
+@pytest.mark.parametrize("tools", [5, {}, "abc", [{}] * 129])
+def test_tools_are_a_list_of_bounded_length(tools):
+    assert refusal(tools=tools).param == "tools"
+
+
+@pytest.mark.parametrize("data", ["", "!", "é", PNG + "é"])
+def test_what_is_no_image_is_refused(data):
+    messages = [{"role": "user", "content": [image(data)]}]
+    assert refusal(messages=messages).param == "messages[0].content[0].source.data"
+
+
+def test_images_stand_at_their_places_and_neighbouring_texts_get_a_newline():
+    assert read(text("ab"), image(), text("c"), text("d")) == (
+        Message("user", "abc\nd", images=(Image(b"png", "image/png", at=2),)),
+    )
+
+
+def test_a_failed_results_image_stands_behind_the_word_that_it_failed():
+    result = {"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": [text("ab"), image()]}
+    assert read(result) == (
+        Message("tool", "Error: ab", call_id="t", images=(Image(b"png", "image/png", at=len("Error: ab")),)),
+    )
