@@ -100,6 +100,22 @@ class Told:
     finish: str | None = None
 
 
+@dataclass
+class Gate:
+    """A vocabulary, which the first grammar needs, that comes when it is let: ``begun`` is set when it is wanted."""
+
+    vocabulary: Callable[[], llguidance.LLTokenizer]
+    loads: int = 0
+    opened: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self) -> llguidance.LLTokenizer:
+        self.loads += 1
+        self.begun.set()
+        assert self.opened.wait(60), "it is never let"
+        return self.vocabulary()
+
+
 class Driver:
     """A loop and what it said: ``told`` by sequence, ``news`` in order, the last ``stats``, most ``swapped`` out.
 

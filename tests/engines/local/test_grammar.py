@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fake_model import Driver, FakeModel, Told, submit
+from fake_model import Driver, FakeModel, Gate, Told, submit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -230,21 +230,6 @@ def test_a_grammar_that_was_too_slow_is_refused_at_once_the_next_time(driver):
         driver.settle()
     codes = [(news.seq, news.code) for news in driver.news if isinstance(news, Refused)]
     assert codes == [(0, "failed"), (1, "bad_grammar")]
-
-
-class Gate:
-    """A vocabulary that comes when it is let."""
-
-    def __init__(self, vocabulary):
-        self.loads = 0
-        self.opened, self.begun = threading.Event(), threading.Event()
-        self._vocabulary = vocabulary
-
-    def __call__(self):
-        self.loads += 1
-        self.begun.set()
-        assert self.opened.wait(60)
-        return self._vocabulary()
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
 import pytest
-from fake_model import FakeModel, submit
+from fake_model import FakeModel, Gate, submit
 
 from lowcloud.engines.local.frames import Accepted, Cancel, Failed, Frame, FrameReader, Ready, Refused, Step, encode
 from lowcloud.engines.local.grammar import Grammars, vocabulary_of
@@ -48,20 +48,6 @@ class Server:
                 tokens += new if number == seq else []
                 if number == seq and finish:
                     return tokens
-
-
-@dataclass
-class Gate:
-    """A vocabulary, which the first grammar needs, that comes when it is let."""
-
-    vocabulary: Callable[[], object]
-    opened: threading.Event = field(default_factory=threading.Event)
-    begun: threading.Event = field(default_factory=threading.Event)
-
-    def __call__(self) -> object:
-        self.begun.set()
-        assert self.opened.wait(WAIT_S)
-        return self.vocabulary()
 
 
 @dataclass

@@ -34,8 +34,8 @@ def read(deltas, *, at_most_one=False, is_cut=False) -> list[tuple]:
 @st.composite
 def calls_and_deltas(draw) -> tuple[list[tuple], list[dict]]:
     """Calls, and the deltas of a server that gives indices, ids or both, and may repeat what it said."""
-    has_index, has_id, repeats = draw(st.sampled_from([(True, True), (True, False), (False, True)])), None, False
-    (has_index, has_id), repeats = has_index, draw(st.booleans())
+    has_index, has_id = draw(st.sampled_from([(True, True), (True, False), (False, True)]))
+    repeats = draw(st.booleans())
     calls, deltas = [], []
     for number, arguments in enumerate(draw(st.lists(ARGUMENTS, min_size=1, max_size=3))):
         text, own = json.dumps(arguments), f"id_{number}"
