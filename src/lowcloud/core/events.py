@@ -70,7 +70,8 @@ class ToolCallDelta:
     """A piece of a choice's tool call; ``call`` counts its calls from 0.
 
     The first one of a call has ``id`` and ``name``, later ones neither; the ``arguments`` of all, joined, are JSON of
-    an object, or a custom tool's input. The last one is ``is_complete``, but for a call that was cut or isn't well formed.
+    an object, or a custom tool's input. The last one is ``is_complete``, but for a call that was cut, or isn't well
+    formed.
     """
 
     choice: int
