@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lowcloud.core.errors import Unsupported
+from lowcloud.core.errors import Unsupported, UnsupportedSchema
 from lowcloud.core.output import AnyText, Choice, Format, JsonSchema, Lark, Regex, Schema
 from lowcloud.core.tools import Tool, ToolPlan
 
@@ -66,10 +66,14 @@ class CallSyntax:
 
 @dataclass
 class LarkWriter:
-    """Collects rules. ``token_ids`` has the model's control tokens by their texts."""
+    """Collects rules. ``token_ids`` has the model's control tokens by their texts.
+
+    ``loosened`` gets the paths of what of the tools' schemas the rules leave out.
+    """
 
     token_ids: Mapping[str, int]
     rules: list[str] = field(default_factory=list)
+    loosened: list[str] = field(default_factory=list)
 
     def literal(self, text: str) -> str:
         """An expression for exactly this text, control tokens in it as tokens; empty for no text."""
@@ -108,6 +112,18 @@ class LarkWriter:
     def within(self, body: str, max_tokens: int) -> str:
         """The expression, ended after so many tokens."""
         return self.rule(body, f"max_tokens={max_tokens}")
+
+    def leave_out(self, tool: Tool, word: str) -> None:
+        """Leave out of the rules what the model's calls can't keep to. Raises UnsupportedSchema for a strict tool.
+
+        ``word``: the keyword's path in the tool's schema.
+        """
+        path = f"{tool.param}.{word}"
+        if tool.is_strict:
+            message = f"{path} can't be enforced in the way in which this model writes calls."
+            raise UnsupportedSchema(message, param=path)
+        if path not in self.loosened:
+            self.loosened.append(path)
 
     def grammar(self, start: str) -> str:
         """The whole grammar."""

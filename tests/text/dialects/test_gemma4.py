@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 from dialect_fixtures import fixtures, is_right, read, read_text
 from grammars import answers
 
-from lowcloud.core.errors import Unsupported
+from lowcloud.core.errors import UnsupportedSchema
 from lowcloud.core.output import ANY_TEXT, JsonSchema, Regex
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects.dialect import Outlook
@@ -161,12 +163,25 @@ def test_a_custom_tools_input_is_bound(controls):
     assert call('input:<|"|>ABC<|"|>', "grep") not in forced
 
 
-@pytest.mark.parametrize("more", [{"minProperties": 1}, {"properties": {"a": {"type": "array", "uniqueItems": True}}}])
-def test_a_strict_schema_that_calls_cant_keep_to_is_refused(more):
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"minProperties": 1}, "minProperties"),
+        ({"properties": {"a": {"type": "array", "uniqueItems": True}}}, "properties.a.uniqueItems"),
+        (
+            {"additionalProperties": {"type": "array", "items": {"type": "string", "format": "iri"}}},
+            "additionalProperties.items.format",
+        ),
+    ],
+)
+def test_a_strict_schema_that_calls_cant_keep_to_is_refused_and_another_is_said_to_be_loosened(more, path):
     tool = Tool("f", parameters={"type": "object", **more}, is_strict=True, param="tools[0].parameters")
-    with pytest.raises(Unsupported) as refused:
+    with pytest.raises(UnsupportedSchema) as refused:
         DIALECT.grammar(LarkWriter({}), wanted("required", tool))
-    assert refused.value.param == "tools[0].parameters"
+    assert refused.value.param == f"tools[0].parameters.{path}"
+    lark = LarkWriter({})
+    assert DIALECT.grammar(lark, wanted("required", replace(tool, is_strict=False)))
+    assert lark.loosened == [f"tools[0].parameters.{path}"]
 
 
 @BOTH_WAYS

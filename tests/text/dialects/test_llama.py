@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 from dialect_fixtures import Call, Reading, fixtures, is_right, read, read_text
-from grammars import answers
+from grammars import answers, takes
 
-from lowcloud.core.errors import Unsupported
+from lowcloud.core.errors import UnsupportedSchema
 from lowcloud.core.messages import Message, Messages, ToolCall
 from lowcloud.core.output import ANY_TEXT, JsonSchema, Regex
 from lowcloud.core.tools import Tool, ToolPlan
@@ -269,13 +269,20 @@ def test_the_arguments_of_a_python_call_are_bound_by_their_schema(schema, good, 
     assert f"[f({bad})]" not in allowed
 
 
-def test_what_python_calls_cant_express_is_refused_by_name():
-    odd = Tool("f", parameters={"properties": {"a b": {}}}, param="tools[0]")
-    whole = Tool("f", parameters={"anyOf": [{}]}, is_strict=True, param="tools[1]")
-    for tool, param in ((odd, "tools[0]"), (whole, "tools[1]")):
-        with pytest.raises(Unsupported) as refused:
-            llama_pythonic.DIALECT.grammar(LarkWriter({}), Wanted(ANY_TEXT, ToolPlan((tool,), "auto")))
-        assert refused.value.param == param
+@pytest.mark.parametrize(
+    ("schema", "path"), [({"properties": {"a b": {}, "c": {}}}, "properties.a b"), ({"anyOf": [{}]}, "anyOf")]
+)
+def test_what_python_calls_cant_express_is_refused_for_a_strict_tool_and_left_out_for_another(schema, path):
+    tool = Tool("f", parameters=schema, is_strict=True, param="tools[0]")
+    with pytest.raises(UnsupportedSchema) as refused:
+        llama_pythonic.DIALECT.grammar(LarkWriter({}), Wanted(ANY_TEXT, ToolPlan((tool,), "auto")))
+    assert refused.value.param == f"tools[0].{path}"
+    lark = LarkWriter({})
+    grammar = llama_pythonic.DIALECT.grammar(
+        lark, Wanted(ANY_TEXT, ToolPlan((replace(tool, is_strict=False),), "required"))
+    )
+    assert lark.loosened == [f"tools[0].{path}"]
+    assert takes(grammar, "[f(c=1)]")
 
 
 def test_calls_of_one_message_follow_each_other_with_their_results():

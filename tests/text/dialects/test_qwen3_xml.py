@@ -5,13 +5,13 @@ import pytest
 from dialect_fixtures import fixtures, is_right, read, read_text, rendered, wanted
 from grammars import answers
 
-from lowcloud.core.errors import Unsupported
+from lowcloud.core.errors import UnsupportedSchema
 from lowcloud.core.output import ANY_TEXT, AnyText, Regex
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.qwen3_xml import CLOSE, DIALECT, OPEN
 from lowcloud.text.dialects.registry import recognised
-from lowcloud.text.grammar import Wanted
+from lowcloud.text.grammar import LarkWriter, Wanted
 
 FIXTURES = fixtures("qwen3-xml")
 WEATHER = Tool(
@@ -176,11 +176,13 @@ def test_a_custom_tools_input_is_of_its_format():
         ({"properties": {"a": {"type": "string", "pattern": "a\\b"}}}, "tools[3].parameters.properties.a.pattern"),
     ],
 )
-def test_a_strict_tool_that_such_calls_cant_keep_to_is_refused(schema, param):
-    with pytest.raises(Unsupported) as refused:
+def test_a_strict_tool_that_such_calls_cant_keep_to_is_refused_and_another_is_said_to_be_loosened(schema, param):
+    with pytest.raises(UnsupportedSchema) as refused:
         answers(DIALECT, must_call(Tool("f", parameters=schema, is_strict=True, param="tools[3].parameters")))
     assert refused.value.param == param
-    assert answers(DIALECT, must_call(Tool("f", parameters=schema)))
+    lark = LarkWriter({})
+    assert DIALECT.grammar(lark, must_call(Tool("f", parameters=schema, param="tools[3].parameters")))
+    assert lark.loosened == [param]
 
 
 THINKING = Outlook((TIME,), is_thinking=True)

@@ -38,8 +38,9 @@ def bounds_of(
         may_think=may_think,
         thinking_tokens=request.thinking_tokens,
     )
-    grammar = dialect.grammar(LarkWriter(token_ids), wanted)
-    return Bounds(grammar or "", tuple(loosened))
+    lark = LarkWriter(token_ids)
+    grammar = dialect.grammar(lark, wanted)
+    return Bounds(grammar or "", (*loosened, *lark.loosened))
 
 
 def outlook_of(request: Generate, *, is_thinking: bool) -> Outlook:

@@ -55,7 +55,9 @@ class Dialect(Protocol):
         """Whether a rendered prompt leaves the answer inside the reasoning."""
 
     def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
-        """What the answer may be; None where nothing bounds it. Raises Unsupported, naming the field."""
+        """What the answer may be; None where nothing bounds it. Raises Unsupported, or
+        UnsupportedSchema for a strict tool, naming the field; what of others is left out, ``lark.loosened`` names.
+        """
 
     def script(self, reader: Reader, outlook: Outlook) -> Script:
         """Reads one output."""

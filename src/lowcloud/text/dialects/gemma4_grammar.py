@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from lowcloud.core.errors import Unsupported
 from lowcloud.core.output import Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.dialects.gemma4_arguments import QUOTE
@@ -38,60 +37,64 @@ class _Values:
 
     def __init__(self, lark: LarkWriter, tool: Tool, root: Schema) -> None:
         self._lark, self._tool, self._root = lark, tool, root
-        self._is_strict = tool.is_strict or tool.input is not None
         self._definitions = {word: root[word] for word in ("$defs", "definitions") if word in root}
         self._known: dict[str, str] = {}
 
-    def value(self, schema: object) -> str:
-        """A value that a schema allows; its name stands before its body does, for schemas that hold themselves."""
+    def value(self, schema: object, path: str = "") -> str:
+        """A value that a schema allows; its name stands before its body does, for schemas that hold themselves.
+
+        ``path`` is the schema's in the tool's, and a dot where it isn't that itself.
+        """
         found = branches(schema, self._root)
         key = json.dumps(found, sort_keys=True)
         if key not in self._known:
             name = self._known[key] = self._lark.rule("")
             index = len(self._lark.rules) - 1
-            self._lark.rules[index] = f"{name}: {alternatives([self._branch(branch) for branch in found])}"
+            self._lark.rules[index] = f"{name}: {alternatives([self._branch(branch, path) for branch in found])}"
         return self._known[key]
 
-    def _branch(self, branch: Schema) -> str:
+    def _branch(self, branch: Schema, path: str) -> str:
         match kind_of(branch):
             case "string":
-                return self._string(branch)
+                return self._string(branch, path)
             case "object" | "array" if "enum" in branch:
                 return f"({alternatives([self._lark.literal(_written(value)) for value in _listed(branch)])})"
             case "object":
-                return self._object(branch)
+                return self._object(branch, path)
             case "array":
-                return self._list(branch)
+                return self._list(branch, path)
             case None:
                 kinds: list[Schema] = [{"type": kind} for kind in ("string", "object", "array")]
                 return alternatives([self._lark.json(_SCALARS), *map(self.value, kinds)])
             case _:
                 return self._lark.json({**branch, **self._definitions})
 
-    def _string(self, branch: Schema) -> str:
+    def _string(self, branch: Schema, path: str) -> str:
         if not set(branch) & {"enum", "pattern", "format", "minLength", "maxLength", "allOf"}:
             return f"{self._lark.literal(QUOTE)} {self._lark.text_until(QUOTE)}"
         body, unkept = string_terminal(branch)
         for word in unkept:
-            self._cannot(word)
+            self._lark.leave_out(self._tool, path + word)
         if QUOTE in self._lark.token_ids:
             return f"{self._lark.literal(QUOTE)} {self._lark.terminal(body)} {self._lark.literal(QUOTE)}"
         # As one word: of a text that ends anywhere and a quote the longer would be read.
         quoted = f"({body} & ~/(.|\\n)*{re.escape(QUOTE)}(.|\\n)*/) {json.dumps(QUOTE)}"
         return f"{self._lark.literal(QUOTE)} {self._lark.terminal(quoted)}"
 
-    def _object(self, branch: Schema) -> str:
-        self._check(branch, _OBJECT)
+    def _object(self, branch: Schema, path: str) -> str:
+        self._check(branch, _OBJECT, path)
         properties, required = branch.get("properties"), branch.get("required")
         declared = dict(properties) if isinstance(properties, Mapping) else {}
         needed = set(required) if isinstance(required, Sequence) else set()
         declared.update({key: {} for key in needed if key not in declared})
         if not declared and branch.get("additionalProperties") is not False:
-            member = f'{self._lark.terminal(_KEY)} ":" {self.value(branch.get("additionalProperties"))}'
+            value = self.value(branch.get("additionalProperties"), f"{path}additionalProperties.")
+            member = f'{self._lark.terminal(_KEY)} ":" {value}'
             return f'"{{" ({member} ("," {member})*)? "}}"'
         known = {key: schema for key, schema in declared.items() if schema is not False}
         keys = sorted(known, key=str.lower)
-        members = [(f"{self._lark.literal(_key(key) + ':')} {self.value(known[key])}", key in needed) for key in keys]
+        values = {key: self.value(known[key], f"{path}properties.{key}.") for key in keys}
+        members = [(f"{self._lark.literal(_key(key) + ':')} {values[key]}", key in needed) for key in keys]
         return f'"{{" {self._members(members)} "}}"'
 
     def _members(self, members: Sequence[tuple[str, bool]]) -> str:
@@ -106,24 +109,19 @@ class _Values:
         is_empty = not any(is_needed for _, is_needed in members)
         return f"({alternatives(firsts)}){'?' if is_empty else ''}" if firsts else ""
 
-    def _list(self, branch: Schema) -> str:
-        self._check(branch, _LIST)
+    def _list(self, branch: Schema, path: str) -> str:
+        self._check(branch, _LIST, path)
         low, high = branch.get("minItems"), branch.get("maxItems")
         low = low if isinstance(low, int) else 0
         if branch.get("items") is False or (isinstance(high, int) and high < 1):
             return '"[" "]"'
-        item = self.value(branch.get("items"))
+        item = self.value(branch.get("items"), f"{path}items.")
         more = f"{{{max(low - 1, 0)},{high - 1}}}" if isinstance(high, int) else f"{{{max(low - 1, 0)},}}"
         return f'"[" ({item} ("," {item}){more}){"" if low else "?"} "]"'
 
-    def _check(self, branch: Schema, kept: set[str]) -> None:
+    def _check(self, branch: Schema, kept: set[str], path: str) -> None:
         for word in sorted(set(branch) - kept):
-            self._cannot(word)
-
-    def _cannot(self, word: str) -> None:
-        if self._is_strict:
-            message = f"{word} can't be enforced in the way in which this model writes calls."
-            raise Unsupported(message, param=self._tool.param)
+            self._lark.leave_out(self._tool, path + word)
 
 
 def _listed(branch: Schema) -> Sequence[object]:

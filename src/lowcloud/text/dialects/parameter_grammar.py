@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lowcloud.core.errors import Unsupported
 from lowcloud.core.output import AnyText, Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.dialects.parameters import branches, kind_of, members, resolved
@@ -42,7 +41,7 @@ class ParameterSyntax:
 
 
 def arguments_expression(lark: LarkWriter, tool: Tool, syntax: ParameterSyntax) -> str:
-    """An expression for all arguments of a call. Raises Unsupported for a strict tool that can't be enforced."""
+    """An expression for all arguments of a call. Raises UnsupportedSchema for a strict tool that can't."""
     return _Arguments(lark, tool, syntax).expression()
 
 
@@ -86,8 +85,8 @@ class _Arguments:
     def expression(self) -> str:
         if self._tool.input is not None:
             return self._input()
-        for word in self._whole.keys() - _KEPT - _WORDS:
-            self._cannot(word)
+        for word in sorted(self._whole.keys() - _KEPT - _WORDS):
+            self._lark.leave_out(self._tool, word)
         properties = self._whole.get("properties")
         known = dict(properties) if isinstance(properties, Mapping) else {}
         required = self._whole.get("required")
@@ -146,13 +145,8 @@ class _Arguments:
     def _body(self, key: str, branch: Schema) -> str:
         body, unkept = string_terminal(branch)
         for word in unkept:
-            self._cannot(f"properties.{key}.{word}")
+            self._lark.leave_out(self._tool, f"properties.{key}.{word}")
         return body
-
-    def _cannot(self, word: str) -> None:
-        if self._tool.is_strict:
-            message = f"{word} can't be enforced in the way in which this model writes calls."
-            raise Unsupported(message, param=f"{self._tool.param}.{word}")
 
 
 def _is_plain(branch: Schema) -> bool:

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 
-from lowcloud.core.errors import Unsupported
 from lowcloud.core.output import Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
@@ -214,7 +213,7 @@ def calls_begin(tools: Sequence[Tool]) -> str:
 
 
 def syntax(lark: LarkWriter, tools: Sequence[Tool]) -> CallSyntax:
-    """How calls of these tools are bound. Raises Unsupported for arguments that can't be written so."""
+    """How calls of these tools are bound. Raises UnsupportedSchema for a strict tool that can't be."""
     rest = {tool.name: lark.rule(f"{_bounds(lark, tool)} {lark.literal(')')}") for tool in tools}
     return CallSyntax(
         first=lambda lark, tool: f"{lark.literal(f'[{tool.name}(')} {rest[tool.name]}",
@@ -227,14 +226,10 @@ def syntax(lark: LarkWriter, tools: Sequence[Tool]) -> CallSyntax:
 def _bounds(lark: LarkWriter, tool: Tool) -> str:
     schema = arguments_schema(tool)
     properties = _properties(schema)
-    if tool.is_strict and (others := set(schema) - _SAYS_KEYS - _SAYS_NOTHING):
-        raise Unsupported(
-            f"This model's calls can't be bound by {sorted(others)[0]!r} beside the properties.", param=tool.param
-        )
-    for key in properties:
-        if not _KEY.fullmatch(key):
-            raise Unsupported(f"This model can't write an argument named {key!r}.", param=tool.param)
-    return _keywords(lark, schema, properties)
+    odd = [key for key in properties if not _KEY.fullmatch(key)]
+    for word in [*sorted(set(schema) - _SAYS_KEYS - _SAYS_NOTHING), *(f"properties.{key}" for key in odd)]:
+        lark.leave_out(tool, word)
+    return _keywords(lark, schema, {key: bounds for key, bounds in properties.items() if key not in odd})
 
 
 def _properties(schema: Schema) -> dict[str, Mapping[str, object]]:
