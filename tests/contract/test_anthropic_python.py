@@ -128,7 +128,7 @@ def test_calls_results_images_and_thinking_of_the_history_reach_the_model(served
 def test_an_image_has_its_place_in_the_text_and_a_model_that_cant_see_refuses_it(served):
     source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(b"png").decode()}
     turn = {"role": "user", "content": [{"type": "text", "text": "See:"}, {"type": "image", "source": source}]}
-    assert conversation([turn], None)[0] == (Message("user", "See:", images=(Image(b"png", "image/png", at=4),)),)
+    assert conversation([turn], None, {}) == (Message("user", "See:", images=(Image(b"png", "image/png", at=4),)),)
     with pytest.raises(anthropic.BadRequestError, match="images"):
         client_of(served).messages.create(**{**ASKED, "messages": [turn]})
 
@@ -191,6 +191,27 @@ def test_a_bad_request_is_anthropics_error_and_names_the_field(served, change, n
     assert raised.value.body["type"] == "error"
     assert raised.value.body["error"]["type"] == "invalid_request_error"
     assert named in raised.value.body["error"]["message"]
+
+
+def test_what_a_count_doesnt_read_is_named_and_so_is_the_model_that_counts(served):
+    create = client_of(served).messages.with_raw_response.count_tokens
+    raw = create(model=LLAMA, messages=HELLO, extra_body={"max_tokens": 5, "metadata": {}, "zeta": 1})
+    assert raw.headers["lowcloud-ignored"] == "max_tokens, zeta"
+    assert raw.headers["lowcloud-stand-in"] == served.chat.card.id
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
+def test_thinking_that_is_to_be_omitted_is_an_empty_block(served, is_stream):
+    served.reply = CALLING
+    thinking = {"type": "adaptive", "display": "omitted"}
+    if is_stream:
+        with client_of(served).messages.stream(**ASKED, thinking=thinking) as stream:
+            message = stream.get_final_message()
+    else:
+        message = client_of(served).messages.create(**ASKED, thinking=thinking)
+    assert [block.type for block in message.content] == ["thinking", "text", "tool_use"]
+    assert message.content[0].thinking == ""
+    assert message.usage.output_tokens_details.thinking_tokens == 3
 
 
 def test_hints_are_named_as_ignored(served):

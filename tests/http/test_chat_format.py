@@ -144,3 +144,6 @@ def test_what_else_vllm_has_is_refused_by_name():
 def test_members_that_nobody_reads_are_named():
     request = asked(response_format={"type": "json_object", "json_schema": {"a": 1}, "extra": 1})
     assert request.ignored == ("response_format.json_schema", "response_format.extra")
+    named = {"name": "n", "schema": {"type": "object"}, "extra": 1}
+    request = asked(response_format={"type": "json_schema", "json_schema": named})
+    assert request.ignored == ("response_format.json_schema.extra",)

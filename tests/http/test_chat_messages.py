@@ -107,6 +107,24 @@ def test_a_name_reaches_the_prompt_and_unread_fields_are_named_once():
     ]
 
 
+def test_members_of_calls_and_images_that_nobody_reads_are_named():
+    calls = [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}", "zeta": 1}},
+        {"id": "d", "type": "custom", "custom": {"name": "g", "input": "", "zeta": 1}},
+    ]
+    messages = [
+        {"role": "user", "content": [image(PNG, zeta=1)]},
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "assistant", "function_call": {"name": "f", "arguments": "{}", "zeta": 1}},
+    ]
+    assert unread(*messages) == [
+        "messages[].content[].image_url.zeta",
+        "messages[].tool_calls[].function.zeta",
+        "messages[].tool_calls[].custom.zeta",
+        "messages[].function_call.zeta",
+    ]
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_refusal_beside_content_is_read_by_nobody_and_named(role):
     for content in ("x", [{"type": "text", "text": "x"}]):

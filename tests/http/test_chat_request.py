@@ -243,6 +243,14 @@ def test_a_prediction_reaches_the_engine_as_a_text(content):
     assert asked(prediction={"type": "content", "content": content}).generate.prediction == "ab"
 
 
+def test_members_of_a_prediction_that_nobody_reads_are_named():
+    part = {"type": "text", "text": "a", "zeta": 1}
+    assert asked(prediction={"type": "content", "content": [part, part], "zeta": 1}).ignored == (
+        "prediction.zeta",
+        "prediction.content[].zeta",
+    )
+
+
 def test_metadata_are_kept_with_what_is_stored_and_else_named():
     labels = {"a": "b"}
     assert asked(metadata=labels).ignored == asked(metadata=labels, store=False).ignored == ("metadata",)

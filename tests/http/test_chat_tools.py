@@ -133,6 +133,14 @@ def test_members_that_nobody_reads_are_named():
         "tools[].function.returns",
     )
     assert asked(functions=[{"name": "f", "returns": {}}]).ignored == ("functions[].returns",)
+    form = {"type": "grammar", "grammar": {"syntax": "regex", "definition": "a", "zeta": 1}, "zeta": 1}
+    custom = {"type": "custom", "custom": {"name": "c", "format": form, "strict": True}}
+    assert asked(tools=[custom], tool_choice={"type": "custom", "custom": {"name": "c"}, "zeta": 1}).ignored == (
+        "tools[].custom.strict",
+        "tools[].custom.format.zeta",
+        "tools[].custom.format.grammar.zeta",
+        "tool_choice.zeta",
+    )
 
 
 @pytest.mark.parametrize("name", ["", "a b", "é", "<|im_end|>", "a\n", "x" * 65, None, 1])

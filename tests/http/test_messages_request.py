@@ -14,7 +14,7 @@ PNG = b64encode(b"png").decode()
 
 
 def asked(**fields: object) -> Asked:
-    return message_asked({"model": "m", "max_tokens": 50, "messages": HELLO} | fields, "id")
+    return message_asked({"model": "m", "max_tokens": 50, "messages": HELLO} | fields, "id")[0]
 
 
 def read(*blocks: object) -> tuple[Message, ...]:
@@ -61,4 +61,44 @@ def test_a_failed_results_image_stands_behind_the_word_that_it_failed():
     result = {"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": [text("ab"), image()]}
     assert read(result) == (
         Message("tool", "Error: ab", call_id="t", images=(Image(b"png", "image/png", at=len("Error: ab")),)),
+    )
+
+
+TOOL = {"name": "f", "input_schema": {"type": "object"}}
+CACHED = {"cache_control": {"type": "ephemeral"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"system": [text("x") | CACHED]}, ["system[].cache_control"]),
+        ({"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, ["messages[].name"]),
+        ({"messages": [{"role": "user", "content": [text("x") | CACHED] * 2}]}, ["messages[].content[].cache_control"]),
+        (
+            {"messages": [{"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}]}]},
+            ["messages[].content[].redacted_thinking"],
+        ),
+        ({"tools": [TOOL | CACHED, TOOL | {"name": "g", "type": "custom"}]}, ["tools[].cache_control"]),
+        ({"tools": [TOOL], "tool_choice": {"type": "auto", "zeta": 1}}, ["tool_choice.zeta"]),
+        ({"thinking": {"type": "adaptive", "budget_tokens": 5}}, ["thinking.budget_tokens"]),
+        ({"thinking": {"type": "enabled", "budget_tokens": 5, "display": "summarized"}}, []),
+        ({"output_config": {"effort": "high"}}, ["output_config.effort"]),
+        ({"output_config": {"effort": "high", "zeta": 1}, "thinking": {"type": "adaptive"}}, ["output_config.zeta"]),
+        (
+            {"output_config": {"format": {"type": "json_schema", "schema": {}, "name": "x"}}},
+            ["output_config.format.name"],
+        ),
+    ],
+)
+def test_members_that_nobody_reads_are_named_once(fields, names):
+    assert list(asked(**fields).ignored) == names
+
+
+def test_members_of_an_images_source_and_of_a_result_are_named():
+    source = image()["source"] | {"zeta": 1}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [text("x") | CACHED]}
+    content = [{"type": "image", "source": source}, result]
+    assert asked(messages=[{"role": "user", "content": content}]).ignored == (
+        "messages[].content[].source.zeta",
+        "messages[].content[].content[].cache_control",
     )

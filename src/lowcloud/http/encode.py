@@ -22,6 +22,16 @@ def header_safe(text: str) -> str:
     return quote(text, safe="@/:.-_~[]$!*()+=")
 
 
+def answer_headers(ignored: Sequence[str], stand_in: str | None) -> dict[str, str]:
+    """What every answer says beside its body: what of the request nobody read, and who answers for another model."""
+    headers: dict[str, str] = {}
+    if ignored:
+        headers["lowcloud-ignored"] = header_list(ignored)
+    if stand_in is not None:
+        headers["lowcloud-stand-in"] = header_safe(stand_in)
+    return headers
+
+
 def header_list(names: Sequence[str]) -> str:
     """Names as a comma list. A list over 4,000 characters ends with how many more there are."""
     shown: list[str] = []

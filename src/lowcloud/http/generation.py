@@ -15,7 +15,7 @@ from lowcloud.core.requests import Generate
 from lowcloud.http.call import Trace
 from lowcloud.http.clock import Clock
 from lowcloud.http.edge import internal_error
-from lowcloud.http.encode import header_list, header_safe
+from lowcloud.http.encode import answer_headers, header_list
 from lowcloud.http.sse import EventStream, Pace
 from lowcloud.http.watch import close
 from lowcloud.serving.service import Service
@@ -84,7 +84,7 @@ class Answerer:
         events = self._service.generate(asked.model, asked.generate)
         try:
             started = await _started(events)
-            headers = answer_headers(asked.ignored, started)
+            headers = started_headers(asked.ignored, started)
             if not asked.is_stream:
                 body = await _whole(form, started, events)
                 return Response(body, 200, headers, "application/json")
@@ -163,15 +163,11 @@ async def _whole(form: Form, started: Started, events: AsyncGenerator[Event, Non
     return body
 
 
-def answer_headers(ignored: tuple[str, ...], started: Started) -> dict[str, str]:
-    """What an answer says beside its body: what was ignored or loosened, who answers, which bound the card set."""
-    headers: dict[str, str] = {}
-    if ignored:
-        headers["lowcloud-ignored"] = header_list(ignored)
+def started_headers(ignored: tuple[str, ...], started: Started) -> dict[str, str]:
+    """Also what was loosened, and which bound the card set."""
+    headers = answer_headers(ignored, started.stand_in)
     if started.loosened:
         headers["lowcloud-loosened"] = header_list(started.loosened)
-    if started.stand_in is not None:
-        headers["lowcloud-stand-in"] = header_safe(started.stand_in)
     if started.default_max_tokens is not None:
         headers["lowcloud-default-max-tokens"] = str(started.default_max_tokens)
     return headers

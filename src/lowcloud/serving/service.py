@@ -81,6 +81,10 @@ class Service:
         """The model that would answer for an id. Raises ModelNotFound."""
         return self._catalogue.resolve(model_id)
 
+    def stand_in(self, model_id: str) -> str | None:
+        """The card that would answer in the place of a model whose weights aren't here. Raises ModelNotFound."""
+        return _stand_in(self._catalogue.resolve(model_id))
+
     def status(self) -> tuple[ModelStatus, ...]:
         """What each local model does now."""
         return self._pool.status()
@@ -128,7 +132,7 @@ class Service:
             place.started()
         self._meter.tokens(answer.by.id, prompt=embedded.prompt_tokens, cached=0, completion=0)
         vectors = await self._sized(embedded.vectors, dimensions)
-        return replace(embedded, vectors=vectors, stand_in=answer.by.id if answer.stand_in else None)
+        return replace(embedded, vectors=vectors, stand_in=_stand_in(answer))
 
     async def count(self, model_id: str, prompt: Prompt) -> int:
         """The prompt's tokens as the model that answers sees it; needs no weights. Raises ModelNotFound, BadRequest."""
@@ -195,7 +199,7 @@ class Service:
                 async for event in events:
                     if isinstance(event, Started):
                         place.started()
-                        yield replace(event, stand_in=answer.by.id) if answer.stand_in else event
+                        yield replace(event, stand_in=_stand_in(answer))
                     else:
                         yield event
 
@@ -311,6 +315,10 @@ def _embedder(engine: Served) -> Embedder:
 
 def _resized(vectors: tuple[bytes, ...], dimensions: int | None) -> tuple[bytes, ...]:
     return tuple(resized(vector, dimensions) for vector in vectors)
+
+
+def _stand_in(answer: Answer) -> str | None:
+    return answer.by.id if answer.stand_in else None
 
 
 def _rough_tokens(request: Embed) -> int:

@@ -10,6 +10,7 @@ from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Image, Message, ToolCall
 from lowcloud.http.encode import to_json
 from lowcloud.http.openai.chat_content import PART_SEPARATOR, Content, TextPart, image_bytes
+from lowcloud.http.openai.parameters import note_unread
 from lowcloud.http.validation import validated
 
 _DIRECT = {"type": "direct"}  # the caller of each of our calls: the model itself
@@ -76,9 +77,8 @@ _READ = {
 }
 
 
-def conversation(turns: object, system: object) -> tuple[tuple[Message, ...], list[str]]:
-    """The messages, and the names of what in them nothing reads. Raises BadRequest, Unsupported."""
-    unread: dict[str, None] = {}
+def conversation(turns: object, system: object, unread: dict[str, None]) -> tuple[Message, ...]:
+    """The messages; ``unread`` gets the names of the members that nothing reads. Raises BadRequest, Unsupported."""
     messages: list[Message] = []
     if system not in (None, "", []):
         builder = _Builder("system", unread)
@@ -89,10 +89,11 @@ def conversation(turns: object, system: object) -> tuple[tuple[Message, ...], li
     for index, raw in enumerate(turns):
         path = f"messages[{index}]"
         turn = validated(Turn, raw, path)
+        note_unread(raw, Turn.model_fields, path, unread)
         builder = _Builder(turn.role, unread)
         builder.add_all(turn.content, f"{path}.content")
         messages += builder.messages()
-    return tuple(messages), list(unread)
+    return tuple(messages)
 
 
 @dataclass
@@ -123,15 +124,16 @@ class _Builder:
         for index, block in enumerate(content):
             self._add(block, f"{path}[{index}]")
 
-    def _add(self, block: object, path: str) -> None:
+    def _add(self, block: Any, path: str) -> None:
         kind = block.get("type") if isinstance(block, dict) else None
-        if isinstance(block, dict) and isinstance(kind, str) and kind in _READ:
-            self._note_unread(block, _READ[kind])
+        if isinstance(kind, str) and kind in _READ:
+            self._note_unread(block, _READ[kind], path)
         allowed = {"system": ("text",), "user": ("text", "image", "tool_result")}.get(self.role)
         if kind == "redacted_thinking" and self.role == "assistant":
-            self.unread["messages[].content[].redacted_thinking"] = None
+            note_unread({kind: block}, (), path, self.unread)
         elif kind == "image" and self.role == "user":
             source = validated(ImageBlock, _base64_only(block, path), path).source
+            note_unread(block["source"], ImageSource.model_fields, f"{path}.source", self.unread)
             self.said.see(Image(image_bytes(source.data, f"{path}.source.data"), source.media_type))
         elif kind == "tool_result" and self.role == "user":
             self._result(validated(ToolResultBlock, block, path), path)
@@ -156,14 +158,9 @@ class _Builder:
         images = tuple(replace(image, at=image.at + len(prefix)) for image in inside.said.images)
         self.results.append(Message("tool", prefix + inside.said.text, call_id=block.tool_use_id, images=images))
 
-    def _note_unread(self, block: Mapping[str, object], read: set[str]) -> None:
-        self.unread.update(
-            {
-                f"messages[].content[].{name}": None
-                for name in block
-                if name not in read and block[name] not in (None, _DIRECT)
-            }
-        )
+    def _note_unread(self, block: Mapping[str, object], read: set[str], path: str) -> None:
+        ours = {"caller"} if block.get("caller") == _DIRECT else set()
+        note_unread(block, read | ours, path, self.unread)
 
 
 def _base64_only(block: object, path: str) -> object:

@@ -7,9 +7,9 @@ from starlette.types import ASGIApp
 
 from lowcloud.http.anthropic import errors
 from lowcloud.http.anthropic.messages_request import count_asked, message_asked
-from lowcloud.http.anthropic.messages_stream import Head, MessageWriter, WholeMessage
+from lowcloud.http.anthropic.messages_stream import MessageWriter, WholeMessage
 from lowcloud.http.call import Call
-from lowcloud.http.encode import to_json
+from lowcloud.http.encode import answer_headers, to_json
 from lowcloud.http.generation import Answerer, Ending, Form
 from lowcloud.http.offload import Offload
 from lowcloud.serving.service import Service
@@ -25,14 +25,14 @@ class AnthropicMessages:
     async def create(self, call: Call) -> ASGIApp:
         """A message, whole or as a stream."""
         call.trace.completion_id = request_id = self._new_id()
-        asked = await self._offload.read(call.body, lambda raw: message_asked(raw, request_id))
-        head = Head(request_id, asked.model)
+        asked, head = await self._offload.read(call.body, lambda raw: message_asked(raw, request_id))
         form = Form(lambda _: MessageWriter(head), lambda _: WholeMessage(head), Ending(errors.event))
         return await self._answerer.answer(asked, form, call.trace)
 
     async def count(self, call: Call) -> ASGIApp:
         """The prompt's tokens, counted by the model's own template and tokenizer."""
-        model, prompt = await self._offload.read(call.body, count_asked)
+        model, prompt, ignored = await self._offload.read(call.body, count_asked)
         call.trace.model = model
         n_tokens = await self._service.count(model, prompt)
-        return Response(to_json({"input_tokens": n_tokens}), 200, media_type="application/json")
+        headers = answer_headers(ignored, self._service.stand_in(model))
+        return Response(to_json({"input_tokens": n_tokens}), 200, headers, "application/json")

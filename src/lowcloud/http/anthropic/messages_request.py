@@ -3,6 +3,7 @@
 Source: the types of anthropic's Python SDK, 2.14 (types/message_create_params.py).
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
@@ -13,9 +14,10 @@ from lowcloud.core.output import ANY_TEXT, Format, JsonSchema
 from lowcloud.core.requests import Generate, Sampling
 from lowcloud.core.tools import NO_TOOLS, Tool, ToolPlan
 from lowcloud.http.anthropic.content import conversation
+from lowcloud.http.anthropic.messages_stream import Head
 from lowcloud.http.generation import Asked
 from lowcloud.http.openai.chat_tools import listed
-from lowcloud.http.openai.parameters import Fate, named, refuse
+from lowcloud.http.openai.parameters import Fate, named, note_unread, refuse
 from lowcloud.http.validation import validated
 
 NAME = r"^[a-zA-Z0-9_.-]{1,128}$"
@@ -120,11 +122,12 @@ FATES: dict[str, Fate] = {
 }
 
 
-def message_asked(raw: dict[str, Any], request_id: str) -> Asked:
-    """Raises BadRequest, Unsupported."""
+def message_asked(raw: dict[str, Any], request_id: str) -> tuple[Asked, Head]:
+    """What is to be generated, and what the message begins with. Raises BadRequest, Unsupported."""
     body = validated(MessagesBody, raw)
     refuse(raw, REFUSED)
-    prompt, plan, unread = _prompt(body)
+    unread: dict[str, None] = {}
+    prompt, plan = _prompt(raw, body, unread)
     generate = Generate(
         id=request_id,
         prompt=prompt,
@@ -135,32 +138,49 @@ def message_asked(raw: dict[str, Any], request_id: str) -> Asked:
         tools=plan,
         thinking_tokens=_budget(body),
     )
-    return Asked(body.model, generate, bool(body.stream), (*named(raw, FATES, HINTS), *unread))
+    shows_thinking = body.thinking is None or body.thinking.display != "omitted"
+    asked = Asked(body.model, generate, bool(body.stream), (*named(raw, FATES, HINTS), *unread))
+    return asked, Head(request_id, body.model, shows_thinking)
 
 
-def count_asked(raw: dict[str, Any]) -> tuple[str, Messages]:
-    """The model and the prompt that is to be counted. Raises BadRequest, Unsupported."""
+def count_asked(raw: dict[str, Any]) -> tuple[str, Messages, tuple[str, ...]]:
+    """The model, the prompt that is to be counted, and what nobody reads. Raises BadRequest, Unsupported."""
     body = validated(CountBody, raw)
     refuse(raw, REFUSED)
-    return body.model, _prompt(body)[0]
+    unread: dict[str, None] = {}
+    prompt, _ = _prompt(raw, body, unread)
+    return body.model, prompt, (*named(raw, {*CountBody.model_fields, *REFUSED}, HINTS), *unread)
 
 
-def _prompt(body: MessagesBody | CountBody) -> tuple[Messages, ToolPlan, list[str]]:
-    messages, unread = conversation(body.messages, body.system)
+def _prompt(
+    raw: Mapping[str, Any], body: MessagesBody | CountBody, unread: dict[str, None]
+) -> tuple[Messages, ToolPlan]:
+    messages = conversation(body.messages, body.system, unread)
     given = [] if body.tools is None else listed(body.tools, "tools")
-    tools = tuple(_tool(tool, index) for index, tool in enumerate(given))
+    tools = tuple(_tool(tool, f"tools[{index}]", unread) for index, tool in enumerate(given))
     _check_tools(tools)
     plan = _plan(body.tool_choice, tools)
     effort = _effort(body.thinking, body.output_config)
-    return Messages(messages, tools if plan.mode != "none" else (), effort), plan, unread
+    _note_members(raw, effort, unread)
+    return Messages(messages, tools if plan.mode != "none" else (), effort), plan
 
 
-def _tool(raw: object, index: int) -> Tool:
-    path = f"tools[{index}]"
+def _note_members(raw: Mapping[str, Any], effort: Effort, unread: dict[str, None]) -> None:
+    """What of the parameters that are objects nobody reads; an effort is for thinking alone."""
+    note_unread(raw.get("tool_choice"), ToolChoiceParam.model_fields, "tool_choice", unread)
+    thinking, config = raw.get("thinking") or {}, raw.get("output_config") or {}
+    budget = {"budget_tokens"} if thinking.get("type") == "enabled" else set()
+    note_unread(thinking, {"type", "display", *budget}, "thinking", unread)
+    note_unread(config, {"format", *(() if effort == "none" else ("effort",))}, "output_config", unread)
+    note_unread(config.get("format"), {"type", "schema"}, "output_config.format", unread)
+
+
+def _tool(raw: object, path: str, unread: dict[str, None]) -> Tool:
     kind = raw.get("type") if isinstance(raw, dict) else None
     if kind not in (None, "custom"):
         raise BadRequest(f"{path}.type: {str(kind)[:100]} runs on Anthropic's servers, not here.", param=f"{path}.type")
     tool = validated(ToolParam, raw, path)
+    note_unread(raw, {*ToolParam.model_fields, "type"}, path, unread)
     return Tool(
         tool.name, tool.description, tool.input_schema, is_strict=bool(tool.strict), param=f"{path}.input_schema"
     )

@@ -15,10 +15,14 @@ _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a message begins with; ``model`` is the id that was asked for."""
+    """What a message begins with; ``model`` is the id that was asked for.
+
+    Without ``shows_thinking`` the blocks of thinking are there and empty.
+    """
 
     id: str
     model: str
+    shows_thinking: bool = True
 
     def message(self, started: Started) -> dict[str, Any]:
         """The message before it has content."""
@@ -102,9 +106,9 @@ class MessageWriter:
                 return sse("message_start", message=self._head.message(event))
             case TextDelta(text=text) if text:
                 return self._open("text", 0, text_block()) + self._delta("text_delta", text=text)
-            case ReasoningDelta(text=text):
+            case ReasoningDelta(text=text) if text:
                 begin = self._open("thinking", 0, thinking_block())
-                return begin + self._delta("thinking_delta", thinking=text)
+                return begin + (self._delta("thinking_delta", thinking=text) if self._head.shows_thinking else b"")
             case ToolCallDelta():
                 return self._call(event)
             case Finished():
@@ -153,10 +157,10 @@ class WholeMessage:
         match event:
             case Started():
                 self._message = self.head.message(event)
-            case TextDelta(text=text):
+            case TextDelta(text=text) if text:
                 self._append(text_block(), "text", text)
-            case ReasoningDelta(text=text):
-                self._append(thinking_block(), "thinking", text)
+            case ReasoningDelta(text=text) if text:
+                self._append(thinking_block(), "thinking", text if self.head.shows_thinking else "")
             case ToolCallDelta():
                 self._call(event)
             case Finished():
@@ -172,8 +176,6 @@ class WholeMessage:
 
     def _append(self, empty: dict[str, object], name: str, text: str) -> None:
         blocks = self._message["content"]
-        if not text:
-            return
         if not blocks or blocks[-1]["type"] != empty["type"]:
             blocks.append(empty)
         blocks[-1][name] += text

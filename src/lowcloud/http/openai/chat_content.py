@@ -3,13 +3,13 @@
 import re
 from base64 import b64decode
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Image
-from lowcloud.http.openai.chat_tools import note_unread
+from lowcloud.http.openai.parameters import note_unread
 from lowcloud.http.validation import validated
 
 PART_SEPARATOR = "\n"
@@ -105,14 +105,16 @@ def content_of(value: object, role: str, path: str, unread: dict[str, None]) -> 
     return content
 
 
-def _part(value: object, path: str, role: str, unread: dict[str, None]) -> str | Image:
+def _part(value: Any, path: str, role: str, unread: dict[str, None]) -> str | Image:
     kind = value.get("type") if isinstance(value, dict) else None
     if isinstance(kind, str):
-        note_unread(value, {"type", kind}, "messages[].content[]", unread)
+        note_unread(value, {"type", kind}, path, unread)
     if kind == "refusal" and role == "assistant":
         return validated(RefusalPart, value, path).refusal
     if kind == "image_url" and role == "user":
-        return _image(validated(ImagePart, value, path).image_url, f"{path}.image_url", unread)
+        image = validated(ImagePart, value, path).image_url
+        note_unread(value["image_url"], ImageUrl.model_fields, f"{path}.image_url", unread)
+        return _image(image, f"{path}.image_url", unread)
     if kind == "image_url" or (isinstance(kind, str) and kind in OTHER_MEDIA):
         what = "text and images are" if role == "user" else "text is"
         raise Unsupported(f"{path}: content of type {kind} is not supported here; only {what}.", param=path)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.output import ANY_TEXT, Choice, Format, JsonSchema, Lark, Regex
+from lowcloud.http.openai.parameters import note_unread
 from lowcloud.http.strict_json import parse_object
 from lowcloud.http.validation import validated
 
@@ -77,16 +78,17 @@ def _response_format(value: object, unread: dict[str, None]) -> Format:
             schema = body.object_schema
             return JsonSchema(ANY_OBJECT) if schema is None else JsonSchema(schema, param="response_format.schema")
         case "json_schema":
-            return _json_schema(body.json_schema)
+            return _json_schema(body.json_schema, unread)
 
 
-def _json_schema(value: dict[str, object] | None) -> JsonSchema:
+def _json_schema(value: dict[str, object] | None, unread: dict[str, None]) -> JsonSchema:
     path = "response_format.json_schema"
     if value is None:
         raise BadRequest(f"Missing required parameter: {path}.", param=path)
     if "schema" not in value and not ("name" in value and value.keys() <= _WRAPPER):
         return JsonSchema(value, param=path)
     named = validated(NamedSchema, value, path)
+    note_unread(value, _WRAPPER, path, unread)
     schema = ANY_OBJECT if named.json_schema is None else named.json_schema
     return JsonSchema(schema, is_strict=named.strict is not False, param=f"{path}.schema")
 

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Message, ToolCall
 from lowcloud.http.openai.chat_content import Content, Part, content_of
-from lowcloud.http.openai.chat_tools import ToolName, note_unread
+from lowcloud.http.openai.chat_tools import ToolName
+from lowcloud.http.openai.parameters import note_unread
 from lowcloud.http.validation import validated
 
 # Source: OpenAI's specification. It keeps control strings out, which templates put into the prompt with the name.
@@ -80,7 +81,7 @@ def messages_of(value: object, unread: dict[str, None]) -> tuple[Message, ...]:
 
 def _message(value: Any, path: str, unread: dict[str, None]) -> Message:
     message = validated(ChatMessage, value, path)
-    note_unread(value, _read(message), "messages[]", unread)
+    note_unread(value, _read(message), path, unread)
     if message.role == "tool" and message.tool_call_id is None and message.name is None:
         raise BadRequest(
             f"{path}.tool_call_id: a tool's message must say which call it answers, by its id or by the tool's name.",
@@ -142,17 +143,20 @@ def _calls(value: Mapping[str, Any], role: str, path: str, unread: dict[str, Non
     name, calls = made[0], value[made[0]]
     if name == "function_call":
         called = validated(CalledFunction, calls, f"{path}.function_call")
+        note_unread(calls, CalledFunction.model_fields, f"{path}.function_call", unread)
         return (ToolCall(f"call_{path[9:-1]}", called.name, called.arguments),)
     if not isinstance(calls, list):
         raise BadRequest(f"{path}.tool_calls: must be a list.", param=f"{path}.tool_calls")
     return tuple(_call(call, f"{path}.tool_calls[{index}]", unread) for index, call in enumerate(calls))
 
 
-def _call(value: object, path: str, unread: dict[str, None]) -> ToolCall:
+def _call(value: Any, path: str, unread: dict[str, None]) -> ToolCall:
     if isinstance(value, dict) and value.get("type") == "custom":
         custom = validated(CustomCall, value, path)
-        note_unread(value, {"id", "type", "custom", "index"}, "messages[].tool_calls[]", unread)
+        note_unread(value, {*CustomCall.model_fields, "index"}, path, unread)
+        note_unread(value["custom"], CalledCustom.model_fields, f"{path}.custom", unread)
         return ToolCall(custom.id, custom.custom.name, custom.custom.input, is_custom=True)
     call = validated(FunctionCall, value, path)
-    note_unread(value, {"id", "type", "function", "index"}, "messages[].tool_calls[]", unread)
+    note_unread(value, {*FunctionCall.model_fields, "index"}, path, unread)
+    note_unread(value["function"], CalledFunction.model_fields, f"{path}.function", unread)
     return ToolCall(call.id, call.function.name, call.function.arguments)

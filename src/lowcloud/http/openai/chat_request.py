@@ -22,7 +22,7 @@ from lowcloud.http.openai.chat_tools import (
     ToolsAsked,
     tools_asked,
 )
-from lowcloud.http.openai.parameters import Fate, named, refuse
+from lowcloud.http.openai.parameters import Fate, named, note_unread, refuse
 from lowcloud.http.openai.sampling_fields import Count, SamplingFields, StreamOptions
 from lowcloud.http.validation import validated
 
@@ -181,7 +181,7 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
         output=format_asked(raw, unread),
         tools=tools.plan,
         thinking_tokens=body.thinking_token_budget,
-        prediction=_predicted(body.prediction),
+        prediction=_predicted(raw.get("prediction"), unread),
     )
     to_store = ToStore(raw["messages"], body.metadata or {}) if body.store else None
     if body.metadata and to_store is None:
@@ -235,15 +235,19 @@ def _template_options(body: ChatBody) -> dict[str, object]:
     return options
 
 
-def _predicted(prediction: Prediction | None) -> str | None:
+def _predicted(prediction: Mapping[str, object] | None, unread: dict[str, None]) -> str | None:
     if prediction is None:
         return None
-    content: object = prediction.content
+    note_unread(prediction, Prediction.model_fields, "prediction", unread)
+    content = prediction["content"]
     if isinstance(content, str):
         return content or None
     if not isinstance(content, list):
         raise BadRequest("prediction.content: must be a string or a list of text parts.", param="prediction.content")
-    parts = [validated(TextPart, part, f"prediction.content[{index}]").text for index, part in enumerate(content)]
+    paths = [f"prediction.content[{index}]" for index in range(len(content))]
+    parts = [validated(TextPart, part, path).text for part, path in zip(content, paths, strict=True)]
+    for part, path in zip(content, paths, strict=True):
+        note_unread(part, TextPart.model_fields, path, unread)
     return "".join(parts) or None
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, model_validat
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.output import ANY_TEXT, AnyText, Lark, Regex
 from lowcloud.core.tools import NO_TOOLS, Tool, ToolPlan
+from lowcloud.http.openai.parameters import note_unread
 from lowcloud.http.validation import validated
 
 # OpenAI's, and the dot, which tools of MCP servers have in their names.
@@ -132,6 +133,7 @@ def tools_asked(raw: Mapping[str, object], unread: dict[str, None]) -> ToolsAske
         if choice not in (None, "none", "auto"):
             raise BadRequest("tool_choice: only allowed with tools.", param="tool_choice")
         return ToolsAsked()
+    note_unread(choice, {"type", "function", "custom", "allowed_tools"}, "tool_choice", unread)
     return _chosen(tools, "auto" if choice is None else choice, raw.get("parallel_tool_calls") is False)
 
 
@@ -191,15 +193,23 @@ def _tool(value: Any, path: str, unread: dict[str, None]) -> Tool:
         raise Unsupported(f"{path}: tools of type {kind[:64]} are not supported here.", param=f"{path}.type")
     if kind == "custom":
         custom = validated(CustomTool, value, path).custom
-        note_unread(value, {"type", "custom"}, "tools[]", unread)
+        note_unread(value, CustomTool.model_fields, path, unread)
+        _note_custom(value["custom"], f"{path}.custom", unread)
         format_path = f"{path}.custom.format.grammar.definition"
         return Tool(
             custom.name, custom.description, input=_input(custom.format, format_path), param=f"{path}.custom.format"
         )
     function = validated(FunctionTool, value, path).function
-    note_unread(value, {"type", "function"}, "tools[]", unread)
-    note_unread(value.get("function"), set(FunctionDefinition.model_fields), "tools[].function", unread)
+    note_unread(value, FunctionTool.model_fields, path, unread)
+    note_unread(value["function"], FunctionDefinition.model_fields, f"{path}.function", unread)
     return _function(function, f"{path}.function")
+
+
+def _note_custom(value: Mapping[str, Any], path: str, unread: dict[str, None]) -> None:
+    note_unread(value, CustomDefinition.model_fields, path, unread)
+    if value.get("format") is not None:
+        note_unread(value["format"], CustomFormat.model_fields, f"{path}.format", unread)
+        note_unread(value["format"].get("grammar"), Grammar.model_fields, f"{path}.format.grammar", unread)
 
 
 def _function(function: FunctionDefinition, path: str) -> Tool:
@@ -222,8 +232,8 @@ def _legacy(raw: Mapping[str, object], unread: dict[str, None]) -> ToolsAsked:
     items = listed(raw["functions"], "functions")
     paths = [f"functions[{index}]" for index in range(len(items))]
     defined = [validated(FunctionDefinition, item, path) for item, path in zip(items, paths, strict=True)]
-    for item in items:
-        note_unread(item, set(FunctionDefinition.model_fields), "functions[]", unread)
+    for item, path in zip(items, paths, strict=True):
+        note_unread(item, FunctionDefinition.model_fields, path, unread)
     tools = _distinct([_function(function, path) for function, path in zip(defined, paths, strict=True)], "functions")
     match raw.get("function_call"):
         case "none":
@@ -253,9 +263,3 @@ def _distinct(tools: Sequence[Tool], path: str) -> tuple[Tool, ...]:
             raise BadRequest(f"{param}: there is another tool of the name {tool.name}.", param=param)
         names.add(tool.name)
     return tuple(tools)
-
-
-def note_unread(value: object, read: set[str] | frozenset[str], path: str, unread: dict[str, None]) -> None:
-    """Put the names of the members that are in ``value`` and not in ``read`` into ``unread``; null asks for nothing."""
-    if isinstance(value, dict):
-        unread.update({f"{path}.{name}": None for name in value if name not in read and value[name] is not None})

@@ -14,7 +14,7 @@ from lowcloud.core.requests import Generate
 from lowcloud.http import errors
 from lowcloud.http.call import Call, Trace
 from lowcloud.http.clock import Clock
-from lowcloud.http.generation import Answerer, Ending, answer_headers
+from lowcloud.http.generation import Answerer, Ending, started_headers
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.chat_answer import Head, fingerprint
 from lowcloud.http.openai.completions_answer import CompletionWriter, WholeCompletion
@@ -91,7 +91,7 @@ class _Reply:
     async def _answer(self, inlet: MemoryObjectReceiveStream[Numbered]) -> ASGIApp:
         early, started = await self._started(inlet)
         head = Head(self._id, int(self._tools.clock.wall()), self._asked.model, fingerprint(started.weights))
-        headers = answer_headers(self._asked.ignored, started)
+        headers = started_headers(self._asked.ignored, started)
         items = _all(early, inlet)
         if not self._asked.is_stream:
             answer = WholeCompletion(head, self._asked)

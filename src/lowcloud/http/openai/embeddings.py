@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from lowcloud.core.errors import EngineFailed
 from lowcloud.core.events import Embedded
 from lowcloud.http.call import Call
-from lowcloud.http.encode import header_list, header_safe, to_json
+from lowcloud.http.encode import answer_headers, to_json
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.chat_answer import fingerprint
 from lowcloud.http.openai.embeddings_request import EmbeddingsAsked, embeddings_asked
@@ -45,7 +45,7 @@ class Embeddings:
             body = await self._offload.run(lambda: encoded(asked, embedded))
         else:
             body = encoded(asked, embedded)
-        return Response(body, 200, _headers(asked, embedded), "application/json")
+        return Response(body, 200, answer_headers(asked.ignored, embedded.stand_in), "application/json")
 
 
 def encoded(asked: EmbeddingsAsked, embedded: Embedded) -> bytes:
@@ -80,12 +80,3 @@ def _floats(vector: bytes) -> tuple[float, ...]:
 
 def _accepts_token_ids(headers: Headers) -> bool:
     return headers.get(ACCEPT_HEADER, "").strip().lower() == "true"
-
-
-def _headers(asked: EmbeddingsAsked, embedded: Embedded) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    if asked.ignored:
-        headers["lowcloud-ignored"] = header_list(asked.ignored)
-    if embedded.stand_in is not None:
-        headers["lowcloud-stand-in"] = header_safe(embedded.stand_in)
-    return headers

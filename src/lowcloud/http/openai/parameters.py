@@ -5,10 +5,13 @@ A hint, and a name that nobody knows, is accepted and named in the header ``lowc
 """
 
 import json
+import re
 from collections.abc import Container, Mapping
 from enum import StrEnum
 
 from lowcloud.core.errors import Unsupported
+
+_INDEX = re.compile(r"\[\d+\]")
 
 
 class Fate(StrEnum):
@@ -31,6 +34,16 @@ def named(body: Mapping[str, object], known: Container[str], hints: Mapping[str,
     """The names to put into ``lowcloud-ignored``: hints whose value asks for something, and names that aren't known."""
     unmet = [name for name in body if name in hints or name not in known]
     return [name for name in unmet if not _asks_nothing(body[name], hints.get(name, ()))]
+
+
+def note_unread(value: object, read: Container[str], path: str, unread: dict[str, None]) -> None:
+    """Put the members of the object at ``path`` that aren't in ``read`` into ``unread``; null asks for nothing.
+
+    They are named once for all items of a list: ``messages[].name``.
+    """
+    if isinstance(value, dict):
+        names = [name for name in value if name not in read and value[name] is not None]
+        unread.update({f"{_INDEX.sub('[]', path)}.{name}": None for name in names})
 
 
 def _asks_nothing(value: object, nothing: tuple[object, ...]) -> bool:
