@@ -11,7 +11,7 @@ from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.generic import tools_in_words
-from lowcloud.text.dialects.reading import answer_emit, arguments_schema, is_object, read_thinking, read_thought
+from lowcloud.text.dialects.reading import arguments_schema, read_body, read_object, read_thinking
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 OPEN, CLOSE = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
@@ -62,13 +62,7 @@ class DeepSeek:
 
     def script(self, reader: Reader, outlook: Outlook) -> Script:
         yield from read_thinking(reader, THINKING, is_open=outlook.is_thinking)
-        marks = (OPEN, THINKING.opening) if outlook.tools else (THINKING.opening,)
-        while (mark := (yield from reader.until(marks, answer_emit(reader, outlook)))) is not None:
-            if mark == OPEN:
-                reader.drop_space()
-                yield from _read_calls(reader)
-            else:
-                yield from read_thought(reader, THINKING)
+        yield from read_body(reader, outlook, THINKING, (OPEN,), lambda _: _read_calls(reader))
 
     def _call(self, lark: LarkWriter, tool: Tool) -> str:
         begin, end = lark.literal(f"{self.before}{tool.name}{self.after}"), lark.literal(self.end)
@@ -96,13 +90,7 @@ def _read_call(reader: Reader) -> Script:
     if (yield from reader.peek()) != "{" or not name.strip():
         return
     reader.begin(name.strip())
-    known: list[str] = []
-
-    def emit(text: str) -> None:
-        known.append(text)
-        reader.arguments(text)
-
-    is_whole = (yield from reader.json(emit)) and is_object("".join(known))
+    is_whole = yield from read_object(reader)
     yield from reader.spaces()
     yield from reader.goes_on((FENCE,))
     yield from reader.spaces()

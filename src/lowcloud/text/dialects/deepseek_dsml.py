@@ -12,7 +12,7 @@ from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.parameter_grammar import ParameterSyntax, arguments_expression
 from lowcloud.text.dialects.parameters import Arguments
-from lowcloud.text.dialects.reading import answer_emit, arguments_schema, read_thinking, read_thought
+from lowcloud.text.dialects.reading import arguments_schema, read_body, read_thinking
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 MARK = "｜DSML｜"
@@ -49,14 +49,8 @@ class Dsml:
     def script(self, reader: Reader, outlook: Outlook) -> Script:
         yield from reader.spaces()
         yield from read_thinking(reader, THINKING, is_open=outlook.is_thinking)
-        block = self._open(self.block)
-        marks = (block, THINKING.opening) if outlook.tools else (THINKING.opening,)
-        while (mark := (yield from reader.until(marks, answer_emit(reader, outlook)))) is not None:
-            if mark == block:
-                reader.drop_space()
-                yield from self._read_calls(reader, outlook)
-            else:
-                yield from read_thought(reader, THINKING)
+        openers = (self._open(self.block),)
+        yield from read_body(reader, outlook, THINKING, openers, lambda _: self._read_calls(reader, outlook))
 
     def _tag(self, name: str) -> str:
         return f"{MARK}{self.gap}{name}"

@@ -19,6 +19,8 @@ from lowcloud.text.dialects.reading import (
     answer_emit,
     arguments_schema,
     as_object,
+    call_head,
+    call_head_in_words,
     read_json_call,
     read_key,
     read_value,
@@ -94,9 +96,7 @@ def _call(lark: LarkWriter, tool: Tool) -> str:
 
 
 def _call_beside_json(lark: LarkWriter, tool: Tool) -> str:
-    """The same, in the words that JSON is made of, so that an answer that begins as a call does may go on otherwise."""
-    words = ("{", '"name"', ": ", json.dumps(tool.name), ", ", '"parameters"', ": ")
-    return _either(lark, tool, " ".join(map(lark.literal, words)))
+    return _either(lark, tool, call_head_in_words(lark, tool, arguments="parameters"))
 
 
 def _either(lark: LarkWriter, tool: Tool, head: str) -> str:
@@ -106,7 +106,7 @@ def _either(lark: LarkWriter, tool: Tool, head: str) -> str:
 
 
 def _head(tool: Tool) -> str:
-    return f'{{"name": {json.dumps(tool.name)}, "parameters": '
+    return call_head(tool, arguments="parameters")
 
 
 def _written(call: ToolCall) -> str:

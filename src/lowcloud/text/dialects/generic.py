@@ -12,8 +12,8 @@ from lowcloud.core.messages import Message, Messages, ToolCall
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
-from lowcloud.text.dialects.hermes import CLOSE, OPEN, SYNTAX, THINKING
-from lowcloud.text.dialects.reading import answer_emit, arguments_schema, as_object, read_json_call, read_thinking
+from lowcloud.text.dialects.hermes import CLOSE, OPEN, SYNTAX, THINKING, read_call
+from lowcloud.text.dialects.reading import answer_emit, arguments_schema, as_object, read_thinking
 from lowcloud.text.grammar import LarkWriter, Wanted, answer_grammar
 
 Written: TypeAlias = Callable[[tuple[ToolCall, ...]], str]
@@ -56,9 +56,7 @@ class Generic:
         marks = (OPEN,) if outlook.tools else ()
         while (yield from reader.until(marks, answer_emit(reader, outlook))) is not None:
             reader.drop_space()
-            yield from read_json_call(reader)
-            yield from reader.spaces()
-            yield from reader.goes_on((CLOSE,))
+            yield from read_call(reader)
 
 
 def in_words(prompt: Messages, tell: str, written: Written) -> Messages:

@@ -13,7 +13,7 @@ from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.parameter_grammar import ParameterSyntax, arguments_expression
 from lowcloud.text.dialects.parameters import Arguments
-from lowcloud.text.dialects.reading import answer_emit, read_thinking, read_thought
+from lowcloud.text.dialects.reading import read_body, read_thinking
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -50,13 +50,7 @@ class Glm:
     def script(self, reader: Reader, outlook: Outlook) -> Script:
         yield from reader.spaces()
         yield from read_thinking(reader, THINKING, is_open=outlook.is_thinking)
-        marks = (OPEN, THINKING.opening) if outlook.tools else (THINKING.opening,)
-        while (mark := (yield from reader.until(marks, answer_emit(reader, outlook)))) is not None:
-            if mark == OPEN:
-                reader.drop_space()
-                yield from _read_call(reader, outlook)
-            else:
-                yield from read_thought(reader, THINKING)
+        yield from read_body(reader, outlook, THINKING, (OPEN,), lambda _: _read_call(reader, outlook))
 
     def _call(self, lark: LarkWriter, tool: Tool) -> str:
         parameters = ParameterSyntax(

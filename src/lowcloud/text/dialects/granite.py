@@ -4,15 +4,13 @@ Granite 4 writes as Hermes does. Source: the chat template of ibm-granite/granit
 parsers granite (tool calls and reasoning).
 """
 
-import json
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from lowcloud.core.messages import Message, Messages
-from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
-from lowcloud.text.dialects.reading import Trimmed, answer_emit, arguments_schema, as_object, read_json_calls
+from lowcloud.text.dialects.reading import Trimmed, answer_emit, as_object, json_call, read_json_calls
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 CALLS, CALLS_AS_TEXT, CALLS_END = "<|tool_call|>", "<tool_call>", "</tool_call>"
@@ -26,12 +24,7 @@ CLOSINGS = {
 }
 
 
-def _call(lark: LarkWriter, tool: Tool) -> str:
-    begin = f'{{"name": {json.dumps(tool.name)}, "arguments": '
-    return f"{lark.literal(begin)} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
-
-
-SYNTAX = CallSyntax(_call, opener=f"{CALLS}[", between=", ", closer="]")
+SYNTAX = CallSyntax(json_call, opener=f"{CALLS}[", between=", ", closer="]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,13 @@
 Source: the chat templates of NousResearch/Hermes-3-Llama-3.1-8B and Qwen/Qwen3-0.6B.
 """
 
-import json
 from dataclasses import dataclass
 
 from lowcloud.core.messages import Messages
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
-from lowcloud.text.dialects.reading import answer_emit, arguments_schema, read_json_call, read_thinking, read_thought
+from lowcloud.text.dialects.reading import arguments_schema, call_head, read_body, read_json_call, read_thinking
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -19,8 +18,8 @@ THINKING = Thinking("<think>", "</think>")
 
 
 def _call(lark: LarkWriter, tool: Tool) -> str:
-    begin = f'\n{{"name": {json.dumps(tool.name)}, "arguments": '
-    return f"{lark.literal(begin)} {lark.json(arguments_schema(tool))} {lark.literal(END)}"
+    begin = lark.literal("\n" + call_head(tool))
+    return f"{begin} {lark.json(arguments_schema(tool))} {lark.literal(END)}"
 
 
 SYNTAX = CallSyntax(_call, opener=OPEN, between=f"\n{OPEN}")
@@ -49,15 +48,14 @@ class Hermes:
 
     def script(self, reader: Reader, outlook: Outlook) -> Script:
         yield from read_thinking(reader, THINKING, is_open=outlook.is_thinking)
-        marks = (OPEN, THINKING.opening) if outlook.tools else (THINKING.opening,)
-        while (mark := (yield from reader.until(marks, answer_emit(reader, outlook)))) is not None:
-            if mark == OPEN:
-                reader.drop_space()
-                yield from read_json_call(reader)
-                yield from reader.spaces()
-                yield from reader.goes_on((CLOSE,))
-            else:
-                yield from read_thought(reader, THINKING)
+        yield from read_body(reader, outlook, THINKING, (OPEN,), lambda _: read_call(reader))
+
+
+def read_call(reader: Reader) -> Script:
+    """Read on behind the opening tag."""
+    yield from read_json_call(reader)
+    yield from reader.spaces()
+    yield from reader.goes_on((CLOSE,))
 
 
 DIALECT = Hermes()

@@ -19,6 +19,8 @@ from lowcloud.text.dialects.reading import (
     ARGUMENTS,
     answer_emit,
     arguments_schema,
+    call_head,
+    call_head_in_words,
     read_json_call,
     read_key,
     read_value,
@@ -117,14 +119,13 @@ def _comma(reader: Reader) -> Generator[None, None, bool]:
 
 
 def _call(lark: LarkWriter, tool: Tool) -> str:
-    begin = f'{{"name": {json.dumps(tool.name)}, "parameters": '
-    return f"{lark.literal(begin)} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
+    head = lark.literal(call_head(tool, arguments="parameters"))
+    return f"{head} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
 
 
 def _call_beside_json(lark: LarkWriter, tool: Tool) -> str:
-    """The same, in the words that JSON is made of, so that an answer that begins as a call does may go on otherwise."""
-    begin = " ".join(map(lark.literal, ("{", '"name"', ": ", json.dumps(tool.name), ", ", '"parameters"', ": ")))
-    return f"{begin} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
+    head = call_head_in_words(lark, tool, arguments="parameters")
+    return f"{head} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
 
 
 def _one_by_one(messages: Iterable[Message]) -> Iterator[Message]:

@@ -6,7 +6,6 @@ Mistral-Small-3.2-24B-Instruct-2506 and Magistral-Small-2509; mistral-common 1.1
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -17,12 +16,12 @@ from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.reading import (
     Trimmed,
-    answer_emit,
     arguments_schema,
+    call_head,
     read_arguments,
+    read_body,
     read_json_calls,
     read_thinking,
-    read_thought,
 )
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
@@ -34,9 +33,8 @@ _ANY_ID = "/[a-zA-Z0-9]{9}/"
 
 
 def _listed(lark: LarkWriter, tool: Tool) -> str:
-    begin = f'{{"name": {json.dumps(tool.name)}, "arguments": '
     end = f'(", \\"id\\": \\"" {_ANY_ID} "\\"")? {lark.literal("}")}'
-    return f"{lark.literal(begin)} {lark.json(arguments_schema(tool))} {end}"
+    return f"{lark.literal(call_head(tool))} {lark.json(arguments_schema(tool))} {end}"
 
 
 def _marked(lark: LarkWriter, tool: Tool) -> str:
@@ -79,13 +77,7 @@ class Mistral:
 
     def script(self, reader: Reader, outlook: Outlook) -> Script:
         yield from _read_reasoning(reader, is_open=outlook.is_thinking)
-        marks = (CALLS, THINKING.opening) if outlook.tools else (THINKING.opening,)
-        while (mark := (yield from reader.until(marks, answer_emit(reader, outlook)))) is not None:
-            if mark == THINKING.opening:
-                yield from read_thought(reader, THINKING)
-            else:
-                reader.drop_space()
-                yield from _read_calls(reader)
+        yield from read_body(reader, outlook, THINKING, (CALLS,), lambda _: _read_calls(reader))
 
 
 def _read_reasoning(reader: Reader, *, is_open: bool) -> Script:

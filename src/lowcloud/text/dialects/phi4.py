@@ -4,15 +4,13 @@ Its own template takes tools only as text inside the system's message, so they a
 llama.cpp's pull request 12288 and its template for microsoft/Phi-4-mini-instruct; vLLM's template and tests.
 """
 
-import json
 from dataclasses import dataclass
 
 from lowcloud.core.messages import Messages, ToolCall
-from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.generic import in_words
-from lowcloud.text.dialects.reading import answer_emit, arguments_schema, as_object, read_json_calls, read_thinking
+from lowcloud.text.dialects.reading import answer_emit, as_object, json_call, read_json_calls, read_thinking
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 CALLS, END, FUNCTOOLS = "<|tool_call|>", "<|/tool_call|>", "functools"
@@ -24,12 +22,7 @@ To use tools, write only a list of calls, like this:
 The user then gives you the results. When you have them, or need no tool, answer in plain text."""
 
 
-def _call(lark: LarkWriter, tool: Tool) -> str:
-    begin = f'{{"name": {json.dumps(tool.name)}, "arguments": '
-    return f"{lark.literal(begin)} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
-
-
-SYNTAX = CallSyntax(_call, opener=f"{CALLS}[", between=", ", closer=f"]{END}")
+SYNTAX = CallSyntax(json_call, opener=f"{CALLS}[", between=", ", closer=f"]{END}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from lowcloud.text.channels import CallBegin, CallEnd, Content, Reader, Script, 
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.parameter_grammar import ParameterSyntax, arguments_expression
 from lowcloud.text.dialects.parameters import Arguments
-from lowcloud.text.dialects.reading import Trimmed, answer_emit, read_thinking, read_thought
+from lowcloud.text.dialects.reading import Trimmed, read_body, read_thinking
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -91,19 +91,13 @@ def _took_calls(reader: Reader, outlook: Outlook, text: str) -> bool:
 
 def _read_answer(reader: Reader, outlook: Outlook) -> Script:
     bare = [f"{FUNCTION}{tool.name}>" for tool in outlook.tools]  # some models leave <tool_call> out
-    marks = (OPEN, *bare, THINKING.opening) if outlook.tools else (THINKING.opening,)
-    while (mark := (yield from reader.until(marks, answer_emit(reader, outlook)))) is not None:
-        if mark == THINKING.opening:
-            yield from read_thought(reader, THINKING)
-            continue
-        reader.drop_space()
-        if mark == OPEN:
-            yield from _read_call(reader, outlook)
-        else:
-            yield from _read_parameters(reader, outlook, mark[len(FUNCTION) : -1])
+    yield from read_body(reader, outlook, THINKING, (OPEN, *bare), lambda mark: _read_call(reader, outlook, mark))
 
 
-def _read_call(reader: Reader, outlook: Outlook) -> Script:
+def _read_call(reader: Reader, outlook: Outlook, mark: str) -> Script:
+    if mark != OPEN:
+        yield from _read_parameters(reader, outlook, mark[len(FUNCTION) : -1])
+        return
     yield from reader.spaces()
     if (yield from reader.goes_on((FUNCTION,))) is None:
         return

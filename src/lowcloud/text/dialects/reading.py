@@ -1,14 +1,14 @@
-"""What the scripts of several dialects share: reasoning between marks, and calls written as JSON."""
+"""What several dialects share: scripts of reasoning between marks, and how calls are written and read as JSON."""
 
 import json
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 from lowcloud.core.messages import ToolCall
 from lowcloud.core.output import Regex, Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
-from lowcloud.text.grammar import Thinking
+from lowcloud.text.grammar import LarkWriter, Thinking
 
 INPUT = "input"  # a custom tool's one argument
 NAMES = ("name",)
@@ -30,6 +30,22 @@ def read_thought(reader: Reader, thinking: Thinking) -> Generator[None, None, No
     yield from reader.spaces()
     yield from reader.until((thinking.closing,), Trimmed(reader.thought))
     yield from reader.spaces()
+
+
+def read_body(
+    reader: Reader, outlook: Outlook, thinking: Thinking, openers: Sequence[str], read_call: Callable[[str], Script]
+) -> Script:
+    """Read an answer to its end: text, calls, and reasoning that comes between them.
+
+    ``read_call`` reads on behind one of ``openers``, which it is told.
+    """
+    marks = (*openers, thinking.opening) if outlook.tools else (thinking.opening,)
+    while (mark := (yield from reader.until(marks, answer_emit(reader, outlook)))) is not None:
+        if mark == thinking.opening:
+            yield from read_thought(reader, thinking)
+        else:
+            reader.drop_space()
+            yield from read_call(mark)
 
 
 def answer_emit(reader: Reader, outlook: Outlook) -> Emit:
@@ -76,8 +92,32 @@ def as_object(call: ToolCall, *, arguments: str = "arguments") -> str:
     return f'{{"name": {name}, "{arguments}": {value or "{}"}}}'
 
 
+def call_head(tool: Tool, *, arguments: str = "arguments") -> str:
+    """How a call that is written as JSON begins, up to its arguments."""
+    return f'{{"name": {json.dumps(tool.name)}, "{arguments}": '
+
+
+def call_head_in_words(lark: LarkWriter, tool: Tool, *, arguments: str) -> str:
+    """The same as an expression, in the words that JSON is made of, so that an answer that begins so may go on
+    otherwise.
+    """
+    words = ("{", '"name"', ": ", json.dumps(tool.name), ", ", f'"{arguments}"', ": ")
+    return " ".join(map(lark.literal, words))
+
+
+def json_call(lark: LarkWriter, tool: Tool) -> str:
+    """An expression for a call that is written as JSON."""
+    return f"{lark.literal(call_head(tool))} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
+
+
 def read_arguments(reader: Reader) -> Generator[None, None, None]:
-    """Read the present call's arguments, an object, and end the call if they are JSON of one."""
+    """Read the present call's arguments, and end the call if they are JSON of an object."""
+    if (yield from read_object(reader)):
+        reader.end()
+
+
+def read_object(reader: Reader) -> Generator[None, None, bool]:
+    """Read the present call's arguments; whether they are JSON of an object."""
     known: list[str] = []
 
     def emit(text: str) -> None:
@@ -86,9 +126,8 @@ def read_arguments(reader: Reader) -> Generator[None, None, None]:
 
     yield from reader.spaces()
     if (yield from reader.peek()) != "{":
-        return
-    if (yield from reader.json(emit)) and is_object("".join(known)):
-        reader.end()
+        return False
+    return (yield from reader.json(emit)) and is_object("".join(known))
 
 
 def read_json_call(
