@@ -194,4 +194,9 @@ def logprob_fields(logprobs: Sequence[TokenLogprob]) -> dict[str, object]:
 
 
 def _alternative(one: Alternative) -> dict[str, object]:
-    return {"token": one.token, "logprob": max(one.logprob, MIN_LOGPROB), "bytes": list(one.bytes)}
+    return {"token": one.token, "logprob": shown_logprob(one), "bytes": list(one.bytes)}
+
+
+def shown_logprob(one: Alternative) -> float:
+    """A number for JSON: neither -infinity nor, from an upstream, no number at all."""
+    return max(MIN_LOGPROB, one.logprob)

@@ -50,6 +50,16 @@ class StructuredOutputs(BaseModel):
     json_object: bool | None = None
 
 
+class GuidedFields(BaseModel):
+    """The part of a body that has vLLM's names; ``format_asked`` reads them."""
+
+    guided_json: Annotated[dict[str, object] | str | None, SkipValidation] = None
+    guided_regex: Annotated[str | None, SkipValidation] = None
+    guided_choice: Annotated[list[str] | None, SkipValidation] = None
+    guided_grammar: Annotated[str | None, SkipValidation] = Field(None, description="Lark")
+    structured_outputs: Annotated[StructuredOutputs | None, SkipValidation] = None
+
+
 def format_asked(raw: Mapping[str, object], unread: dict[str, None]) -> Format:
     """The one format that the body asks for. Raises BadRequest for two, and Unsupported for what isn't done."""
     asked: list[tuple[str, Format]] = []

@@ -11,7 +11,7 @@ from lowcloud.core.messages import Effort, Messages
 from lowcloud.core.requests import Generate
 from lowcloud.http.openai.chat_answer import Shape
 from lowcloud.http.openai.chat_content import TextPart
-from lowcloud.http.openai.chat_format import ResponseFormat, StructuredOutputs, format_asked
+from lowcloud.http.openai.chat_format import GuidedFields, ResponseFormat, format_asked
 from lowcloud.http.openai.chat_messages import ChatMessage, messages_of
 from lowcloud.http.openai.chat_tools import (
     CustomTool,
@@ -23,7 +23,7 @@ from lowcloud.http.openai.chat_tools import (
     tools_asked,
 )
 from lowcloud.http.openai.parameters import Fate, named, note_unread, refuse
-from lowcloud.http.openai.sampling_fields import Count, SamplingFields, StreamOptions
+from lowcloud.http.openai.sampling_fields import SAMPLING_REFUSED, Count, SamplingFields, StreamOptions
 from lowcloud.http.validation import validated
 
 Pairs = Annotated[
@@ -49,15 +49,13 @@ class Reasoning(BaseModel):
     effort: Effort | None = None
 
 
-class ChatBody(SamplingFields):
+class ChatBody(SamplingFields, GuidedFields):
     """The parameters that are read. Others are refused or named in ``lowcloud-ignored``."""
 
     model_config = ConfigDict(strict=True, title="CreateChatCompletion", allow_inf_nan=False)
 
     model: str = Field(description="an id of GET models; there is no default")
     messages: Annotated[list[ChatMessage], SkipValidation] = Field(min_length=1)
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -71,11 +69,6 @@ class ChatBody(SamplingFields):
     functions: Annotated[list[FunctionDefinition] | None, SkipValidation] = None
     function_call: Annotated[FunctionChoice | None, SkipValidation] = None
     response_format: Annotated[ResponseFormat | None, SkipValidation] = None
-    guided_json: Annotated[dict[str, object] | str | None, SkipValidation] = None
-    guided_regex: Annotated[str | None, SkipValidation] = None
-    guided_choice: Annotated[list[str] | None, SkipValidation] = None
-    guided_grammar: Annotated[str | None, SkipValidation] = Field(None, description="Lark")
-    structured_outputs: Annotated[StructuredOutputs | None, SkipValidation] = None
     reasoning_effort: Effort | None = None
     reasoning: Reasoning | None = None
     thinking_token_budget: Annotated[int, Field(ge=0, lt=2**31)] | None = None
@@ -88,6 +81,7 @@ class ChatBody(SamplingFields):
 
 # Parameters of OpenAI's API and of other servers that would change the answer, with the values that ask for nothing.
 REFUSED: dict[str, tuple[object, ...]] = {
+    **SAMPLING_REFUSED,
     "modalities": (["text"],),
     "audio": (),
     "moderation": (),
@@ -97,24 +91,12 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "best_of": (1,),
     "echo": (False,),
     "raw": (False,),
-    "lora": (),
-    "min_tokens": (0,),
-    "stop_token_ids": ([],),
-    "bad_words": ([],),
-    "length_penalty": (1, 1.0),
-    "use_beam_search": (False,),
-    "typical_p": (1, 1.0),
-    "grammar": (),
-    "json_schema": (),
     "chat_template": (),
     "thinking": (),
     "documents": ([],),
     "add_generation_prompt": (True,),
     "continue_final_message": (False,),
     "include_reasoning": (True,),
-    "skip_special_tokens": (True,),
-    "allowed_token_ids": ([],),
-    "guided_whitespace_pattern": (),
 }
 HINTS: dict[str, tuple[object, ...]] = {
     "user": (),
@@ -167,7 +149,7 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
     unread: dict[str, None] = {}
     messages = messages_of(raw["messages"], unread)
     tools = tools_asked(raw, unread)
-    _note_options(raw.get("stream_options") or {}, unread)
+    options = body.options(raw, unread)
     prompt = Messages(messages, tools.shown, _effort(body, unread), _template_options(body))
     generate = Generate(
         id=request_id,
@@ -188,11 +170,10 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
         unread["metadata"] = None
     ignored = (*named(raw, FATES, HINTS), *unread)
     tier = None if body.service_tier is None else TIER
-    return ChatAsked(body.model, generate, bool(body.stream), _shape(body, tools), ignored, tier, to_store)
+    return ChatAsked(body.model, generate, bool(body.stream), _shape(body, tools, options), ignored, tier, to_store)
 
 
-def _shape(body: ChatBody, tools: ToolsAsked) -> Shape:
-    options = body.stream_options or StreamOptions()
+def _shape(body: ChatBody, tools: ToolsAsked, options: StreamOptions) -> Shape:
     return Shape(
         choices=body.n or 1,
         has_logprobs=bool(body.logprobs),
@@ -203,11 +184,6 @@ def _shape(body: ChatBody, tools: ToolsAsked) -> Shape:
         is_forced=tools.plan.mode == "required",
         pads=bool(options.include_obfuscation),
     )
-
-
-def _note_options(options: dict[str, object], unread: dict[str, None]) -> None:
-    unknown = [name for name in options if name not in StreamOptions.model_fields and options[name]]
-    unread.update({f"stream_options.{name}": None for name in unknown})
 
 
 def _effort(body: ChatBody, unread: dict[str, None]) -> Effort | None:
@@ -252,8 +228,6 @@ def _predicted(prediction: Mapping[str, object] | None, unread: dict[str, None])
 
 
 def _check_together(body: ChatBody) -> None:
-    if body.stream_options is not None and not body.stream:
-        raise BadRequest("stream_options: only allowed when stream is true.", param="stream_options")
     if body.top_logprobs is not None and not body.logprobs:
         raise BadRequest("top_logprobs: only allowed when logprobs is true.", param="top_logprobs")
     if None not in (body.max_tokens, body.max_completion_tokens) and body.max_tokens != body.max_completion_tokens:

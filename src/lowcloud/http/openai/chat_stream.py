@@ -42,7 +42,7 @@ class ChunkWriter:
     def _chunk(self, choice: int, delta: bytes, logprobs: bytes = b"null", reason: bytes = b"null") -> bytes:
         body = b'{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":%b}' % (choice, delta, logprobs, reason)
         event = self._begin + body + self._end
-        return _padded(event) if self._shape.pads else event
+        return padded(event) if self._shape.pads else event
 
     def _role(self) -> bytes:
         """Content is null where a call is forced, as OpenAI has it."""
@@ -69,6 +69,7 @@ class ChunkWriter:
         return b'{"tool_calls":[{"index":%d,%b}]}' % (event.call, kind % to_json(event.arguments))
 
 
-def _padded(event: bytes) -> bytes:
+def padded(event: bytes) -> bytes:
+    """The same event with a member that brings its size to a multiple of ``PAD_BYTES``."""
     size = len(event) - len(b"}\n\n") + len(_PAD) - len(b"%b")
     return event[:-3] + _PAD % _NOISE[: -size % PAD_BYTES]

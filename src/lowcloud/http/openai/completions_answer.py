@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from lowcloud.core.events import Event, Finished, TextDelta, TokenLogprob, Usage
 from lowcloud.http.encode import to_json
-from lowcloud.http.openai.chat_answer import Head, usage_fields
+from lowcloud.http.openai.chat_answer import Head, shown_logprob, usage_fields
+from lowcloud.http.openai.chat_stream import padded
 from lowcloud.http.openai.completions_request import CompletionAsked
 
 
@@ -109,7 +110,8 @@ class CompletionWriter:
     def _chunk(self, number: int, choice: int, text: bytes, logprobs: bytes, reason: bytes) -> bytes:
         index = number * self._asked.n + choice
         body = b'{"index":%d,"text":%b,"logprobs":%b,"finish_reason":%b}' % (index, text, logprobs, reason)
-        return self._begin + body + self._end
+        event = self._begin + body + self._end
+        return padded(event) if self._asked.pads else event
 
 
 def total(usages: Sequence[Usage]) -> Usage:
@@ -125,7 +127,7 @@ def logprob_fields(logprobs: Sequence[TokenLogprob], offset: int) -> dict[str, o
         offset += len(one.sampled.token)
     return {
         "tokens": [one.sampled.token for one in logprobs],
-        "token_logprobs": [one.sampled.logprob for one in logprobs],
-        "top_logprobs": [{other.token: other.logprob for other in one.top} for one in logprobs],
+        "token_logprobs": [shown_logprob(one.sampled) for one in logprobs],
+        "top_logprobs": [{other.token: shown_logprob(other) for other in one.top} for one in logprobs],
         "text_offset": offsets,
     }

@@ -8,16 +8,16 @@ from pydantic import ConfigDict, Field, SkipValidation
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Text, Tokens
 from lowcloud.core.requests import Generate
-from lowcloud.http.openai.chat_format import StructuredOutputs, format_asked
+from lowcloud.http.openai.chat_format import GuidedFields, format_asked
 from lowcloud.http.openai.parameters import Fate, named, refuse
-from lowcloud.http.openai.sampling_fields import MAX_CHOICES, SamplingFields, StreamOptions
+from lowcloud.http.openai.sampling_fields import MAX_CHOICES, SAMPLING_REFUSED, SamplingFields
 from lowcloud.http.validation import validated
 
 MAX_PROMPTS = 128
 MAX_LOGPROBS = 5
 
 
-class CompletionBody(SamplingFields):
+class CompletionBody(SamplingFields, GuidedFields):
     """The parameters that are read. Others are refused or named in ``lowcloud-ignored``."""
 
     model_config = ConfigDict(strict=True, title="CreateCompletion", allow_inf_nan=False)
@@ -28,25 +28,14 @@ class CompletionBody(SamplingFields):
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    guided_json: Annotated[dict[str, object] | str | None, SkipValidation] = None
-    guided_regex: Annotated[str | None, SkipValidation] = None
-    guided_choice: Annotated[list[str] | None, SkipValidation] = None
-    guided_grammar: Annotated[str | None, SkipValidation] = Field(None, description="Lark")
-    structured_outputs: Annotated[StructuredOutputs | None, SkipValidation] = None
 
 
 REFUSED: dict[str, tuple[object, ...]] = {
+    **SAMPLING_REFUSED,
     "messages": (),
     "tools": ([],),
     "response_format": ({"type": "text"},),
-    "min_tokens": (0,),
-    "stop_token_ids": ([],),
-    "length_penalty": (1, 1.0),
-    "use_beam_search": (False,),
     "prompt_logprobs": (),
-    "lora": (),
 }
 HINTS: dict[str, tuple[object, ...]] = {"user": ()}
 FATES: dict[str, Fate] = {
@@ -70,6 +59,7 @@ class CompletionAsked:
     echoes: tuple[str, ...] | None
     is_stream: bool
     include_usage: bool
+    pads: bool
     ignored: tuple[str, ...]
 
     @property
@@ -85,6 +75,7 @@ def completion_asked(raw: dict[str, Any], request_id: str) -> CompletionAsked:
     n, best_of = body.n or 1, body.best_of or body.n or 1
     _check_together(body, n, best_of)
     unread: dict[str, None] = {}
+    options = body.options(raw, unread)
     output = format_asked(raw, unread)
     top_logprobs = body.logprobs if body.logprobs is not None else (0 if best_of > n else None)
     generates = tuple(
@@ -101,7 +92,6 @@ def completion_asked(raw: dict[str, Any], request_id: str) -> CompletionAsked:
         )
         for index, prompt in enumerate(prompts)
     )
-    options = body.stream_options or StreamOptions()
     return CompletionAsked(
         body.model,
         generates,
@@ -110,6 +100,7 @@ def completion_asked(raw: dict[str, Any], request_id: str) -> CompletionAsked:
         _echoes(prompts) if body.echo else None,
         bool(body.stream),
         bool(options.include_usage),
+        bool(options.include_obfuscation),
         (*named(raw, FATES, HINTS), *unread),
     )
 
@@ -142,8 +133,6 @@ def _check_together(body: CompletionBody, n: int, best_of: int) -> None:
         raise BadRequest(f"best_of: must be at least n, which is {n}.", param="best_of")
     if best_of > n and body.stream:
         raise BadRequest("best_of: can't be streamed when it is more than n.", param="best_of")
-    if body.stream_options is not None and not body.stream:
-        raise BadRequest("stream_options: only allowed when stream is true.", param="stream_options")
     if body.echo and body.logprobs is not None:
         raise Unsupported("echo: the prompt's own log-probabilities are not supported here.", param="echo")
     if body.echo and body.suffix is not None:

@@ -1,9 +1,11 @@
-"""The parameters of sampling and length that every format of OpenAI's kind has, and what they ask for."""
+"""The parameters of sampling, length and streams that every format of OpenAI's kind has, and what they ask for."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from lowcloud.core.errors import BadRequest
 from lowcloud.core.requests import Sampling
 
 INT64 = 2**63
@@ -27,6 +29,23 @@ Stops = Annotated[
 ]
 
 
+# Other servers' parameters of the same kind, which would change the text, with the values that ask for nothing.
+SAMPLING_REFUSED: dict[str, tuple[object, ...]] = {
+    "lora": (),
+    "min_tokens": (0,),
+    "stop_token_ids": ([],),
+    "bad_words": ([],),
+    "length_penalty": (1, 1.0),
+    "use_beam_search": (False,),
+    "typical_p": (1, 1.0),
+    "grammar": (),
+    "json_schema": (),
+    "skip_special_tokens": (True,),
+    "allowed_token_ids": ([],),
+    "guided_whitespace_pattern": (),
+}
+
+
 class StreamOptions(BaseModel):
     """Only with ``stream``."""
 
@@ -41,6 +60,8 @@ class SamplingFields(BaseModel):
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -68,3 +89,14 @@ class SamplingFields(BaseModel):
             frequency_penalty=self.frequency_penalty or 0.0,
             logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
         )
+
+    def options(self, raw: Mapping[str, Any], unread: dict[str, None]) -> StreamOptions:
+        """``stream_options``; ``unread`` gets the names of those that nothing reads. Raises BadRequest."""
+        if self.stream_options is None:
+            return StreamOptions()
+        if not self.stream:
+            raise BadRequest("stream_options: only allowed when stream is true.", param="stream_options")
+        given = raw["stream_options"]
+        unknown = [name for name in given if name not in StreamOptions.model_fields and given[name]]
+        unread.update({f"stream_options.{name}": None for name in unknown})
+        return self.stream_options

@@ -293,4 +293,5 @@ class Completion(_Shape):
     model: str
     system_fingerprint: str
     choices: list[CompletionChoice]
-    usage: ChatUsage | None
+    usage: ChatUsage | None = Field(None, description="of a stream absent unless stream_options.include_usage")
+    obfuscation: str | None = Field(None, description="absent unless stream_options.include_obfuscation")
