@@ -43,6 +43,11 @@ class Wanted:
     may_think: bool = False
     thinking_tokens: int | None = None
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether anything but the reasoning's length is bound."""
+        return self.plan.mode != "none" or not isinstance(self.output, AnyText)
+
 
 @dataclass(frozen=True, slots=True)
 class CallSyntax:
@@ -109,6 +114,19 @@ class LarkWriter:
         text = self.terminal(rf"/(.|\n)*/ {json.dumps(head)}") if head else TEXT
         return f"{text} {self.literal(mark[len(head) :])}"
 
+    def thought(self, closing: str, max_tokens: int | None) -> str:
+        """An expression for reasoning and what closes it. Raises Unsupported for a bound on reasoning that no token
+        closes.
+        """
+        if max_tokens is None:
+            return self.text_until(closing)
+        if not any(closing.startswith(token) for token in self.token_ids):
+            raise Unsupported(
+                "This model's reasoning ends with no token of its own, so its length can't be bounded.",
+                param="thinking_token_budget",
+            )
+        return f"{self.within(TEXT, max_tokens)} {self.literal(closing)}"
+
     def within(self, body: str, max_tokens: int) -> str:
         """The expression, ended after so many tokens."""
         return self.rule(body, f"max_tokens={max_tokens}")
@@ -137,8 +155,7 @@ def answer_grammar(
 
     Raises Unsupported for a bound on the reasoning of a model that can't keep it.
     """
-    is_bounded = wanted.plan.mode != "none" or not isinstance(wanted.output, AnyText)
-    if not is_bounded and wanted.thinking_tokens is None:
+    if not wanted.is_bounded and wanted.thinking_tokens is None:
         return None
     begin = _thinking(lark, wanted, thinking)
     body = answer(lark, wanted.output, wanted.plan, syntax)
@@ -197,15 +214,7 @@ def alternatives(expressions: Sequence[str]) -> str:
 def _thinking(lark: LarkWriter, wanted: Wanted, thinking: Thinking | None) -> str:
     if thinking is None or not (wanted.is_thinking or wanted.may_think):
         return ""
-    if wanted.thinking_tokens is None:
-        thought = lark.text_until(thinking.closing)
-    elif thinking.closing in lark.token_ids:
-        thought = f"{lark.within(TEXT, wanted.thinking_tokens)} {lark.literal(thinking.closing)}"
-    else:
-        raise Unsupported(
-            "This model's reasoning ends with no token of its own, so its length can't be bounded.",
-            param="thinking_token_budget",
-        )
+    thought = lark.thought(thinking.closing, wanted.thinking_tokens)
     space = lark.rule(_SPACE)
     thought = f"{thought} {space}"
     return thought if wanted.is_thinking else f"({space} {lark.literal(thinking.opening)} {thought})?"

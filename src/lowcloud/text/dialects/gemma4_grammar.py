@@ -10,16 +10,15 @@ from collections.abc import Mapping, Sequence
 from lowcloud.core.output import Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.dialects.gemma4_arguments import QUOTE
-from lowcloud.text.dialects.parameter_grammar import string_terminal
-from lowcloud.text.dialects.parameters import branches, kind_of
+from lowcloud.text.dialects.parameter_grammar import STRING_BOUNDS, string_terminal
+from lowcloud.text.dialects.parameters import ANNOTATIONS, branches, definitions, kind_of
 from lowcloud.text.dialects.reading import arguments_schema
 from lowcloud.text.grammar import CallSyntax, LarkWriter, alternatives
 
 OPEN, CLOSE = "<|tool_call>", "<tool_call|>"
 HEAD = "call:"
-_WORDS = {"type", "title", "description", "default", "examples", "$defs", "definitions", "$schema", "$id", "strict"}
-_OBJECT = _WORDS | {"properties", "required", "additionalProperties", "enum"}
-_LIST = _WORDS | {"items", "minItems", "maxItems", "enum"}
+_OBJECT = ANNOTATIONS | {"type", "properties", "required", "additionalProperties", "enum"}
+_LIST = ANNOTATIONS | {"type", "items", "minItems", "maxItems", "enum"}
 _KEY = r"/[^:{}\[\],<>\"\s]+/"
 _SCALARS: Schema = {"type": ["number", "boolean", "null"]}
 
@@ -37,7 +36,6 @@ class _Values:
 
     def __init__(self, lark: LarkWriter, tool: Tool, root: Schema) -> None:
         self._lark, self._tool, self._root = lark, tool, root
-        self._definitions = {word: root[word] for word in ("$defs", "definitions") if word in root}
         self._known: dict[str, str] = {}
 
     def value(self, schema: object, path: str = "") -> str:
@@ -67,10 +65,10 @@ class _Values:
                 kinds: list[Schema] = [{"type": kind} for kind in ("string", "object", "array")]
                 return alternatives([self._lark.json(_SCALARS), *map(self.value, kinds)])
             case _:
-                return self._lark.json({**branch, **self._definitions})
+                return self._lark.json({**branch, **definitions(self._root)})
 
     def _string(self, branch: Schema, path: str) -> str:
-        if not set(branch) & {"enum", "pattern", "format", "minLength", "maxLength", "allOf"}:
+        if not set(branch) & STRING_BOUNDS:
             return f"{self._lark.literal(QUOTE)} {self._lark.text_until(QUOTE)}"
         body, unkept = string_terminal(branch)
         for word in unkept:
@@ -119,7 +117,7 @@ class _Values:
         more = f"{{{max(low - 1, 0)},{high - 1}}}" if isinstance(high, int) else f"{{{max(low - 1, 0)},}}"
         return f'"[" ({item} ("," {item}){more}){"" if low else "?"} "]"'
 
-    def _check(self, branch: Schema, kept: set[str], path: str) -> None:
+    def _check(self, branch: Schema, kept: frozenset[str], path: str) -> None:
         for word in sorted(set(branch) - kept):
             self._lark.leave_out(self._tool, path + word)
 

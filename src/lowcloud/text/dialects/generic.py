@@ -17,6 +17,7 @@ from lowcloud.text.dialects.reading import answer_emit, arguments_schema, as_obj
 from lowcloud.text.grammar import LarkWriter, Wanted, answer_grammar
 
 Written: TypeAlias = Callable[[tuple[ToolCall, ...]], str]
+_RESULTS = ("tool", "function")
 PERSONA = "You are a helpful assistant."
 TELL = """You can use these tools:
 {tools}
@@ -75,6 +76,28 @@ def tools_in_words(prompt: Messages, tell: str) -> Messages:
     return replace(prompt, messages=messages, tools=())
 
 
+def one_by_one(messages: Iterable[Message]) -> Iterator[Message]:
+    """The conversation for a template that takes one call a message: each in its own, its results behind it.
+
+    The text and the reasoning stay with the first.
+    """
+    left = list(messages)
+    while left:
+        message = left.pop(0)
+        if len(message.calls) < 2:
+            yield message
+            continue
+        n_results = next((n for n, other in enumerate(left) if other.role not in _RESULTS), len(left))
+        results, left = left[:n_results], left[n_results:]
+        for n, call in enumerate(message.calls):
+            yield (
+                replace(message, calls=(call,)) if n == 0 else replace(message, text="", reasoning=None, calls=(call,))
+            )
+            yield from (result for result in results if result.call_id == call.id)
+        ids = {call.id for call in message.calls}
+        yield from (result for result in results if result.call_id not in ids)
+
+
 def _described(tool: Tool) -> str:
     described = {"name": tool.name, "description": tool.description, "parameters": arguments_schema(tool)}
     return json.dumps({key: value for key, value in described.items() if value is not None}, ensure_ascii=False)
@@ -95,7 +118,7 @@ def _history(messages: Iterable[Message], written: Written) -> Iterator[Message]
     last: Message | None = None
     is_result = False
     for message in messages:
-        was_result, is_result = is_result, message.role in ("tool", "function")
+        was_result, is_result = is_result, message.role in _RESULTS
         names.update((call.id, call.name) for call in message.calls)
         turn = _retold(message, names, written)
         if last is not None and last.role == turn.role == "user" and (is_result or was_result):
@@ -109,7 +132,7 @@ def _history(messages: Iterable[Message], written: Written) -> Iterator[Message]
 
 
 def _retold(message: Message, names: Mapping[str, str], written: Written) -> Message:
-    if message.role in ("tool", "function"):
+    if message.role in _RESULTS:
         name = message.name or names.get(message.call_id or "", "the tool")
         return _headed(f"Result of {name}:\n", Message("user", message.text, images=message.images))
     if not message.calls:

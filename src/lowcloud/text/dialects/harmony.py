@@ -8,17 +8,16 @@ Source: OpenAI's cookbook, "OpenAI Harmony Response Format"; the chat template o
 """
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from lowcloud.core.errors import Unsupported
 from lowcloud.core.messages import Message, Messages
 from lowcloud.core.output import AnyText
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
+from lowcloud.text.dialects.generic import one_by_one
 from lowcloud.text.dialects.reading import arguments_schema, nothing, read_arguments
-from lowcloud.text.grammar import TEXT, LarkWriter, Wanted, alternatives, output_expression
+from lowcloud.text.grammar import LarkWriter, Wanted, alternatives, output_expression
 
 START, CHANNEL, CONSTRAIN, MESSAGE = "<|start|>", "<|channel|>", "<|constrain|>", "<|message|>"
 END, CALL, RETURN = "<|end|>", "<|call|>", "<|return|>"
@@ -46,14 +45,13 @@ class Harmony:
         """The template takes one call a message, with reasoning or a text before it, not both."""
         effort = {} if prompt.effort is None else {"reasoning_effort": EFFORTS.get(prompt.effort, prompt.effort)}
         options = {**effort, **prompt.options}
-        return replace(prompt, messages=tuple(_one_by_one(prompt.messages)), options=options)
+        return replace(prompt, messages=tuple(one_by_one(map(_said_as_thought, prompt.messages))), options=options)
 
     def is_thinking(self, rendered: str) -> bool:
         return rendered.endswith(f"{CHANNEL}{ANALYSIS}{MESSAGE}")
 
     def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
-        is_bounded = wanted.plan.mode != "none" or not isinstance(wanted.output, AnyText)
-        if not is_bounded and wanted.thinking_tokens is None:
+        if not wanted.is_bounded and wanted.thinking_tokens is None:
             return None
         return lark.grammar(f"{_thought(lark, wanted)} {_answer(lark, wanted)}".strip())
 
@@ -79,22 +77,12 @@ class Harmony:
                 yield from _read_text(reader, answer.words())
 
 
-def _one_by_one(messages: Iterable[Message]) -> Iterator[Message]:
-    """The conversation with each call in a message of its own, its results behind it."""
-    left = list(messages)
-    while left:
-        message = left.pop(0)
-        if not message.calls:
-            yield message
-            continue
-        n_results = next((n for n, other in enumerate(left) if other.role not in ("tool", "function")), len(left))
-        results, left = left[:n_results], left[n_results:]
-        ids = {call.id for call in message.calls}
-        thought = "\n\n".join(filter(None, (message.reasoning, message.text)))
-        for n, call in enumerate(message.calls):
-            yield replace(message, text="", reasoning=None if n else thought or None, calls=(call,))
-            yield from (result for result in results if result.call_id == call.id)
-        yield from (result for result in results if result.call_id not in ids)
+def _said_as_thought(message: Message) -> Message:
+    """A message that calls, with its text as reasoning."""
+    if not message.calls:
+        return message
+    thought = "\n\n".join(filter(None, (message.reasoning, message.text)))
+    return replace(message, text="", reasoning=thought or None)
 
 
 class _Answer:
@@ -143,16 +131,7 @@ def _thought(lark: LarkWriter, wanted: Wanted) -> str:
     """The reasoning, and the head of the message after it."""
     if not (wanted.is_thinking or wanted.may_think):
         return ""
-    if wanted.thinking_tokens is None:
-        thought = lark.text_until(END)
-    elif END in lark.token_ids:
-        thought = f"{lark.within(TEXT, wanted.thinking_tokens)} {lark.literal(END)}"
-    else:
-        raise Unsupported(
-            "This model's reasoning ends with no token of its own, so its length can't be bounded.",
-            param="thinking_token_budget",
-        )
-    thought = f"{thought} {lark.literal(ASSISTANT)}"
+    thought = f"{lark.thought(END, wanted.thinking_tokens)} {lark.literal(ASSISTANT)}"
     return thought if wanted.is_thinking else f"({lark.literal(CHANNEL + ANALYSIS + MESSAGE)} {thought})?"
 
 

@@ -3,17 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from lowcloud.core.errors import Unsupported
 from lowcloud.core.output import AnyText, Schema
 from lowcloud.core.tools import Tool
-from lowcloud.text.dialects.parameters import branches, kind_of, resolved
+from lowcloud.text.dialects.parameters import ANNOTATIONS, branches, definitions, kind_of, resolved
 from lowcloud.text.dialects.reading import arguments_schema
-from lowcloud.text.grammar import TEXT, LarkWriter, Wanted, alternatives, output_expression
+from lowcloud.text.grammar import LarkWriter, Wanted, alternatives, output_expression
 
 OPEN, CLOSE, SEP = "<|open|>", "<|close|>", "<|sep|>"
 THINK, RESPONSE, TOOLS = "think", "response", "tools"
-_PLAIN = {"type", "title", "description", "default", "examples"}
-_OBJECT = {*_PLAIN, "properties", "required", "additionalProperties", "$defs", "definitions", "$schema", "strict"}
+_OBJECT = ANNOTATIONS | {"type", "properties", "required", "additionalProperties"}
+_STRING = ANNOTATIONS | {"type", "enum"}
 _KINDS = {"integer": "number"}
 
 
@@ -30,23 +29,13 @@ def closed(tag: str) -> str:
 
 def whole_grammar(lark: LarkWriter, wanted: Wanted) -> str | None:
     """As ``Dialect.grammar``. A prompt that hasn't opened the reasoning has opened the response."""
-    is_bounded = wanted.plan.mode != "none" or not isinstance(wanted.output, AnyText)
-    if not is_bounded and (wanted.thinking_tokens is None or not wanted.is_thinking):
+    if not wanted.is_bounded and (wanted.thinking_tokens is None or not wanted.is_thinking):
         return None
-    begin = f"{_thought(lark, wanted.thinking_tokens)} {lark.literal(opened(RESPONSE))}" if wanted.is_thinking else ""
+    begin = ""
+    if wanted.is_thinking:
+        begin = f"{lark.thought(closed(THINK), wanted.thinking_tokens)} {lark.literal(opened(RESPONSE))}"
     end = f"({lark.literal(closed('message'))})?"
     return lark.grammar(f"{begin} {_answer(lark, wanted)} {end}".strip())
-
-
-def _thought(lark: LarkWriter, max_tokens: int | None) -> str:
-    if max_tokens is None:
-        return lark.text_until(closed(THINK))
-    if CLOSE not in lark.token_ids:
-        raise Unsupported(
-            "This model's reasoning ends with no token of its own, so its length can't be bounded.",
-            param="thinking_token_budget",
-        )
-    return f"{lark.within(TEXT, max_tokens)} {lark.literal(closed(THINK))}"
 
 
 def _answer(lark: LarkWriter, wanted: Wanted) -> str:
@@ -95,24 +84,23 @@ def _elements(lark: LarkWriter, root: Schema) -> str | None:
     found = {key: branches(schema, root) for key, schema in properties.items()}
     if not set(required) <= set(found) or not all(_is_plain(branch) for each in found.values() for branch in each):
         return None
-    definitions = {word: root[word] for word in ("$defs", "definitions") if word in root}
     shown: list[str] = []
     for key, options in found.items():
-        one = lark.rule(alternatives([_element(lark, key, branch, definitions) for branch in options]))
+        one = lark.rule(alternatives([_element(lark, key, branch, definitions(root)) for branch in options]))
         shown.append(one if key in required else f"{one}?")
     return " ".join(shown)
 
 
 def _is_plain(branch: Schema) -> bool:
     kind = kind_of(branch)
-    return kind is not None and (kind != "string" or set(branch) <= {*_PLAIN, "enum"})
+    return kind is not None and (kind != "string" or set(branch) <= _STRING)
 
 
-def _element(lark: LarkWriter, key: str, branch: Schema, definitions: Schema) -> str:
+def _element(lark: LarkWriter, key: str, branch: Schema, shared: Schema) -> str:
     kind = str(kind_of(branch))
     begin, end = lark.literal(opened("argument", key=key, type=_KINDS.get(kind, kind))), closed("argument")
     if kind != "string":
-        return f"{begin} {lark.json({**branch, **definitions})} {lark.literal(end)}"
+        return f"{begin} {lark.json({**branch, **shared})} {lark.literal(end)}"
     values = branch.get("enum")
     if isinstance(values, Sequence):
         return f"{begin} ({' | '.join(json.dumps(str(value)) for value in values)}) {lark.literal(end)}"

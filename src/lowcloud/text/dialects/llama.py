@@ -6,15 +6,16 @@ prompt formats for Llama 3.1 and 4.
 
 import json
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
-from lowcloud.core.messages import Message, Messages
+from lowcloud.core.messages import Messages
 from lowcloud.core.output import AnyText
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects import pythonic
 from lowcloud.text.dialects.dialect import Outlook
+from lowcloud.text.dialects.generic import one_by_one
 from lowcloud.text.dialects.reading import (
     ARGUMENTS,
     answer_emit,
@@ -47,7 +48,7 @@ class Llama:
 
     def retold(self, prompt: Messages) -> Messages:
         """The templates take one call a message: several follow each other, each with its result."""
-        return replace(prompt, messages=tuple(_one_by_one(prompt.messages)))
+        return replace(prompt, messages=tuple(one_by_one(prompt.messages)))
 
     def is_thinking(self, rendered: str) -> bool:  # noqa: ARG002 - as the protocol has it
         return False
@@ -126,22 +127,6 @@ def _call(lark: LarkWriter, tool: Tool) -> str:
 def _call_beside_json(lark: LarkWriter, tool: Tool) -> str:
     head = call_head_in_words(lark, tool, arguments="parameters")
     return f"{head} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
-
-
-def _one_by_one(messages: Iterable[Message]) -> Iterator[Message]:
-    left = list(messages)
-    while left:
-        message = left.pop(0)
-        if len(message.calls) < 2:
-            yield message
-            continue
-        n_results = next((n for n, other in enumerate(left) if other.role != "tool"), len(left))
-        results, left = left[:n_results], left[n_results:]
-        ids = {call.id for call in message.calls}
-        for call in message.calls:
-            yield replace(message, calls=(call,))
-            yield from (result for result in results if result.call_id == call.id)
-        yield from (result for result in results if result.call_id not in ids)
 
 
 DIALECT = Llama()

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 
 from lowcloud.core.output import AnyText, Schema
 from lowcloud.core.tools import Tool
-from lowcloud.text.dialects.parameters import branches, kind_of, members, resolved
+from lowcloud.text.dialects.parameters import ANNOTATIONS, branches, definitions, kind_of, members, resolved
 from lowcloud.text.dialects.reading import INPUT, arguments_schema
 from lowcloud.text.grammar import LarkWriter, escaped_regex, output_expression
 
-# Of an object's keywords, those that calls keep to, and those that bind nothing.
-_KEPT = {"type", "properties", "required", "additionalProperties"}
-_WORDS = {"$schema", "$id", "$defs", "definitions", "$comment", "title", "description", "default", "examples", "strict"}
-_DEFINITIONS = ("$defs", "definitions")
-_BOUNDS = {"enum", "pattern", "format", "minLength", "maxLength", "allOf"}
+STRING_BOUNDS = frozenset(("enum", "pattern", "format", "minLength", "maxLength", "allOf"))
+_OBJECT = ANNOTATIONS | {"type", "properties", "required", "additionalProperties"}  # what calls keep to
 _FIRST = {"integer": "-0-9", "number": "-0-9", "object": r"\{", "array": r"\["}  # how values of a type begin
 _ANY_KEY = "\0"
 _ANY = r"(.|\n)*"
@@ -85,7 +82,7 @@ class _Arguments:
     def expression(self) -> str:
         if self._tool.input is not None:
             return self._input()
-        for word in sorted(self._whole.keys() - _KEPT - _WORDS):
+        for word in sorted(self._whole.keys() - _OBJECT):
             self._lark.leave_out(self._tool, word)
         properties = self._whole.get("properties")
         known = dict(properties) if isinstance(properties, Mapping) else {}
@@ -117,7 +114,7 @@ class _Arguments:
         strings = [branch for branch in found if kind_of(branch) in (None, "string")]
         values = [branch for branch in found if branch not in strings]
         first = ""
-        if not self._syntax.tells_strings and not all(set(branch) & _BOUNDS for branch in strings):
+        if not self._syntax.tells_strings and not all(set(branch) & STRING_BOUNDS for branch in strings):
             # A free text holds plain values too, and is read as one; other values must begin as no text does.
             values = [branch for branch in values if not _is_plain(branch)]
             first = "".join(sorted({_FIRST.get(str(kind_of(branch)), "") for branch in values}))
@@ -129,8 +126,7 @@ class _Arguments:
         return " | ".join(shown)
 
     def _as_json(self, key: str, branch: Schema) -> str:
-        definitions = {word: self._root[word] for word in _DEFINITIONS if word in self._root}
-        value = self._lark.json({**branch, **definitions})
+        value = self._lark.json({**branch, **definitions(self._root)})
         return f"{self._opening(key, is_text=False)} {value} {self._lark.literal(self._syntax.closing)}"
 
     def _text(self, body: str) -> str:
@@ -151,4 +147,4 @@ class _Arguments:
 
 def _is_plain(branch: Schema) -> bool:
     """A null, boolean or number without bounds."""
-    return set(branch) <= {"type", "title", "description", "default"} and kind_of(branch) not in ("object", "array")
+    return set(branch) <= ANNOTATIONS | {"type"} and kind_of(branch) not in ("object", "array")

@@ -10,6 +10,10 @@ from lowcloud.text.channels import Reader
 from lowcloud.text.dialects.reading import arguments_schema
 
 MOST_BRANCHES = 10_000  # a schema of more is taken for one of anything; those that can be enforced have fewer
+DEFINITIONS = ("$defs", "definitions")
+ANNOTATIONS = frozenset(  # keywords that bind nothing by themselves
+    (*DEFINITIONS, "$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated", "strict")
+)
 UNIONS = ("anyOf", "oneOf")
 _LITERALS = {"True": "true", "False": "false", "None": "null"}  # as templates that print Python values write them
 
@@ -122,6 +126,11 @@ def resolved(schema: object, root: Schema) -> Schema:
         else:
             return here
         here = {**{key: value for key, value in here.items() if key not in ("$ref", "allOf")}, **inner}
+
+
+def definitions(root: Schema) -> Schema:
+    """What a part of a schema must have beside it so that its references lead somewhere."""
+    return {word: root[word] for word in DEFINITIONS if word in root}
 
 
 def _union(here: Schema, root: Schema) -> list[Schema]:

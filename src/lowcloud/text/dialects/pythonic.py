@@ -10,6 +10,7 @@ from lowcloud.core.output import Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
+from lowcloud.text.dialects.parameters import ANNOTATIONS, definitions
 from lowcloud.text.dialects.reading import arguments_schema
 from lowcloud.text.grammar import CallSyntax, LarkWriter, alternatives
 
@@ -21,9 +22,7 @@ _CONSTANTS = {"True": "true", "False": "false", "None": "null", "true": "true", 
 _ESCAPES = {"a": "\x07", "v": "\x0b", "'": "'", "\n": "", **{char: json.loads(f'"\\{char}"') for char in 'bfnrt"\\'}}
 _QUOTES = ("'''", '"""', "'", '"')
 _HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
-_SHARED = ("$defs", "definitions")
-_SAYS_NOTHING = {*_SHARED, "title", "description", "default", "examples", "deprecated", "$schema", "$id", "$comment"}
-_SAYS_KEYS = {"type", "properties", "required", "additionalProperties"}
+_OBJECT = ANNOTATIONS | {"type", "properties", "required", "additionalProperties"}  # what calls keep to
 
 # how calls are read
 
@@ -227,7 +226,7 @@ def _bounds(lark: LarkWriter, tool: Tool) -> str:
     schema = arguments_schema(tool)
     properties = _properties(schema)
     odd = [key for key in properties if not _KEY.fullmatch(key)]
-    for word in [*sorted(set(schema) - _SAYS_KEYS - _SAYS_NOTHING), *(f"properties.{key}" for key in odd)]:
+    for word in [*sorted(set(schema) - _OBJECT), *(f"properties.{key}" for key in odd)]:
         lark.leave_out(tool, word)
     return _keywords(lark, schema, {key: bounds for key, bounds in properties.items() if key not in odd})
 
@@ -252,7 +251,7 @@ def _keywords(lark: LarkWriter, schema: Schema, properties: Mapping[str, Mapping
     required = set(_required(schema))
     first, rest = '""', '""'  # what follows where nothing is written yet, and where something is
     for key in reversed(tuple(properties)):
-        bounds = {**properties[key], **{name: schema[name] for name in _SHARED if name in schema}}
+        bounds = {**properties[key], **definitions(schema)}
         written = f"{lark.literal(f'{key}=')} {literal(lark, bounds)}"
         if key in required:
             first, rest = lark.rule(f"{written} {rest}"), lark.rule(f'", " {written} {rest}')
@@ -276,7 +275,7 @@ def literal(lark: LarkWriter, schema: Schema) -> str:
     Inside lists and objects the words are JSON's.
     """
     kind = schema.get("type")
-    is_bare = set(schema) <= {"type", "anyOf", *_SAYS_NOTHING}
+    is_bare = set(schema) <= ANNOTATIONS | {"type", "anyOf"}
     if isinstance(kind, list | tuple) and not {"enum", "const"} & set(schema):
         return f"({alternatives([literal(lark, {**schema, 'type': one}) for one in kind])})"
     either = schema.get("anyOf")
@@ -286,8 +285,7 @@ def literal(lark: LarkWriter, schema: Schema) -> str:
         and isinstance(either, list | tuple)
         and all(isinstance(one, Mapping) for one in either)
     ):
-        shared = {name: schema[name] for name in _SHARED if name in schema}
-        return f"({alternatives([literal(lark, {**shared, **one}) for one in either])})"
+        return f"({alternatives([literal(lark, {**definitions(schema), **one}) for one in either])})"
     if is_bare and either is None and kind in ("boolean", "null"):
         return '("True" | "False")' if kind == "boolean" else '"None"'
     return lark.json(schema)
