@@ -49,7 +49,19 @@ class Reasoning(BaseModel):
     effort: Effort | None = None
 
 
-class ChatBody(SamplingFields, GuidedFields):
+class ConversationFields(BaseModel):
+    """What reaches the prompt beside the messages; ``conversation`` reads it."""
+
+    tools: Annotated[list[FunctionTool | CustomTool] | None, SkipValidation] = None
+    tool_choice: Annotated[ToolChoice | None, SkipValidation] = None
+    functions: Annotated[list[FunctionDefinition] | None, SkipValidation] = None
+    function_call: Annotated[FunctionChoice | None, SkipValidation] = None
+    reasoning_effort: Effort | None = None
+    reasoning: Reasoning | None = None
+    chat_template_kwargs: dict[str, object] | None = Field(None, description="variables of the chat template")
+
+
+class ChatBody(SamplingFields, GuidedFields, ConversationFields):
     """The parameters that are read. Others are refused or named in ``lowcloud-ignored``."""
 
     model_config = ConfigDict(strict=True, title="CreateChatCompletion", allow_inf_nan=False)
@@ -63,25 +75,26 @@ class ChatBody(SamplingFields, GuidedFields):
     metadata: Pairs | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
-    tools: Annotated[list[FunctionTool | CustomTool] | None, SkipValidation] = None
-    tool_choice: Annotated[ToolChoice | None, SkipValidation] = None
     parallel_tool_calls: bool | None = None
-    functions: Annotated[list[FunctionDefinition] | None, SkipValidation] = None
-    function_call: Annotated[FunctionChoice | None, SkipValidation] = None
     response_format: Annotated[ResponseFormat | None, SkipValidation] = None
-    reasoning_effort: Effort | None = None
-    reasoning: Reasoning | None = None
     thinking_token_budget: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    chat_template_kwargs: dict[str, object] | None = Field(None, description="variables of the chat template")
     prediction: Prediction | None = None
     store: bool | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
 
 
-# Parameters of OpenAI's API and of other servers that would change the answer, with the values that ask for nothing.
+# Parameters of other servers that would change the prompt, with the values that ask for nothing.
+PROMPT_REFUSED: dict[str, tuple[object, ...]] = {
+    "chat_template": (),
+    "documents": ([],),
+    "add_generation_prompt": (True,),
+    "continue_final_message": (False,),
+}
+# And those of OpenAI's API and of other servers that would change the answer.
 REFUSED: dict[str, tuple[object, ...]] = {
     **SAMPLING_REFUSED,
+    **PROMPT_REFUSED,
     "modalities": (["text"],),
     "audio": (),
     "moderation": (),
@@ -91,11 +104,7 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "best_of": (1,),
     "echo": (False,),
     "raw": (False,),
-    "chat_template": (),
     "thinking": (),
-    "documents": ([],),
-    "add_generation_prompt": (True,),
-    "continue_final_message": (False,),
     "include_reasoning": (True,),
 }
 HINTS: dict[str, tuple[object, ...]] = {
@@ -147,10 +156,8 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
     refuse(raw, REFUSED)
     _check_together(body)
     unread: dict[str, None] = {}
-    messages = messages_of(raw["messages"], unread)
-    tools = tools_asked(raw, unread)
+    prompt, tools = conversation(body, raw, unread)
     options = body.options(raw, unread)
-    prompt = Messages(messages, tools.shown, _effort(body, unread), _template_options(body))
     generate = Generate(
         id=request_id,
         prompt=prompt,
@@ -173,6 +180,15 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
     return ChatAsked(body.model, generate, bool(body.stream), _shape(body, tools, options), ignored, tier, to_store)
 
 
+def conversation(
+    body: ConversationFields, raw: Mapping[str, object], unread: dict[str, None]
+) -> tuple[Messages, ToolsAsked]:
+    """The prompt of a body with messages, and what it asks of tools. Raises BadRequest, Unsupported."""
+    messages = messages_of(raw.get("messages"), unread)
+    tools = tools_asked(raw, unread)
+    return Messages(messages, tools.shown, _effort(body, unread), _template_options(body)), tools
+
+
 def _shape(body: ChatBody, tools: ToolsAsked, options: StreamOptions) -> Shape:
     return Shape(
         choices=body.n or 1,
@@ -186,7 +202,7 @@ def _shape(body: ChatBody, tools: ToolsAsked, options: StreamOptions) -> Shape:
     )
 
 
-def _effort(body: ChatBody, unread: dict[str, None]) -> Effort | None:
+def _effort(body: ConversationFields, unread: dict[str, None]) -> Effort | None:
     """Of ``reasoning_effort`` or ``reasoning``, which must agree."""
     if body.reasoning is None:
         return body.reasoning_effort
@@ -203,7 +219,7 @@ def _effort(body: ChatBody, unread: dict[str, None]) -> Effort | None:
     return other if one is None else one
 
 
-def _template_options(body: ChatBody) -> dict[str, object]:
+def _template_options(body: ConversationFields) -> dict[str, object]:
     options = body.chat_template_kwargs or {}
     for name in options.keys() & TEMPLATES_OWN:
         path = f"chat_template_kwargs.{name}"

@@ -1,5 +1,6 @@
 """POST tokenize, detokenize and apply-template: a model's own tokens and words, as vLLM and llama.cpp name them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
@@ -9,14 +10,22 @@ from starlette.types import ASGIApp
 from lowcloud.core.errors import BadRequest
 from lowcloud.core.messages import Messages, Prompt, Text
 from lowcloud.http.call import Call
-from lowcloud.http.encode import to_json
+from lowcloud.http.encode import answer_headers, to_json
 from lowcloud.http.offload import Offload
-from lowcloud.http.openai.chat_messages import messages_of
-from lowcloud.http.openai.chat_tools import tools_asked
+from lowcloud.http.openai.chat_messages import ChatMessage
+from lowcloud.http.openai.chat_request import HINTS, PROMPT_REFUSED, ConversationFields, conversation
+from lowcloud.http.openai.parameters import named, refuse
 from lowcloud.http.validation import validated
 from lowcloud.serving.service import Service
 
-Pieces = Annotated[list[Any] | None, SkipValidation]
+# Of other servers; here no text gets control tokens, neither around it nor in it.
+TOKENIZE_REFUSED: dict[str, tuple[object, ...]] = {
+    **PROMPT_REFUSED,
+    "add_special_tokens": (False,),
+    "add_special": (False,),
+    "parse_special": (False,),
+    "with_pieces": (False,),
+}
 
 
 class _Body(BaseModel):
@@ -25,14 +34,18 @@ class _Body(BaseModel):
     model: str = Field(description="an id of GET models; there is no default")
 
 
-class TokenizeBody(_Body):
-    """A text (``prompt``, or ``content``), or a conversation as chat completions take it."""
+class TextBody(_Body):
+    """A text, as ``prompt`` or as ``content``."""
 
     prompt: str | None = None
     content: str | None = None
-    messages: Pieces = None
-    tools: Pieces = None
     return_token_strs: bool | None = None
+
+
+class TokenizeBody(TextBody, ConversationFields):
+    """A text (``prompt``, or ``content``), or a conversation as chat completions take it."""
+
+    messages: Annotated[list[ChatMessage] | None, SkipValidation] = None
 
 
 class DetokenizeBody(_Body):
@@ -41,12 +54,10 @@ class DetokenizeBody(_Body):
     tokens: list[Annotated[int, Field(ge=0)]]
 
 
-class TemplateBody(_Body):
+class TemplateBody(_Body, ConversationFields):
     """A conversation as chat completions take it."""
 
-    messages: Pieces = None
-    tools: Pieces = None
-    chat_template_kwargs: dict[str, object] | None = None
+    messages: Annotated[list[ChatMessage], SkipValidation] = Field(min_length=1)
 
 
 class TokenizeAnswer(BaseModel):
@@ -84,52 +95,58 @@ class TokenTexts:
 
     async def tokenize(self, call: Call) -> ASGIApp:
         """A text's or a conversation's tokens."""
-        body, prompt = await self._offload.read(call.body, _tokenize_asked)
+        body, prompt, ignored = await self._offload.read(call.body, _tokenize_asked)
         call.trace.model = body.model
         tokens = await self._service.tokens(body.model, prompt)
         strings = [token.text for token in tokens] if body.return_token_strs else None
-        return _json({"count": len(tokens), "tokens": [token.id for token in tokens], "token_strs": strings})
+        fields = {"count": len(tokens), "tokens": [token.id for token in tokens], "token_strs": strings}
+        return self._answer(fields, body.model, ignored)
 
     async def count_chat(self, call: Call) -> ASGIApp:
         """The tokens of a chat completion's prompt."""
-        model, prompt = await self._offload.read(call.body, _template_asked)
+        model, prompt, ignored = await self._offload.read(call.body, _template_asked)
         call.trace.model = model
-        return _json({"input_tokens": await self._service.count(model, prompt)})
+        return self._answer({"input_tokens": await self._service.count(model, prompt)}, model, ignored)
 
     async def detokenize(self, call: Call) -> ASGIApp:
         """Tokens' text."""
-        body = await self._offload.read(call.body, lambda raw: validated(DetokenizeBody, raw))
+        body, ignored = await self._offload.read(call.body, _detokenize_asked)
         call.trace.model = body.model
         text = await self._service.text(body.model, tuple(body.tokens))
-        return _json({"prompt": text, "content": text})
+        return self._answer({"prompt": text, "content": text}, body.model, ignored)
 
     async def apply_template(self, call: Call) -> ASGIApp:
         """A conversation as the model's own chat template renders it."""
-        model, prompt = await self._offload.read(call.body, _template_asked)
+        model, prompt, ignored = await self._offload.read(call.body, _template_asked)
         call.trace.model = model
-        return _json({"prompt": await self._service.rendered(model, prompt)})
+        return self._answer({"prompt": await self._service.rendered(model, prompt)}, model, ignored)
+
+    def _answer(self, fields: Mapping[str, object], model: str, ignored: Sequence[str]) -> Response:
+        headers = answer_headers(ignored, self._service.stand_in(model))
+        return Response(to_json(fields), 200, headers, "application/json")
 
 
-def _tokenize_asked(raw: dict[str, Any]) -> tuple[TokenizeBody, Prompt]:
+def _tokenize_asked(raw: dict[str, Any]) -> tuple[TokenizeBody, Prompt, list[str]]:
     body = validated(TokenizeBody, raw)
+    refuse(raw, TOKENIZE_REFUSED)
     given = [name for name in ("prompt", "content", "messages") if raw.get(name) is not None]
     if len(given) != 1:
         raise BadRequest("prompt: one of prompt, content and messages is required.", param="prompt")
-    if body.messages is not None:
-        return body, _conversation(raw, {})
-    return body, Text(body.prompt if body.prompt is not None else body.content or "")
-
-
-def _template_asked(raw: dict[str, Any]) -> tuple[str, Messages]:
-    body = validated(TemplateBody, raw)
-    return body.model, _conversation(raw, body.chat_template_kwargs or {})
-
-
-def _conversation(raw: dict[str, Any], options: dict[str, object]) -> Messages:
+    if body.messages is None:
+        text = body.prompt if body.prompt is not None else body.content or ""
+        return body, Text(text), named(raw, {*TextBody.model_fields, *TOKENIZE_REFUSED}, {})
     unread: dict[str, None] = {}
-    messages = messages_of(raw.get("messages"), unread)
-    return Messages(messages, tools_asked(raw, unread).shown, options=options)
+    prompt, _ = conversation(body, raw, unread)
+    return body, prompt, [*named(raw, {*TokenizeBody.model_fields, *TOKENIZE_REFUSED}, HINTS), *unread]
 
 
-def _json(fields: dict[str, object]) -> Response:
-    return Response(to_json(fields), 200, media_type="application/json")
+def _detokenize_asked(raw: dict[str, Any]) -> tuple[DetokenizeBody, list[str]]:
+    return validated(DetokenizeBody, raw), named(raw, DetokenizeBody.model_fields, {})
+
+
+def _template_asked(raw: dict[str, Any]) -> tuple[str, Messages, list[str]]:
+    body = validated(TemplateBody, raw)
+    refuse(raw, PROMPT_REFUSED)
+    unread: dict[str, None] = {}
+    prompt, _ = conversation(body, raw, unread)
+    return body.model, prompt, [*named(raw, {*TemplateBody.model_fields, *PROMPT_REFUSED}, HINTS), *unread]
