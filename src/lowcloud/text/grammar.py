@@ -140,8 +140,7 @@ class LarkWriter:
         if tool.is_strict:
             message = f"{path} can't be enforced in the way in which this model writes calls."
             raise UnsupportedSchema(message, param=path)
-        if path not in self.loosened:
-            self.loosened.append(path)
+        self.loosened.append(path)
 
     def grammar(self, start: str) -> str:
         """The whole grammar."""

@@ -40,7 +40,7 @@ def bounds_of(
     )
     lark = LarkWriter(token_ids)
     grammar = dialect.grammar(lark, wanted)
-    return Bounds(grammar or "", (*loosened, *lark.loosened))
+    return Bounds(grammar or "", tuple(dict.fromkeys((*loosened, *lark.loosened))))
 
 
 def outlook_of(request: Generate, *, is_thinking: bool) -> Outlook:

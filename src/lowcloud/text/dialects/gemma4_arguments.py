@@ -1,10 +1,9 @@
 """Gemma 4's arguments, read: an object whose keys are bare and whose strings stand between quote tokens, as JSON."""
 
-import json
 from collections.abc import Generator
 
 from lowcloud.text.channels import Reader
-from lowcloud.text.dialects.reading import is_json
+from lowcloud.text.dialects.reading import is_json, shown
 
 QUOTE = '<|"|>'
 MOST_DEEP = 64  # objects and lists inside each other; more aren't well formed
@@ -26,7 +25,7 @@ def read_object(reader: Reader, depth: int = 0) -> Reading:
         key = yield from _key(reader)
         if key is None:
             return False
-        reader.arguments(f"{', ' if n_read else ''}{_shown(key)}: ")
+        reader.arguments(f"{', ' if n_read else ''}{shown(key)}: ")
         n_read += 1
         if not (yield from _read_value(reader, depth)) or not (yield from _goes_on(reader, "}")):
             return False
@@ -84,7 +83,7 @@ def _read_value(reader: Reader, depth: int) -> Reading:
 def _read_text(reader: Reader) -> Reading:
     """Read a string past its opening quote: what is in it is raw."""
     reader.arguments('"')
-    if (yield from reader.until((QUOTE,), lambda text: reader.arguments(_shown(text)[1:-1]))) is None:
+    if (yield from reader.until((QUOTE,), lambda text: reader.arguments(shown(text)[1:-1]))) is None:
         return False
     reader.arguments('"')
     return True
@@ -103,7 +102,3 @@ def _read_scalar(reader: Reader) -> Reading:
         return False
     reader.arguments(text)
     return True
-
-
-def _shown(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

@@ -6,7 +6,6 @@
 Source: the chat template of moonshotai/Kimi-K3.
 """
 
-import json
 import re
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from lowcloud.text.dialects.kimi_k3_grammar import (
     opened,
     whole_grammar,
 )
-from lowcloud.text.dialects.reading import Trimmed, answer_emit, is_json, is_object, nothing
+from lowcloud.text.dialects.reading import Trimmed, answer_emit, is_json, is_object, nothing, shown
 from lowcloud.text.grammar import LarkWriter, Wanted
 
 CALL, ARGUMENT, JSON = f"{OPEN}call ", f"{OPEN}argument ", f"{OPEN}json"
@@ -97,7 +96,7 @@ def _read_arguments(reader: Reader) -> Script:
     mark = yield from reader.until((ARGUMENT, JSON, closed("call")), nothing)
     while mark == ARGUMENT:
         attributes = yield from _attributes(reader)
-        reader.arguments(f"{', ' if n_read else '{'}{_shown(attributes.get('key', ''))}: ")
+        reader.arguments(f"{', ' if n_read else '{'}{shown(attributes.get('key', ''))}: ")
         value = _Value(reader, is_text=attributes.get("type", "string") == "string")
         mark = yield from _read_value(reader, "argument", (ARGUMENT, closed("call")), value)
         is_good = value.end() and "key" in attributes and is_good
@@ -146,7 +145,7 @@ class _Value:
 
     def add(self, text: str) -> None:
         self._parts.append(text)
-        self._reader.arguments(_shown(text)[1:-1] if self._is_text else text)
+        self._reader.arguments(shown(text)[1:-1] if self._is_text else text)
 
     def end(self) -> bool:
         """The value is complete; whether it is JSON."""
@@ -154,10 +153,6 @@ class _Value:
             self._reader.arguments('"')
             return True
         return is_json(self.text)
-
-
-def _shown(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 DIALECT = KimiK3()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from lowcloud.core.output import Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader
-from lowcloud.text.dialects.reading import arguments_schema
+from lowcloud.text.dialects.reading import arguments_schema, not_json, shown
 
 MOST_BRANCHES = 10_000  # a schema of more is taken for one of anything; those that can be enforced have fewer
 DEFINITIONS = ("$defs", "definitions")
@@ -31,11 +31,11 @@ class Arguments:
         """One argument. ``is_text``: the model says whether it is a string; None: only the schema can tell."""
         schema = property_schema(self._root, key)
         if is_text or (is_text is None and _is_named(text, schema, self._root)):
-            value = _shown(text)
+            value = shown(text)
         else:
             kinds = kinds_of(schema, self._root)
             value = value_json(text, kinds if is_text is None else kinds - {"string"})
-        self._reader.arguments(f"{', ' if self._n else '{'}{_shown(key)}: {value}")
+        self._reader.arguments(f"{', ' if self._n else '{'}{shown(key)}: {value}")
         self._n += 1
 
     def end(self) -> None:
@@ -50,14 +50,14 @@ def value_json(text: str, kinds: frozenset[str]) -> str:
     What may be a string is one unless it is, to the letter, JSON of another kind that it may be.
     """
     if kinds == {"string"}:
-        return _shown(text)
+        return shown(text)
     if "string" in kinds:
         kind = None if text != text.strip() else _kind_of(text)
-        return text if kind is not None and kind in _widened(kinds - {"string"}) else _shown(text)
+        return text if kind is not None and kind in _widened(kinds - {"string"}) else shown(text)
     stripped = text.strip()
     if _kind_of(stripped) is not None:
         return stripped
-    return (_from_python(stripped) if kinds else None) or _shown(text)
+    return (_from_python(stripped) if kinds else None) or shown(text)
 
 
 def property_schema(root: Schema, key: str) -> object:
@@ -97,10 +97,10 @@ def branches(schema: object, root: Schema) -> list[Schema]:
     seen: set[str] = set()  # unions may hold themselves, and each other many times
     while waiting:
         here = waiting.pop()
-        shown = json.dumps(here, sort_keys=True)
-        if shown in seen:
+        known = json.dumps(here, sort_keys=True)
+        if known in seen:
             continue
-        seen.add(shown)
+        seen.add(known)
         if len(seen) > MOST_BRANCHES:
             return [{}]
         options = _union(here, root)
@@ -187,7 +187,7 @@ def _pointed(reference: str, root: Schema) -> Schema:
 def _kind_of(text: str) -> str | None:
     """The type of a JSON text; None for what isn't JSON."""
     try:
-        return _kind(json.loads(text, parse_constant=_refuse, parse_int=float))
+        return _kind(json.loads(text, parse_constant=not_json, parse_int=float))
     except (ValueError, RecursionError):
         return None
 
@@ -208,10 +208,6 @@ def _kind(value: object) -> str:
             return "array"
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError(constant)  # NaN and Infinity, which Python reads and JSON has not
-
-
 def _from_python(text: str) -> str | None:
     """JSON of an object or a list that was written as Python prints it, and of True, False and None."""
     if text in _LITERALS or not text.startswith(("{", "[")):
@@ -220,7 +216,3 @@ def _from_python(text: str) -> str | None:
         return json.dumps(ast.literal_eval(text), ensure_ascii=False, allow_nan=False)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
-
-
-def _shown(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

@@ -11,7 +11,7 @@ from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.parameters import ANNOTATIONS, definitions
-from lowcloud.text.dialects.reading import arguments_schema
+from lowcloud.text.dialects.reading import arguments_schema, shown
 from lowcloud.text.grammar import CallSyntax, LarkWriter, alternatives
 
 _MAX_DEPTH = 64
@@ -73,7 +73,7 @@ def _arguments(reader: Reader) -> Generator[None, None, bool]:
         key = yield from _key(reader)
         if key is None or key in keys:
             return False
-        reader.arguments((", " if keys else "") + json.dumps(key, ensure_ascii=False) + ": ")
+        reader.arguments((", " if keys else "") + shown(key) + ": ")
         keys.add(key)
         yield from reader.spaces()
         if not (yield from _value(reader, reader.arguments, _MAX_DEPTH)):
@@ -154,14 +154,14 @@ def _members(reader: Reader, emit: Emit, depth: int) -> Generator[None, None, bo
 
 
 def _as_key(text: str) -> str:
-    return text if text.startswith('"') else json.dumps(text, ensure_ascii=False)
+    return text if text.startswith('"') else shown(text)
 
 
 def _string(reader: Reader, emit: Emit, quote: str) -> Generator[None, None, bool]:
     """Read on inside a string to its end."""
 
     def say(text: str) -> None:
-        emit(json.dumps(text, ensure_ascii=False)[1:-1])
+        emit(shown(text)[1:-1])
 
     emit('"')
     while (mark := (yield from reader.until((quote, "\\"), say))) == "\\":

@@ -85,11 +85,15 @@ def arguments_schema(tool: Tool) -> Schema:
     }
 
 
+def shown(text: str) -> str:
+    """A text as a JSON string."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def as_object(call: ToolCall, *, arguments: str = "arguments") -> str:
     """A call as models write it in JSON."""
-    value = json.dumps({INPUT: call.arguments}, ensure_ascii=False) if call.is_custom else call.arguments
-    name = json.dumps(call.name, ensure_ascii=False)
-    return f'{{"name": {name}, "{arguments}": {value or "{}"}}}'
+    value = f'{{"{INPUT}": {shown(call.arguments)}}}' if call.is_custom else call.arguments
+    return f'{{"name": {shown(call.name)}, "{arguments}": {value or "{}"}}}'
 
 
 def call_head(tool: Tool, *, arguments: str = "arguments") -> str:
@@ -233,12 +237,13 @@ def is_json(text: str) -> bool:
 def _parsed(text: str) -> object:
     """The value of a JSON text. Raises ValueError, also for what only Python's json reads, and for too deep a nest."""
     try:
-        return json.loads(text, parse_constant=_not_json)
+        return json.loads(text, parse_constant=not_json)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
 
 
-def _not_json(constant: str) -> object:
+def not_json(constant: str) -> object:
+    """For ``parse_constant``: NaN and Infinity, which Python reads."""
     raise ValueError(f"{constant} is no JSON")
 
 
