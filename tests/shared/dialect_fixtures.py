@@ -1,10 +1,12 @@
 """canitoolcall's fixtures against our dialects: which dialect reads which, and what counts as right."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+
+import pytest
 
 from lowcloud.core.output import ANY_TEXT
 from lowcloud.core.tools import Tool, ToolPlan
@@ -109,12 +111,26 @@ def read(dialect: Dialect, fixture: dict, size: int = 0) -> Reading:
 
 def read_text(dialect: Dialect, text: str, outlook: Outlook, size: int = 0) -> Reading:
     """An output, whole or in chunks of ``size`` characters."""
+    return read_chunks(dialect, outlook, [text[i : i + size] for i in range(0, len(text), size)] if size else [text])
+
+
+def read_chunks(dialect: Dialect, outlook: Outlook, chunks: Iterable[str]) -> Reading:
+    """An output, in these chunks."""
     channels = Channels(lambda reader: dialect.script(reader, outlook))
-    chunks = [text[i : i + size] for i in range(0, len(text), size)] if size else [text]
     reading = Reading()
     for chunk in chunks:
         reading.add(channels.feed(chunk))
     return reading.add(channels.end())
+
+
+def by_tag(found: Iterable[dict], dialects: Mapping[str, Dialect]) -> list:
+    """Each fixture behind the dialect that one of its tags names; for ``parametrize``."""
+    return [
+        pytest.param(dialects[tag], fixture, id=f"{dialects[tag].name}-{fixture['id']}")
+        for fixture in found
+        for tag in fixture["tags"]
+        if tag in dialects
+    ]
 
 
 def is_right(fixture: dict, reading: Reading) -> bool:

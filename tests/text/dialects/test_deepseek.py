@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dialect_fixtures import fixtures, is_right, read, read_text, rendered, wanted
+from dialect_fixtures import by_tag, fixtures, is_right, read, read_text, rendered, wanted
 from grammars import answers
 
 from lowcloud.core.messages import Message, Messages, ToolCall
@@ -24,20 +24,12 @@ FORMS = pytest.mark.parametrize(
 )
 
 
-def of_these(found):
-    return [(DIALECTS[tag], fixture) for fixture in found for tag in fixture["tags"] if tag in DIALECTS]
-
-
-def ids(value):
-    return value["id"] if isinstance(value, dict) else value.name
-
-
 def calls(form, between, *arguments):
     written = between.join(form.replace("{}", one) for one in arguments)
     return f"<｜tool▁calls▁begin｜>{written}<｜tool▁calls▁end｜>"
 
 
-@pytest.mark.parametrize(("family", "fixture"), of_these(fixtures("deepseek")), ids=ids)
+@pytest.mark.parametrize(("family", "fixture"), by_tag(fixtures("deepseek"), DIALECTS))
 @pytest.mark.parametrize("size", range(9))
 def test_an_output_reads_the_same_whole_and_in_any_chunks(family, fixture, size):
     assert is_right(fixture, read(family, fixture, size)), read(family, fixture, size)
@@ -60,7 +52,7 @@ def test_a_prompt_that_ends_with_an_open_tag_has_opened_the_reasoning():
     assert not DEEPSEEK_V31.is_thinking("<｜Assistant｜></think>")
 
 
-@pytest.mark.parametrize(("family", "fixture"), of_these(rendered("deepseek")), ids=ids)
+@pytest.mark.parametrize(("family", "fixture"), by_tag(rendered("deepseek"), DIALECTS))
 def test_what_the_templates_write_is_what_the_grammar_takes(family, fixture):
     asked = wanted(family, fixture)
     assert fixture["raw_output"] in answers(family, asked)

@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dialect_fixtures import fixtures, is_right, read, read_text, rendered, wanted
+from dialect_fixtures import by_tag, fixtures, is_right, read, read_text, rendered, wanted
 from grammars import answers
 
 from lowcloud.core.output import ANY_TEXT
@@ -25,14 +25,6 @@ TOOL = Tool(
 )
 
 
-def of_these(found):
-    return [(DIALECTS[tag], fixture) for fixture in found for tag in fixture["tags"] if tag in DIALECTS]
-
-
-def ids(value):
-    return value["id"] if isinstance(value, dict) else value.name
-
-
 def calls(family, *calls_written):
     """``calls_written``: for each call its parameters, (name, whether it is a string, value)."""
     mark, block = f"｜DSML｜{family.gap}", family.block
@@ -46,7 +38,7 @@ def calls(family, *calls_written):
     return f"<{mark}{block}>\n{''.join(shown)}</{mark}{block}>"
 
 
-@pytest.mark.parametrize(("family", "fixture"), of_these(fixtures("deepseek")), ids=ids)
+@pytest.mark.parametrize(("family", "fixture"), by_tag(fixtures("deepseek"), DIALECTS))
 @pytest.mark.parametrize("size", range(9))
 def test_an_output_reads_the_same_whole_and_in_any_chunks(family, fixture, size):
     assert is_right(fixture, read(family, fixture, size)), read(family, fixture, size)
@@ -65,7 +57,7 @@ def test_a_prompt_that_ends_with_an_open_tag_has_opened_the_reasoning(family):
     assert not family.is_thinking("<｜Assistant｜></think>")
 
 
-@pytest.mark.parametrize(("family", "fixture"), of_these(rendered("deepseek")), ids=ids)
+@pytest.mark.parametrize(("family", "fixture"), by_tag(rendered("deepseek"), DIALECTS))
 def test_what_the_encoders_write_is_what_the_grammar_takes(family, fixture):
     asked = wanted(family, fixture)
     assert fixture["raw_output"] in answers(family, asked)

@@ -4,14 +4,15 @@ import json
 from itertools import pairwise
 
 import pytest
-from dialect_fixtures import Reading
+from dialect_fixtures import read_chunks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowcloud.core.tools import Tool
-from lowcloud.text.channels import Channels
+from lowcloud.core.output import ANY_TEXT
+from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects import registry
 from lowcloud.text.dialects.dialect import Outlook
+from lowcloud.text.grammar import LarkWriter, Wanted
 
 TOOLS = (Tool("f", parameters={"type": "object", "properties": {"a": {"type": "integer"}}}), Tool("g"))
 PIECES = (
@@ -45,27 +46,26 @@ def texts(dialect):
     return st.lists(st.sampled_from((*dialect.marks, *dialect.marks, *PIECES)), max_size=12).map("".join)
 
 
-def fold(dialect, outlook, chunks):
-    channels, reading = Channels(lambda reader: dialect.script(reader, outlook)), Reading()
-    for chunk in chunks:
-        reading.add(channels.feed(chunk))
-    return reading.add(channels.end())
-
-
 @pytest.mark.parametrize("dialect", registry.DIALECTS, ids=lambda dialect: dialect.name)
 @given(data=st.data(), tools=st.sampled_from([TOOLS, ()]), is_thinking=st.booleans())
 def test_any_output_reads_the_same_in_any_chunks_and_its_calls_have_objects(dialect, data, tools, is_thinking):
     text = data.draw(texts(dialect))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))) | {0, len(text)})
     outlook = Outlook(tools, is_thinking)
-    reading = fold(dialect, outlook, [text])
-    assert fold(dialect, outlook, [text[start:end] for start, end in pairwise(cuts)]) == reading
+    reading = read_chunks(dialect, outlook, [text])
+    assert read_chunks(dialect, outlook, [text[start:end] for start, end in pairwise(cuts)]) == reading
     assert all(isinstance(json.loads(call.arguments), dict) for call in reading.calls)
     assert tools or not reading.calls
+
+
+@pytest.mark.parametrize("dialect", registry.DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("thinking", [{}, {"is_thinking": True}, {"may_think": True}], ids=str)
+def test_an_answer_that_nothing_bounds_has_no_grammar(dialect, thinking):
+    assert dialect.grammar(LarkWriter({}), Wanted(ANY_TEXT, ToolPlan(), **thinking)) is None
 
 
 @pytest.mark.parametrize("dialect", registry.DIALECTS, ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("nest", ["[", '{"a":'])
 def test_arguments_that_nest_without_end_are_read_through(dialect, nest):
     for text in (*dialect.marks, '{"name": "f", "parameters": {"a": ', "[f(a="):
-        fold(dialect, Outlook(TOOLS), [text + nest * 5000, nest * 5000])
+        read_chunks(dialect, Outlook(TOOLS), [text + nest * 5000, nest * 5000])

@@ -7,7 +7,7 @@ from lowcloud.core.output import ANY_TEXT, JsonSchema
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.gemma3 import DIALECT
-from lowcloud.text.grammar import LarkWriter, Wanted
+from lowcloud.text.grammar import Wanted
 
 WEATHER = Tool(
     "get_weather",
@@ -77,10 +77,6 @@ def test_a_format_or_a_call_may_come():
     assert FENCED in either
     assert BARE in either
     assert "Hello" not in either
-
-
-def test_an_answer_that_nothing_bounds_has_no_grammar():
-    assert DIALECT.grammar(LarkWriter({}), Wanted(ANY_TEXT, ToolPlan())) is None
 
 
 def test_its_templates_are_recognised():

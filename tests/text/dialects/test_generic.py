@@ -1,13 +1,12 @@
 import json
 
 import pytest
-from dialect_fixtures import Reading
+from dialect_fixtures import read_text
 from grammars import answers
 
 from lowcloud.core.messages import Image, Message, Messages, ToolCall
 from lowcloud.core.output import ANY_TEXT, AnyText, JsonSchema
 from lowcloud.core.tools import Tool, ToolPlan
-from lowcloud.text.channels import Channels
 from lowcloud.text.dialects import registry
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.generic import DIALECT
@@ -19,11 +18,7 @@ CALL = ToolCall("call_1", "get_weather", '{"city": "Paris"}')
 
 
 def read(text, size, *, tools=(WEATHER,), is_thinking=False):
-    channels = Channels(lambda reader: DIALECT.script(reader, Outlook(tools, is_thinking)))
-    reading = Reading()
-    for start in range(0, len(text), size or len(text)):
-        reading.add(channels.feed(text[start : start + (size or len(text))]))
-    return reading.add(channels.end()).shown()
+    return read_text(DIALECT, text, Outlook(tools, is_thinking), size).shown()
 
 
 def answer(content="", calls=(), reasoning=""):

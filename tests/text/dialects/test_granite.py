@@ -6,15 +6,12 @@ tests/reasoning/test_granite_reasoning_parser.py; ``<response>`` is from the tem
 
 import pytest
 from dialect_fixtures import Reading, read_text
-from grammars import answers
 
 from lowcloud.core.messages import Message, Messages, ToolCall
-from lowcloud.core.output import ANY_TEXT, JsonSchema
-from lowcloud.core.tools import Tool, ToolPlan
+from lowcloud.core.tools import Tool
 from lowcloud.text.dialects import hermes
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.granite import DIALECT
-from lowcloud.text.grammar import LarkWriter, Wanted
 
 WEATHER = Tool(
     "get_weather",
@@ -27,8 +24,6 @@ WEATHER = Tool(
 )
 ANY = Tool("test_function")
 TOOLS = (WEATHER, ANY)
-TOKENS = ("<|tool_call|>",)
-CONTROLS = pytest.mark.parametrize("controls", [(), TOKENS], ids=["no tokens", "tokens"])
 SIZES = pytest.mark.parametrize("size", range(9))
 TYPES = """<tool_call> [{
   "name": "test_function",
@@ -42,19 +37,6 @@ TYPES = """<tool_call> [{
   }
 }]"""
 CALL = '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "Tokyo"}}]'
-TWO_CALLS = (
-    '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "A"}}, {"name": "test_function", "arguments": {}}]'
-)
-WRONG = (
-    '<|tool_call|>[{"name": "get_weather", "arguments": {"city": 1}}]',
-    '<|tool_call|>[{"name": "get_weather", "arguments": {}}]',
-    '<|tool_call|>[{"name": "get_rain", "arguments": {}}]',
-    "<|tool_call|>[]",
-)
-
-
-def wanted(mode, *, at_most_one=False, output=ANY_TEXT):
-    return Wanted(output, ToolPlan(TOOLS, mode, at_most_one))
 
 
 @pytest.mark.parametrize(
@@ -172,40 +154,6 @@ def test_granite_4_writes_as_hermes_does(size):
     ]
     assert shown["content"].startswith("Here goes the bbox call:")
     assert shown["content"].endswith("See? I'm a helpful assistant.")
-
-
-@CONTROLS
-def test_a_required_call_is_one_with_arguments_of_its_schema(controls):
-    allowed = answers(DIALECT, wanted("required"), controls)
-    assert all(text in allowed for text in (CALL, TWO_CALLS))
-    assert not any(text in allowed for text in (*WRONG, "", "Hello"))
-    one = answers(DIALECT, wanted("required", at_most_one=True), controls)
-    assert CALL in one
-    assert TWO_CALLS not in one
-
-
-@CONTROLS
-def test_in_mode_auto_text_and_bound_calls_are_the_answer(controls):
-    allowed = answers(DIALECT, wanted("auto"), controls)
-    assert all(text in allowed for text in (CALL, TWO_CALLS, f"Hello\n{CALL}", "", "Hello <|tool", "[]"))
-    assert not any(text in allowed for text in WRONG)
-    one = answers(DIALECT, wanted("auto", at_most_one=True), controls)
-    assert CALL in one
-    assert TWO_CALLS not in one
-
-
-def test_with_a_format_the_answer_is_of_it_or_calls():
-    allowed = answers(DIALECT, wanted("auto", output=JsonSchema({"type": "integer"})), TOKENS)
-    assert all(text in allowed for text in (CALL, "12"))
-    assert "Hello" not in allowed
-
-
-def test_what_the_grammar_lets_a_model_write_is_read_as_calls():
-    assert [len(read_text(DIALECT, text, Outlook(TOOLS)).calls) for text in (CALL, TWO_CALLS)] == [1, 2]
-
-
-def test_where_nothing_is_bounded_there_is_no_grammar():
-    assert DIALECT.grammar(LarkWriter({}), Wanted(ANY_TEXT, ToolPlan())) is None
 
 
 def test_calls_of_the_conversation_become_words_since_the_templates_leave_them_out():

@@ -151,7 +151,3 @@ def test_the_length_of_the_reasoning_is_bound():
     assert f"Hm.<|end|><|start|>assistant{FINAL}Hello" in inside
     with pytest.raises(Unsupported):
         DIALECT.grammar(LarkWriter({}), wanted(may_think=True, thinking_tokens=4))
-
-
-def test_an_answer_that_nothing_bounds_has_no_grammar():
-    assert DIALECT.grammar(LarkWriter({}), wanted(may_think=True)) is None

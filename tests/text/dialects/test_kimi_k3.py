@@ -156,10 +156,6 @@ def test_reasoning_comes_first_and_its_length_is_bound():
         DIALECT.grammar(LarkWriter({}), wanted("required", TIME, is_thinking=True, thinking_tokens=4))
 
 
-def test_an_answer_that_nothing_bounds_has_no_grammar():
-    assert DIALECT.grammar(LarkWriter({}), wanted("none", is_thinking=True)) is None
-
-
 def test_a_call_with_a_value_that_is_no_json_never_ends():
     text = NO_RESPONSE + tools(call("get_time", argument("at", "number", "1, 2")))
     assert read_text(DIALECT, text, Outlook((TIME,))).calls == []

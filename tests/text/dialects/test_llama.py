@@ -245,11 +245,6 @@ def test_json_that_begins_as_a_call_does_may_go_on_as_the_format_has_it():
     assert WRONG[llama.DIALECT][0] not in allowed
 
 
-@DIALECTS
-def test_where_nothing_is_bounded_there_is_no_grammar(dialect):
-    assert dialect.grammar(LarkWriter({}), Wanted(ANY_TEXT, ToolPlan())) is None
-
-
 @pytest.mark.parametrize(
     ("schema", "good", "bad"),
     [

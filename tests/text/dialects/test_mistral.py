@@ -8,7 +8,7 @@ from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.channels import CallBegin, Channels
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.mistral import LISTED_CALLS, MARKED_CALLS
-from lowcloud.text.grammar import LarkWriter, Wanted
+from lowcloud.text.grammar import Wanted
 
 FIXTURES = fixtures("mistral")
 DIALECTS = pytest.mark.parametrize("dialect", [LISTED_CALLS, MARKED_CALLS], ids=lambda dialect: dialect.name)
@@ -166,11 +166,6 @@ def test_what_the_grammar_lets_a_model_write_is_read_as_calls(dialect):
     for text in CALLS[dialect]:
         assert len(read_text(dialect, text, Outlook(TOOLS)).calls) == 1
     assert len(read_text(dialect, TWO_CALLS[dialect], Outlook(TOOLS)).calls) == 2
-
-
-@DIALECTS
-def test_where_nothing_is_bounded_there_is_no_grammar(dialect):
-    assert dialect.grammar(LarkWriter({}), Wanted(ANY_TEXT, ToolPlan())) is None
 
 
 def test_ids_of_calls_are_told_in_nine_letters_and_digits():

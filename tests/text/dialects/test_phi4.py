@@ -4,14 +4,11 @@
 
 import pytest
 from dialect_fixtures import Reading, read_text
-from grammars import answers
 
 from lowcloud.core.messages import Message, Messages, ToolCall
-from lowcloud.core.output import ANY_TEXT, JsonSchema
-from lowcloud.core.tools import Tool, ToolPlan
+from lowcloud.core.tools import Tool
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.phi4 import DIALECT
-from lowcloud.text.grammar import LarkWriter, Wanted
 
 WEATHER = Tool(
     "get_weather",
@@ -23,23 +20,11 @@ WEATHER = Tool(
     },
 )
 TOOLS = (WEATHER, Tool("get_time"))
-TOKENS = ("<|tool_call|>", "<|/tool_call|>")
-CONTROLS = pytest.mark.parametrize("controls", [(), TOKENS], ids=["no tokens", "tokens"])
 CALL = '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "Tokyo"}}]<|/tool_call|>'
 TWO_CALLS = (
     '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "Tokyo"}}, '
     '{"name": "get_time", "arguments": {}}]<|/tool_call|>'
 )
-WRONG = (
-    '<|tool_call|>[{"name": "get_weather", "arguments": {"city": 1}}]<|/tool_call|>',
-    '<|tool_call|>[{"name": "get_weather", "arguments": {}}]<|/tool_call|>',
-    '<|tool_call|>[{"name": "get_rain", "arguments": {}}]<|/tool_call|>',
-    "<|tool_call|>[]<|/tool_call|>",
-)
-
-
-def wanted(mode, *, at_most_one=False, output=ANY_TEXT):
-    return Wanted(output, ToolPlan(TOOLS, mode, at_most_one))
 
 
 @pytest.mark.parametrize(
@@ -85,36 +70,6 @@ def test_reasoning_is_split_from_the_answer():
     assert read_text(DIALECT, "<think>So.</think>Yes.", Outlook(TOOLS)) == Reading("Yes.", "So.")
     assert DIALECT.is_thinking("<|assistant|><think>\n")
     assert not DIALECT.is_thinking("<|assistant|>")
-
-
-@CONTROLS
-def test_a_required_call_is_one_with_arguments_of_its_schema(controls):
-    allowed = answers(DIALECT, wanted("required"), controls)
-    assert all(text in allowed for text in (CALL, TWO_CALLS))
-    assert not any(text in allowed for text in (*WRONG, "", "Hello"))
-    one = answers(DIALECT, wanted("required", at_most_one=True), controls)
-    assert CALL in one
-    assert TWO_CALLS not in one
-
-
-@CONTROLS
-def test_in_mode_auto_text_and_bound_calls_are_the_answer(controls):
-    allowed = answers(DIALECT, wanted("auto"), controls)
-    assert all(text in allowed for text in (CALL, TWO_CALLS, f"Hello\n{CALL}", "", "Hello <|tool", "[]"))
-    assert not any(text in allowed for text in WRONG)
-    one = answers(DIALECT, wanted("auto", at_most_one=True), controls)
-    assert CALL in one
-    assert TWO_CALLS not in one
-
-
-def test_with_a_format_the_answer_is_of_it_or_calls():
-    allowed = answers(DIALECT, wanted("auto", output=JsonSchema({"type": "integer"})), TOKENS)
-    assert all(text in allowed for text in (CALL, "12"))
-    assert "Hello" not in allowed
-
-
-def test_where_nothing_is_bounded_there_is_no_grammar():
-    assert DIALECT.grammar(LarkWriter({}), Wanted(ANY_TEXT, ToolPlan())) is None
 
 
 def test_tools_and_calls_are_told_in_words():
