@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -43,6 +43,9 @@ class CompletionsQuery(ListQuery):
     metadata: dict[str, str] = {}
 
 
+Q = TypeVar("Q", bound=ListQuery)
+
+
 class Stored:
     """Handles the completions that were stored."""
 
@@ -52,10 +55,8 @@ class Stored:
 
     async def index(self, call: Call) -> ASGIApp:
         """The account's completions, oldest first; ``model`` and ``metadata[key]`` narrow them."""
-        query, rest = _query(call.query, {"model"})
-        labels = {key[1]: value for name, value in rest.items() if (key := _METADATA.fullmatch(name))}
-        is_descending = query.order == "desc"
-        page = Page(query.limit + 1, query.after, is_descending, rest.get("model"), labels)
+        query = _query(CompletionsQuery, call.query)
+        page = Page(query.limit + 1, query.after, query.order == "desc", query.model, query.metadata)
         found = await self._store.list(_account(call), page)
         if found is None:
             raise _no_such_after()
@@ -79,7 +80,7 @@ class Stored:
 
     async def messages(self, call: Call) -> ASGIApp:
         """What one answered: the messages of its request."""
-        query, _ = _query(call.query, set())
+        query = _query(ListQuery, call.query)
         completion = await self._one(call)
         shown = [_message(completion.id, *each) for each in enumerate(json.loads(completion.messages))]
         if query.order == "desc":
@@ -94,13 +95,18 @@ class Stored:
         return _there(await self._store.get(_account(call), _id(call)), call)
 
 
-def _query(query: Mapping[str, str], beside: set[str]) -> tuple[ListQuery, Mapping[str, str]]:
-    """The query, and those of its other members that are known. Raises BadRequest for one that isn't."""
-    for name in query:
-        if name not in {*ListQuery.model_fields, *beside} and not (beside and _METADATA.fullmatch(name)):
+def _query(model: type[Q], query: Mapping[str, str]) -> Q:
+    """The query as ``model``. Raises BadRequest, also for a parameter that it hasn't."""
+    labels: dict[str, str] = {}
+    known: dict[str, object] = {"metadata": labels} if "metadata" in model.model_fields else {}
+    for name, value in query.items():
+        if "metadata" in known and (key := _METADATA.fullmatch(name)):
+            labels[key[1]] = value
+        elif name in model.model_fields and name != "metadata":
+            known[name] = value
+        else:
             raise BadRequest(f"{name[:64]}: there is no such parameter.", param=name[:64])
-    known = {name: value for name, value in query.items() if name in ListQuery.model_fields}
-    return validated(ListQuery, known), {name: value for name, value in query.items() if name not in known}
+    return validated(model, known)
 
 
 def _listed(found: Sequence[Mapping[str, object]], limit: int) -> dict[str, object]:
