@@ -227,6 +227,16 @@ def test_items_may_be_a_list_where_no_draft_is_named():
     assert found == ["[]", "[1]"]
 
 
+@pytest.mark.parametrize("draft", ["draft/2019-09", "draft/2020-12"])
+def test_unevaluated_items_are_the_items_that_no_other_keyword_is_for(draft):
+    schema = {"$schema": f"https://json-schema.org/{draft}/schema", "type": "array", "unevaluatedItems": False}
+    first = {("items" if "2019" in draft else "prefixItems"): [{"type": "integer"}]}
+    assert allows({**schema, **first}, "[]", "[1]", "[1, 2]", '["a"]') == ["[]", "[1]"]
+    assert allows({**schema, "items": {"type": "null"}}, "[null]", "[1]") == ["[null]"]
+    assert allows(schema, "[]", "[1]") == ["[]"]
+    assert refusal({**schema, "anyOf": [first]}) == "f.unevaluatedItems"
+
+
 def test_what_a_property_depends_on_is_enforced():
     schema = {**OBJECT, "properties": {"a": {}, "b": {}}, "dependentRequired": {"a": ["b"]}}
     assert allows(schema, '{"a": 1}', '{"b": 1}', '{"a": 1, "b": 2}', "{}") == ['{"b": 1}', '{"a": 1, "b": 2}', "{}"]

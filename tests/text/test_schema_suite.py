@@ -81,7 +81,7 @@ EXPECTED: dict[str, tuple[int, dict[str, int]]] = {
         },
     ),
     "draft2019-09": (
-        250,
+        256,
         {
             "": 7,
             "$recursiveRef": 3,
@@ -99,13 +99,13 @@ EXPECTED: dict[str, tuple[int, dict[str, int]]] = {
             "pattern": 4,
             "patternProperties": 6,
             "propertyNames": 3,
-            "unevaluatedItems": 20,
+            "unevaluatedItems": 14,
             "unevaluatedProperties": 20,
             "uniqueItems": 3,
         },
     ),
     "draft2020-12": (
-        245,
+        252,
         {
             "": 7,
             "$dynamicRef": 3,
@@ -123,7 +123,7 @@ EXPECTED: dict[str, tuple[int, dict[str, int]]] = {
             "pattern": 4,
             "patternProperties": 6,
             "propertyNames": 3,
-            "unevaluatedItems": 21,
+            "unevaluatedItems": 14,
             "unevaluatedProperties": 21,
             "uniqueItems": 3,
         },

@@ -56,7 +56,7 @@ def holds_anyway(keyword: str, schema: Mapping[str, object], max_items: int | No
         case "contains":
             return schema.get("minContains", 1) == 0 and "maxContains" not in schema
         case _:
-            return value in (True, {}) or ("items" in schema and _APPLICATORS.isdisjoint(schema))
+            return value in (True, {}) or is_plain(schema)  # then it is the shape of the other items
 
 
 def is_plain(schema: Mapping[str, object]) -> bool:

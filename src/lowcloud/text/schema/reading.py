@@ -288,6 +288,8 @@ class Reader:
         keyword, rest = ("prefixItems", "items")
         if isinstance(schema.get("items"), list):
             keyword, rest = ("items", "additionalItems")
+        if rest not in schema and drafts.is_plain(schema):
+            rest = "unevaluatedItems"
         if keyword not in schema:
             return (), self.inner(schema.get(rest, True), f"{path}.{rest}")
         read = self.tried(f"{path}.{keyword}", None, lambda: kinds.schemas(schema[keyword]))
