@@ -1,6 +1,7 @@
 """Which part of a JSON schema is enforced, and what is refused."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 import schema_walk
@@ -80,6 +81,7 @@ MALFORMED = {
     "f.items[0]": {"$schema": "http://json-schema.org/draft-07/schema#", "items": ["a"]},
     "f.$ref": {"$ref": "#/$defs/missing"},
     "f.anyOf[0].$ref": {"anyOf": [{"$ref": 1}]},
+    "f.items.$ref": {"items": {"$ref": f"#/anyOf/{'9' * 5000}"}, "anyOf": [{}]},
 }
 
 
@@ -284,6 +286,18 @@ def nested(levels: int) -> dict[str, object]:
     return schema
 
 
+def linked(size: int, make: Callable[[dict[str, object]], object]) -> dict[str, object]:
+    """Definitions, each of which refers to the next."""
+    links = {str(n): make({"$ref": f"#/$defs/{n + 1}"}) for n in range(size)}
+    return {"$ref": "#/$defs/0", "$defs": {**links, str(size): {"type": "string"}}}
+
+
+def stacked(levels: int, options: list[object]) -> object:
+    for _ in range(levels):
+        options = [{"allOf": options}]
+    return options[0]
+
+
 HOSTILE = {
     "deep": nested(200),
     "wide": {"enum": list(range(6000))},
@@ -297,6 +311,14 @@ HOSTILE = {
         "anyOf": [{"type": "object", "properties": {f"p{n}_{m}": {} for n in range(20)}} for m in range(30)],
     },
     "automata": {"type": "object", "properties": {f"p{n}": {"type": "integer", "multipleOf": 997} for n in range(99)}},
+    "pairs": {"enum": [f"a{n}" for n in range(2000)], "allOf": [{"enum": [f"b{n}" for n in range(2000)]}]},
+    "names": {
+        "properties": {f"p{n}": {} for n in range(1500)},
+        "patternProperties": {f"^x{n:04}": {"type": "null"} for n in range(1500)},
+    },
+    "text": {"const": "a" * 400_000, "pattern": "a{1000}"},
+    "links": linked(4000, lambda link: link),
+    "stacks": linked(28, lambda link: stacked(40, [link, {"type": "string"}])),
     "chain": {"$ref": "#/$defs/0"}
     | {
         "$defs": {str(n): {"allOf": [{"$ref": f"#/$defs/{n + 1}"}, {"minLength": 1}]} for n in range(400)} | {"400": {}}
@@ -325,6 +347,7 @@ WITHIN = {
     },
     "values": {"enum": [f"value {n}" for n in range(5000)]},
     "tuple": {"type": "array", "prefixItems": [{"type": "integer"}] * 300},
+    "linked": linked(400, lambda link: {"type": "object", "properties": {"a": link}, "required": ["a"]}),
 }
 
 

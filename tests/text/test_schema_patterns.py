@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lowcloud.text.schema.expressions import BadPattern, lengths, matches
+from lowcloud.text.schema import expressions as trees
+from lowcloud.text.schema.bounds import Budget
+from lowcloud.text.schema.expressions import BadPattern, lengths
 from lowcloud.text.schema.patterns import pattern
+from lowcloud.text.schema.shapes import TooLarge
 
 ATOMS = ["a", "b", ".", r"\d", r"\W", r"\s", r"\S", "[a-c]", "[^a]", r"[\w-]", r"[^\d]", r"[\s\S]", "é", r"\x41", r"\-"]
 pieces = st.recursive(
@@ -21,6 +24,10 @@ pieces = st.recursive(
 )
 expressions = st.builds("{}{}{}".format, st.sampled_from(["", "^"]), pieces, st.sampled_from(["", "$"]))
 texts = st.text("abcAé1٣- \n\r\x1c\u2028_", max_size=6)
+
+
+def matches(node, text):
+    return trees.matches(node, text, Budget().spend)
 
 
 @settings(max_examples=300, deadline=None)
@@ -80,3 +87,13 @@ def test_what_dialects_do_not_share_is_refused(expression):
 @pytest.mark.parametrize("expression", ["(a*)*b", "(a|aa)+$", "(.*)*x"])
 def test_matching_takes_no_longer_for_a_catastrophic_pattern(expression):
     assert not matches(pattern(f"^{expression}").narrow, "a" * 400 + "!")
+
+
+@pytest.mark.parametrize("expression", ["(a|a*b)*", "(a|(a|a*b)*c)*", "((a?){9}){999}"])
+def test_matching_ends_with_its_budget_where_repetitions_look_again_and_again(expression):
+    with pytest.raises(TooLarge):
+        matches(pattern(f"^{expression}$").narrow, "a" * 4000)
+
+
+def test_matching_a_long_text_takes_steps_in_proportion_to_it():
+    assert matches(pattern("a").narrow, "a" * 100_000)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lowcloud.core.errors import BadRequest, UnsupportedSchema
 from lowcloud.text.schema.bounds import check_size
 from lowcloud.text.schema.reading import Reader
-from lowcloud.text.schema.shapes import Object, Unenforceable
+from lowcloud.text.schema.shapes import Object, TooLarge, Unenforceable
 from lowcloud.text.schema.writing import written
 
 
@@ -36,10 +36,14 @@ def enforced(schema: object, *, param: str, is_strict: bool, is_object: bool = F
         check_size(schema)
         reader = Reader(schema, is_strict=is_strict)
         shape = reader.meeting.of((Object(),), reader.read()) if is_object else reader.read()
-        found = written(shape, reader.definitions)
+        found = written(shape, reader.definitions, reader.spend)
     except Unenforceable as error:
         if is_strict:
             raise _refusal(error, param) from error
+        found = None
+    except RecursionError as error:
+        if is_strict:
+            raise _refusal(TooLarge("its references nest too deep", is_malformed=True), param) from error
         found = None
     if found is None and is_strict:
         raise _refusal(Unenforceable("no value that ends is allowed by it"), param)

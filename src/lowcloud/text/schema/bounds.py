@@ -1,14 +1,28 @@
-"""How large a schema may be. Pure."""
+"""How large a schema may be, and how long its reading. Pure."""
 
 import math
 from collections.abc import Mapping
 
-from lowcloud.text.schema.shapes import Unenforceable
+from lowcloud.text.schema.shapes import TooLarge, Unenforceable
 
 MAX_DEPTH = 100  # of the JSON, two levels for most of a schema's
 MAX_NODES = 50_000  # values in all
 MAX_TEXT = 500_000  # characters of all names and texts
 MAX_MEMBERS = 5000  # of one list or object
+MAX_STEPS = 1_000_000
+
+
+class Budget:
+    """What reading one schema may take, in steps of a microsecond or two."""
+
+    def __init__(self, n_steps: int = MAX_STEPS) -> None:
+        self._n_left = n_steps
+
+    def spend(self, n_steps: int) -> None:
+        """Raises TooLarge where no more is left."""
+        self._n_left -= n_steps
+        if self._n_left < 0:
+            raise TooLarge("it takes too long to read", is_malformed=True)
 
 
 def check_size(schema: object) -> None:

@@ -1,6 +1,6 @@
 """How many ways an answer may go on at once: llguidance gives up, in the midst of an answer, beyond 2000. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from lowcloud.text.schema.shapes import ANY, Array, Kind, Object, Ref, Shape, TooLarge
 
@@ -11,7 +11,10 @@ _OPTIONAL = 4
 
 def check_breadth(root: Shape, definitions: Mapping[str, Shape]) -> None:
     """Raises TooLarge where optional properties and alternatives open too many ways at one place."""
-    if _Breadths(definitions).of(root) > MAX_BREADTH:
+    breadths = _Breadths()
+    for pointer in _inner_first(root, definitions):
+        breadths.known[pointer] = breadths.of(definitions[pointer])
+    if breadths.of(root) > MAX_BREADTH:
         raise TooLarge(
             f"more than {MAX_BREADTH // _OPTIONAL} optional properties, or too many alternatives, meet at one place",
             is_malformed=True,
@@ -19,8 +22,9 @@ def check_breadth(root: Shape, definitions: Mapping[str, Shape]) -> None:
 
 
 class _Breadths:
-    def __init__(self, definitions: Mapping[str, Shape]) -> None:
-        self.definitions = definitions
+    """``known`` has those of definitions; one that is within itself is at one place once."""
+
+    def __init__(self) -> None:
         self.known: dict[str, int] = {}
 
     def of(self, shape: Shape) -> int:
@@ -31,14 +35,45 @@ class _Breadths:
         match kind:
             case Object():
                 n_optional = len(kind.properties) - len(kind.required)
-                shapes = [*kind.properties.values(), *(shape for _, shape in kind.patterns), kind.additional or ()]
-                return max(_PLAIN + _OPTIONAL * n_optional, *map(self.of, shapes))
+                return max(_PLAIN + _OPTIONAL * n_optional, *map(self.of, _parts(kind)))
             case Array():
-                return max(_PLAIN + _OPTIONAL * len(kind.prefix), *map(self.of, (*kind.prefix, kind.items or ())))
+                return max(_PLAIN + _OPTIONAL * len(kind.prefix), *map(self.of, _parts(kind)))
             case Ref(pointer=pointer):
-                if pointer not in self.known:
-                    self.known[pointer] = _PLAIN  # within itself: a rule is at one place once
-                    self.known[pointer] = self.of(self.definitions[pointer])
-                return self.known[pointer]
+                return self.known.get(pointer, _PLAIN)
             case _:
                 return 0 if getattr(kind, "value", None) is not None else 1
+
+
+def _inner_first(root: Shape, definitions: Mapping[str, Shape]) -> Iterator[str]:
+    """The definitions that are referred to, each after those that it refers to; without recursion, for long chains."""
+    seen: set[str] = set()
+    path = [("", _references(root))]
+    while path:
+        pointer, references = path[-1]
+        below = next((other for other in references if other not in seen), None)
+        if below is not None:
+            seen.add(below)
+            path.append((below, _references(definitions[below])))
+            continue
+        path.pop()
+        if path:
+            yield pointer
+
+
+def _references(shape: Shape) -> Iterator[str]:
+    for kind in shape:
+        if isinstance(kind, Ref):
+            yield kind.pointer
+        for part in _parts(kind):
+            yield from _references(part)
+
+
+def _parts(kind: Kind) -> list[Shape]:
+    """The shapes of what is within."""
+    match kind:
+        case Object():
+            return [*kind.properties.values(), *(shape for _, shape in kind.patterns), kind.additional or ()]
+        case Array():
+            return [*kind.prefix, kind.items or ()]
+        case _:
+            return []

@@ -1,6 +1,7 @@
 """Regular expressions as trees: what they match, how long that is, and how they are written for llguidance. Pure."""
 
 import unicodedata
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -52,6 +53,7 @@ class Anchor:
     is_start: bool
 
 
+Spend: TypeAlias = Callable[[int], None]
 Node: TypeAlias = Chars | Sequence | Either | Repeat | Anchor
 
 ANY_CHARS = Repeat(Chars(is_negated=True), 0, None)
@@ -110,9 +112,9 @@ def of_length(node: Node, least: int, most: int | None) -> Node | None:
     return replace(node, least=lower, most=upper) if upper is None or lower <= upper else None
 
 
-def matches(node: Node, text: str) -> bool:
-    """Whether the tree matches the whole text; takes time in proportion to both, whatever the tree."""
-    return len(text) in _ends(node, text, frozenset({0}))
+def matches(node: Node, text: str, spend: Spend) -> bool:
+    """Whether the tree matches the whole text. Of nested repetitions some take long: it spends a step for each look."""
+    return len(text) in _ends(node, text, frozenset({0}), spend)
 
 
 def is_writable(text: str) -> bool:
@@ -133,23 +135,25 @@ def prefix(node: Node) -> str:
     return found
 
 
-def _ends(node: Node, text: str, starts: frozenset[int]) -> frozenset[int]:
+def _ends(node: Node, text: str, starts: Set[int], spend: Spend) -> Set[int]:
+    spend(1 + len(starts))
     match node:
         case Chars():
             return frozenset(at + 1 for at in starts if at < len(text) and _has(node, text[at]))
         case Sequence(items=items):
             for item in items:
-                starts = _ends(item, text, starts)
+                starts = _ends(item, text, starts, spend)
             return starts
         case Either(options=options):
-            return frozenset().union(*(_ends(option, text, starts) for option in options))
+            return frozenset().union(*(_ends(option, text, starts, spend) for option in options))
         case Repeat(item=item, least=least, most=most):
             for _ in range(least):
-                starts = _ends(item, text, starts)
-            found, count = starts, least
+                starts = _ends(item, text, starts, spend)
+            found, count = set(starts), least
             while starts and (most is None or count < most):
-                starts = _ends(item, text, starts) - found
-                found, count = found | starts, count + 1
+                starts = _ends(item, text, starts, spend) - found
+                found |= starts
+                count += 1
             return found
         case Anchor():
             raise AssertionError("anchors are gone")

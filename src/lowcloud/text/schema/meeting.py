@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from lowcloud.text.schema import expressions, numbers
 from lowcloud.text.schema.counting import counted
+from lowcloud.text.schema.expressions import Spend
 from lowcloud.text.schema.shapes import (
     ANY,
     NOTHING,
@@ -26,6 +27,7 @@ from lowcloud.text.schema.shapes import (
 MAX_DEPTH = 24
 MAX_KINDS = 20_000
 FEW = 50  # kinds among which doubles are looked for
+PAIR = 4  # steps that the meeting of two kinds, or of two properties, takes
 
 
 class Meeting:
@@ -34,8 +36,9 @@ class Meeting:
     ``may_compile_late``: texts may be bounded in ways whose emptiness only llguidance finds out.
     """
 
-    def __init__(self, definition: Callable[[str], Shape], *, may_compile_late: bool) -> None:
+    def __init__(self, definition: Callable[[str], Shape], spend: Spend, *, may_compile_late: bool) -> None:
         self.definition = definition
+        self.spend = spend
         self.may_compile_late = may_compile_late
         self.n_kinds = 0
 
@@ -50,6 +53,7 @@ class Meeting:
         found: list[Kind] = []
         for left in self._expanded(one):
             for right in self._expanded(other):
+                self.spend(PAIR)
                 kind = self._kind(left, right, depth + 1)
                 if kind is not None and (len(found) > FEW or kind not in found):
                     found.append(kind)
@@ -88,7 +92,7 @@ class Meeting:
             case Object(), Object():
                 return self._objects(left, right, depth)
             case String(), String():
-                return strings(left, right, may_compile_late=self.may_compile_late)
+                return self._strings(left, right)
             case Number(), Number():
                 return _numbers(left, right)
         return _plain(left, right)
@@ -108,7 +112,10 @@ class Meeting:
             if one.patterns and (other.patterns or other.additional is not None):
                 raise Unenforceable("patternProperties beside other schemas of objects")
         names = [*left.properties, *(name for name in right.properties if name not in left.properties)]
-        properties = {name: self.of(property_of(left, name), property_of(right, name), depth) for name in names}
+        self.spend(PAIR * len(names))
+        properties = {
+            name: self.of(self.property_of(left, name), self.property_of(right, name), depth) for name in names
+        }
         additional = self.of(_others(left), _others(right), depth)
         both = Object(
             properties,
@@ -118,8 +125,57 @@ class Meeting:
             max(left.min_properties, right.min_properties),
             _least(left.max_properties, right.max_properties),
         )
-        check_names(both)
+        self.check_names(both)
         return counted(both)
+
+    def property_of(self, kind: Object, name: str) -> Shape:
+        """The shape of a property. Raises Unenforceable where dialects of patterns disagree."""
+        if name in kind.properties:
+            return kind.properties[name]
+        for pattern, shape in kind.patterns:
+            if self._matches(pattern, name):
+                return shape
+        return _others(kind)
+
+    def check_names(self, kind: Object) -> None:
+        """Raises Unenforceable where a named property matches a pattern: llguidance would join their schemas itself."""
+        for pattern, shape in kind.patterns:
+            for name in kind.properties:
+                if self._matches(pattern, name) and shape not in (ANY, NOTHING):
+                    raise Unenforceable(f"{name!r} is of both properties and patternProperties")
+
+    def _matches(self, pattern: expressions.Pattern, name: str) -> bool:
+        """Whether a name matches. Raises Unenforceable where dialects of patterns disagree."""
+        is_match = expressions.matches(pattern.narrow, name, self.spend)
+        if not pattern.is_exact and is_match != expressions.matches(pattern.wide, name, self.spend):
+            raise Unenforceable(f"whether {name!r} matches depends on the dialect of regular expressions")
+        return is_match
+
+    def _strings(self, left: String, right: String) -> String | None:
+        """A text of both. Raises Unenforceable where it would take a pattern and another bound that don't merge."""
+        value = left.value if left.value is not None else right.value
+        least = max(left.min_length, right.min_length)
+        most = _least(left.max_length, right.max_length)
+        both = left.patterns + tuple(pattern for pattern in right.patterns if pattern not in left.patterns)
+        if value is not None:
+            is_same = right.value in (None, value) and left.value in (None, value)
+            is_within = len(value) >= least and (most is None or len(value) <= most)
+            is_match = min((self._matches(one, value) for one in both), default=True)
+            return String(value=value) if is_same and is_within and is_match else None
+        if most is not None and least > most:
+            return None
+        if not both or (least == 0 and most is None and len(both) == 1):
+            return String(least, most, both)
+        if len(both) == 1:
+            shortest, longest = expressions.lengths(both[0].narrow)
+            if (most is not None and shortest > most) or (longest is not None and longest < least):
+                return None
+            cut = expressions.of_length(both[0].narrow, least, most)
+            if cut is not None:
+                return String(patterns=(replace(both[0], narrow=cut),))
+        if not self.may_compile_late:
+            raise Unenforceable("a pattern or format beside other bounds of the text")
+        return String(least, most, both)
 
     def _are_disjoint(self, left: Kind, right: Kind, depth: int) -> bool:
         match left, right:
@@ -145,32 +201,6 @@ def item_at(kind: Array, at: int) -> Shape:
     return ANY if kind.items is None else kind.items
 
 
-def property_of(kind: Object, name: str) -> Shape:
-    """The shape of a property. Raises Unenforceable where dialects of patterns disagree."""
-    if name in kind.properties:
-        return kind.properties[name]
-    for pattern, shape in kind.patterns:
-        if matched(pattern, name):
-            return shape
-    return _others(kind)
-
-
-def check_names(kind: Object) -> None:
-    """Raises Unenforceable where a named property matches a pattern: llguidance would join their schemas itself."""
-    for pattern, shape in kind.patterns:
-        for name in kind.properties:
-            if shape not in (ANY, NOTHING) and matched(pattern, name):
-                raise Unenforceable(f"{name!r} is of both properties and patternProperties")
-
-
-def matched(pattern: expressions.Pattern, name: str) -> bool:
-    """Whether a name matches. Raises Unenforceable where dialects of patterns disagree."""
-    is_match = expressions.matches(pattern.narrow, name)
-    if not pattern.is_exact and is_match != expressions.matches(pattern.wide, name):
-        raise Unenforceable(f"whether {name!r} matches depends on the dialect of regular expressions")
-    return is_match
-
-
 def array(kind: Array) -> Array | None:
     """The array, or None where its bounds leave none."""
     if kind.max_items is not None and kind.min_items > kind.max_items:
@@ -178,33 +208,6 @@ def array(kind: Array) -> Array | None:
     if any(item_at(kind, at) == NOTHING for at in range(min(kind.min_items, len(kind.prefix) + 1))):
         return None
     return kind
-
-
-def strings(left: String, right: String, *, may_compile_late: bool) -> String | None:
-    """A text of both. Raises Unenforceable where it would take a pattern and another bound that don't merge."""
-    value = left.value if left.value is not None else right.value
-    least = max(left.min_length, right.min_length)
-    most = _least(left.max_length, right.max_length)
-    both = left.patterns + tuple(pattern for pattern in right.patterns if pattern not in left.patterns)
-    if value is not None:
-        is_same = right.value in (None, value) and left.value in (None, value)
-        is_within = len(value) >= least and (most is None or len(value) <= most)
-        is_match = min((matched(one, value) for one in both), default=True)
-        return String(value=value) if is_same and is_within and is_match else None
-    if most is not None and least > most:
-        return None
-    if not both or (least == 0 and most is None and len(both) == 1):
-        return String(least, most, both)
-    if len(both) == 1:
-        shortest, longest = expressions.lengths(both[0].narrow)
-        if (most is not None and shortest > most) or (longest is not None and longest < least):
-            return None
-        cut = expressions.of_length(both[0].narrow, least, most)
-        if cut is not None:
-            return String(patterns=(replace(both[0], narrow=cut),))
-    if not may_compile_late:
-        raise Unenforceable("a pattern or format beside other bounds of the text")
-    return String(least, most, both)
 
 
 def _plain(left: Kind, right: Kind) -> Kind | None:

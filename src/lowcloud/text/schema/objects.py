@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from lowcloud.text.schema import drafts, expressions, kinds
 from lowcloud.text.schema.counting import counted
 from lowcloud.text.schema.expressions import Pattern
 from lowcloud.text.schema.kinds import Json
-from lowcloud.text.schema.meeting import check_names, matched, property_of
+from lowcloud.text.schema.meeting import Meeting
 from lowcloud.text.schema.shapes import ANY, FREE, NOTHING, Object, Shape, String, Unenforceable
 
 _NONE: Mapping[str, Json] = {}
@@ -27,14 +28,16 @@ def read(reader: "Reader", schema: Mapping[str, Json], path: str) -> Shape:
         additional = ANY  # which names are additional isn't known any more
     kind = Object(properties or {}, found or (), None if additional == ANY else additional)
     kind = reader.tried(
-        f"{path}.patternProperties", replace(kind, patterns=(), additional=None), lambda: _checked(kind)
+        f"{path}.patternProperties", replace(kind, patterns=(), additional=None), lambda: _checked(reader.meeting, kind)
     )
     if "propertyNames" in schema:
         at = f"{path}.propertyNames"
         names = reader.inner(schema["propertyNames"], at)
-        kind = reader.tried(at, kind, lambda: _named(kind, names))
+        kind = reader.tried(at, kind, lambda: _named(reader.meeting, kind, names))
     if "required" in schema:
-        kind = reader.tried(f"{path}.required", kind, lambda: _required(kind, kinds.names(schema["required"])))
+        kind = reader.tried(
+            f"{path}.required", kind, lambda: _required(reader.meeting, kind, kinds.names(schema["required"]))
+        )
     return _counted(reader, kind, schema, path)
 
 
@@ -52,9 +55,9 @@ def dependencies(reader: "Reader", value: Json, path: str) -> Iterator[tuple[str
 
         def part(name: str = name, wanted: Json = wanted, at: str = at) -> Shape:
             if isinstance(wanted, list):
-                there: Shape = (_required(Object(), [name, *kinds.names(wanted)]),)
+                there: Shape = (_required(reader.meeting, Object(), [name, *kinds.names(wanted)]),)
             else:
-                there = reader.meeting.of((_required(Object(), [name]),), reader.inner(wanted, at))
+                there = reader.meeting.of((_required(reader.meeting, Object(), [name]),), reader.inner(wanted, at))
             return (*others, *without([name]), *there)
 
         yield at, part
@@ -99,21 +102,16 @@ def _patterns(
 
 
 def _check_disjoint(prefixes: list[str]) -> None:
-    for at, prefix in enumerate(prefixes):
-        for other in prefixes[:at]:
-            if prefix.startswith(other) or other.startswith(prefix):
-                raise Unenforceable("a name may match two patterns; they must begin with ^ and different texts")
+    if any(after.startswith(before) for before, after in pairwise(sorted(prefixes))):
+        raise Unenforceable("a name may match two patterns; they must begin with ^ and different texts")
 
 
-def _checked(kind: Object) -> Object:
-    for pattern, _ in kind.patterns:
-        for name in kind.properties:
-            matched(pattern, name)
-    check_names(kind)
+def _checked(meeting: Meeting, kind: Object) -> Object:
+    meeting.check_names(kind)
     return kind
 
 
-def _named(kind: Object, names: Shape) -> Object:
+def _named(meeting: Meeting, kind: Object, names: Shape) -> Object:
     """The object with names of this shape only."""
     texts = [text for text in names if isinstance(text, String)]
     if String() in texts:
@@ -122,7 +120,7 @@ def _named(kind: Object, names: Shape) -> Object:
         raise Unenforceable("this keyword isn't supported beside patternProperties")
     values = [text.value for text in texts if text.value is not None]
     if len(values) == len(names):
-        allowed = {name: property_of(kind, name) for name in values}
+        allowed = {name: meeting.property_of(kind, name) for name in values}
         named = {name: shape if name in values else NOTHING for name, shape in kind.properties.items()}
         return replace(kind, properties={**named, **allowed}, additional=NOTHING)
     if kind.properties or len(texts) != 1 or len(texts[0].patterns) != 1 or texts[0].max_length or texts[0].min_length:
@@ -131,10 +129,10 @@ def _named(kind: Object, names: Shape) -> Object:
     return replace(kind, patterns=((texts[0].patterns[0], additional),), additional=NOTHING)
 
 
-def _required(kind: Object, names: list[str]) -> Object:
-    added = {name: property_of(kind, name) for name in names if name not in kind.properties}
+def _required(meeting: Meeting, kind: Object, names: list[str]) -> Object:
+    added = {name: meeting.property_of(kind, name) for name in names if name not in kind.properties}
     found = replace(kind, properties={**kind.properties, **added}, required=frozenset(names))
-    check_names(found)
+    meeting.check_names(found)
     return found
 
 

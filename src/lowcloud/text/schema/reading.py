@@ -8,6 +8,7 @@ from functools import partial
 from typing import NoReturn, TypeVar
 
 from lowcloud.text.schema import drafts, kinds, objects
+from lowcloud.text.schema.bounds import Budget
 from lowcloud.text.schema.kinds import Json
 from lowcloud.text.schema.meeting import Meeting, array
 from lowcloud.text.schema.references import References, path_of
@@ -29,7 +30,7 @@ T = TypeVar("T")
 Exclusion = tuple[str, list[Shape], Shape]
 NUMBER_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 STRING_BOUNDS = ("minLength", "maxLength", "pattern", "format")
-MAX_READ = 100_000  # schemas, those that are referred to once for each place
+SCHEMA = 10  # steps that the reading of one takes
 MAX_NESTED = 30  # definitions read within each other
 OWN = frozenset(
     {*NUMBER_BOUNDS, *STRING_BOUNDS, "type", "items", "prefixItems", "additionalItems", "minItems", "maxItems"}
@@ -48,14 +49,14 @@ class Reader:
         self.loosened: dict[str, None] = {}
         self.references = References(document)
         self.definitions: dict[str, Shape] = {}
-        self.meeting = Meeting(self.definition, may_compile_late=is_strict)
+        self.spend = Budget().spend
+        self.meeting = Meeting(self.definition, self.spend, may_compile_late=is_strict)
         self.draft = drafts.LATEST
         self._reading: set[str] = set()
         self._waiting: dict[str, None] = {}
         self._in_place: dict[str, dict[str, str]] = {}  # of each definition the references at its own place, with paths
         self._holder: str | None = None
         self._exclusions: list[Exclusion] = []
-        self._n_read = 0
 
     def read(self) -> Shape:
         """The shape of the document."""
@@ -112,9 +113,7 @@ class Reader:
         if not isinstance(schema, Mapping):
             malformed = Unenforceable("it must be an object, true or false", path or ".", is_malformed=True)
             return self.tried(path, ANY, partial(fail, malformed))
-        self._n_read += 1
-        if self._n_read > MAX_READ:
-            raise TooLarge("it refers to too much of itself", is_malformed=True)
+        self.spend(SCHEMA)
         if "$ref" in schema and self.draft <= drafts.REF_STANDS_ALONE:
             schema = {"$ref": schema["$ref"]}
         for keyword in schema:
@@ -196,6 +195,7 @@ class Reader:
             seen: set[str] = set()
             waiting = list(self._in_place.get(start, ()))
             while waiting:
+                self.spend(1)
                 pointer = waiting.pop()
                 if pointer == start:
                     path = next(iter(self._in_place[start].values()))

@@ -1,9 +1,12 @@
 """Where a ``$ref`` points to within its document. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import unquote
 
 from lowcloud.text.schema.shapes import Unenforceable
+
+_NUMBER = re.compile("[0-9]{1,9}")
 
 
 class References:
@@ -44,7 +47,7 @@ class References:
         for step in pointer.split("/")[1:]:
             if isinstance(place, Mapping) and _plain(step) in place:
                 place = place[_plain(step)]
-            elif isinstance(place, list) and step.isascii() and step.isdigit() and int(step) < len(place):
+            elif isinstance(place, list) and _NUMBER.fullmatch(step) and int(step) < len(place):
                 place = place[int(step)]
             else:
                 raise Unenforceable(f"#{pointer} isn't in this schema", is_malformed=True)

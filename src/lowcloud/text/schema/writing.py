@@ -1,9 +1,9 @@
 """Writes shapes as a schema of the few keywords that llguidance enforces whole. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from lowcloud.text.schema.breadth import check_breadth
-from lowcloud.text.schema.expressions import Pattern, regex
+from lowcloud.text.schema.expressions import Pattern, Spend, regex
 from lowcloud.text.schema.meeting import item_at
 from lowcloud.text.schema.shapes import (
     ANY,
@@ -26,10 +26,10 @@ MAX_STEPS = 20_000  # of all multipleOf together: states of automata
 MAX_DEPTH = 10  # of shapes; deeper ones are written as definitions, since readers of JSON bound its nesting
 
 
-def written(root: Shape, definitions: Mapping[str, Shape]) -> Schema | None:
+def written(root: Shape, definitions: Mapping[str, Shape], spend: Spend) -> Schema | None:
     """The schema; None where nothing finite is of the shape. Raises TooLarge."""
     check_breadth(root, definitions)
-    writer = _Writer(definitions, _finite(definitions))
+    writer = _Writer(definitions, _finite(definitions, spend))
     schema = writer.shape(root, 0)
     if schema is False:
         return None
@@ -41,17 +41,21 @@ def written(root: Shape, definitions: Mapping[str, Shape]) -> Schema | None:
     return {**schema, "$defs": writer.definitions} if writer.definitions else schema
 
 
-def _finite(definitions: Mapping[str, Shape]) -> frozenset[str]:
+def _finite(definitions: Mapping[str, Shape], spend: Spend) -> Set[str]:
     """The definitions of which a value can be finite: those that must hold themselves can't."""
-    found: frozenset[str] = frozenset()
-    while True:
-        more = frozenset(name for name, shape in definitions.items() if any(_ends(kind, found) for kind in shape))
-        if more == found:
-            return found
-        found = more
+    found: set[str] = set()
+    inner_first = list(definitions)[::-1]
+    n_before = -1
+    while len(found) > n_before:
+        n_before = len(found)
+        spend(len(inner_first))
+        for name in inner_first:
+            if name not in found and _shape_ends(definitions[name], found):
+                found.add(name)
+    return found
 
 
-def _ends(kind: Kind, finite: frozenset[str]) -> bool:
+def _ends(kind: Kind, finite: Set[str]) -> bool:
     match kind:
         case Ref(pointer=pointer):
             return pointer in finite
@@ -70,12 +74,12 @@ def _ends(kind: Kind, finite: frozenset[str]) -> bool:
             return True
 
 
-def _shape_ends(shape: Shape, finite: frozenset[str]) -> bool:
+def _shape_ends(shape: Shape, finite: Set[str]) -> bool:
     return any(_ends(kind, finite) for kind in shape)
 
 
 class _Writer:
-    def __init__(self, shapes: Mapping[str, Shape], finite: frozenset[str]) -> None:
+    def __init__(self, shapes: Mapping[str, Shape], finite: Set[str]) -> None:
         self.shapes = shapes
         self.finite = finite
         self.names: dict[str, str] = {}
