@@ -21,8 +21,6 @@ def counted(kind: Object) -> Object | None:
         most = None
     if most is not None and least > most:
         return None
-    if most is not None and most < 0:
-        return None
     if not is_open and least > len(optional):
         return None
     if least or most is not None:

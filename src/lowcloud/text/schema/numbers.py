@@ -22,10 +22,10 @@ def lower(value: NumberValue, *, is_exclusive: bool) -> NumberValue:
         return -LIMIT
     if value > LIMIT:
         raise Unenforceable(f"{value} is beyond the numbers that can be bounded")
-    bound = _rounded(value, ROUND_CEILING)
+    bound = _rounded_up(value)
     if not is_exclusive or bound > value:
         return bound
-    step = _rounded(Decimal(value) + Decimal(1).scaleb(-DIGITS), ROUND_CEILING)
+    step = _rounded_up(Decimal(value) + Decimal(1).scaleb(-DIGITS))
     return step if step > value else math.nextafter(float(value), math.inf)
 
 
@@ -87,22 +87,18 @@ def allows(number: Number, value: NumberValue) -> bool:
 
 def literal(value: NumberValue) -> NumberValue:
     """A value that llguidance writes as it is. Raises Unenforceable for others."""
-    if abs(value) >= EXACT:
+    if abs(value) >= EXACT or 0 < abs(value) < 1e-15:
         raise Unenforceable(f"{value} has too many digits to be written exactly")
-    if value == int(value):
-        return int(value)
-    if abs(value) < 1e-15:
-        raise Unenforceable(f"{value} has too many digits to be written exactly")
-    return value
+    return int(value) if value == int(value) else value
 
 
-def _rounded(value: NumberValue | Decimal, rounding: str) -> NumberValue:
+def _rounded_up(value: NumberValue | Decimal) -> NumberValue:
     if isinstance(value, int):
-        return _double(value, 1 if rounding == ROUND_CEILING else -1)
+        return _double(value, 1)
     with localcontext() as context:
         context.prec = 60
         exact = value if isinstance(value, Decimal) else Decimal(repr(value))
-        found = float(exact.quantize(Decimal(1).scaleb(-DIGITS), rounding=rounding))
+        found = float(exact.quantize(Decimal(1).scaleb(-DIGITS), rounding=ROUND_CEILING))
     return int(found) if found.is_integer() else found
 
 

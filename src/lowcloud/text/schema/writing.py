@@ -151,9 +151,7 @@ class _Writer:
         if kind.properties:
             schema["properties"] = {name: self.shape(shape, depth) for name, shape in kind.properties.items()}
         if kind.patterns:
-            schema["patternProperties"] = {
-                regex(pattern.narrow): self.shape(shape, depth) for pattern, shape in kind.patterns
-            }
+            schema["patternProperties"] = {_text(pattern): self.shape(shape, depth) for pattern, shape in kind.patterns}
         if kind.additional is not None:
             schema["additionalProperties"] = self.shape(kind.additional, depth)
         if kind.required:
