@@ -6,7 +6,7 @@ from lowcloud.text.grammar import LarkWriter
 MARK = "<|x|>calls>"
 
 
-@pytest.mark.parametrize("controls", [(), ("|x|",), ("<|x|>",), ("calls>",)])
+@pytest.mark.parametrize("controls", [(), ("|x|",), ("<|x|>",), ("calls>",), ("calls>", "|x|", "<|x|>")])
 def test_a_text_goes_on_to_the_first_mark_whichever_part_of_it_is_a_token(controls):
     lark = LarkWriter(token_ids(controls))
     grammar = lark.grammar(f"({lark.text_until(MARK)} /[0-9]+/)* TEXT")

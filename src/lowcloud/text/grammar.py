@@ -106,13 +106,13 @@ class LarkWriter:
 
     def text_until(self, mark: str) -> str:
         """An expression for any text and then the mark, the first that comes."""
-        token = next((token for token in self.token_ids if token in mark), None)
-        if token is None:
+        start = min((mark.index(token) for token in self.token_ids if token in mark), default=None)
+        if start is None:
             return self.rule(f"{TEXT} {json.dumps(mark)}", "lazy")
-        head = mark[: mark.index(token)]
+        head = mark[:start]
         # The text and the head are one word: only a head that the token follows ends the text.
         text = self.terminal(rf"/(.|\n)*/ {json.dumps(head)}") if head else TEXT
-        return f"{text} {self.literal(mark[len(head) :])}"
+        return f"{text} {self.literal(mark[start:])}"
 
     def thought(self, closing: str, max_tokens: int | None) -> str:
         """An expression for reasoning and what closes it. Raises Unsupported for a bound on reasoning that no token
