@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import reduce
 
 import pytest
 
@@ -205,6 +206,14 @@ def test_what_a_template_raises_is_a_bad_request_in_its_own_words():
 def test_a_template_that_fails_on_a_conversation_is_a_bad_request(source):
     with pytest.raises(BadRequest, match="can't render this conversation"):
         render(source)
+
+
+def test_what_nests_too_deep_is_a_bad_request():
+    with pytest.raises(BadRequest, match="can't render this conversation"):
+        render("", nested=reduce(lambda inner, _: [inner], range(2000), 1))
+    arguments = '{"a": ' * 900 + "1" + "}" * 900
+    with pytest.raises(BadRequest, match="can't render this conversation"):
+        render("", [Message("assistant", "", calls=(ToolCall("1", "f", arguments),))])
 
 
 @pytest.mark.parametrize(

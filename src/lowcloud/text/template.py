@@ -72,7 +72,16 @@ class ChatTemplate:
         developers. Raises BadRequest, with the template's own words where it refuses the conversation.
         """
         turns = Turns(hide, self._knows_developer, self.shape(has_text_arguments=has_text_arguments))
-        return self._rendered(turns.variables(prompt))
+        try:
+            return self._joined(turns.variables(prompt), self._limits)
+        except TooLong as error:
+            raise BadRequest("The conversation is too long for the model's chat template.", param=_PARAM) from error
+        except TemplateError as error:
+            raise BadRequest(
+                f"The model's chat template can't render this conversation: {error}.", param=_PARAM
+            ) from error
+        except _FAILURES as error:
+            raise BadRequest("The model's chat template can't render this conversation.", param=_PARAM) from error
 
     def shape(self, *, has_text_arguments: bool) -> CallShape:
         """How the template takes calls: as it shows them; where more than one way does, arguments as is said here."""
@@ -91,18 +100,6 @@ class ChatTemplate:
                 continue
             if all(word in text for word in ("f_name", "a_key", "a_value")) and not _QUOTED_KEY.search(text):
                 yield shape
-
-    def _rendered(self, variables: Mapping[str, object]) -> str:
-        try:
-            return self._joined(variables, self._limits)
-        except TooLong as error:
-            raise BadRequest("The conversation is too long for the model's chat template.", param=_PARAM) from error
-        except TemplateError as error:
-            raise BadRequest(
-                f"The model's chat template can't render this conversation: {error}.", param=_PARAM
-            ) from error
-        except _FAILURES as error:
-            raise BadRequest("The model's chat template can't render this conversation.", param=_PARAM) from error
 
     def _joined(self, variables: Mapping[str, object], limits: Limits) -> str:
         end = time.monotonic() + limits.max_seconds
