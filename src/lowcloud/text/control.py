@@ -64,7 +64,8 @@ class ControlledEncoder:
             rendered = render(mask.hide)
         if not mask.hides and self._is_plain(ids := self._encoder.encode(rendered, specials=True), rendered):
             return Encoded(rendered, ids)
-        return Encoded(mask.show(rendered), list(chain.from_iterable(self._pieces(rendered, mask))))
+        show = mask.showing()
+        return Encoded(show(rendered), list(chain.from_iterable(self._pieces(rendered, show))))
 
     def encode_text(self, text: str) -> list[int]:
         """The ids of a text that no template touches: none of them is a control token."""
@@ -85,16 +86,16 @@ class ControlledEncoder:
         n_control = sum(token in self._control_ids for token in ids)
         return n_control == sum(len(self._ids[found]) for found in self._pattern.findall(text))
 
-    def _pieces(self, rendered: str, mask: "Mask") -> Iterator[list[int]]:
+    def _pieces(self, rendered: str, show: Hide) -> Iterator[list[int]]:
         start = 0
         for found in self._pattern.finditer(rendered):
-            yield self._plain(rendered[start : found.start()], mask)
+            yield self._plain(show(rendered[start : found.start()]))
             yield self._ids[found[0]]
             start = found.end()
-        yield self._plain(rendered[start:], mask)
+        yield self._plain(show(rendered[start:]))
 
-    def _plain(self, text: str, mask: "Mask") -> list[int]:
-        return self._encoder.encode(mask.show(text), specials=False) if text else []
+    def _plain(self, text: str) -> list[int]:
+        return self._encoder.encode(text, specials=False) if text else []
 
 
 class Mask:
@@ -130,20 +131,19 @@ class Mask:
         if not forged:
             return text
         for found in forged:
-            self._hidden.setdefault(found, self._taken(found))
+            if found not in self._hidden:
+                self._hidden[found] = self._next_free()
         return re.sub("|".join(map(re.escape, forged)), lambda found: self._hidden[found[0]], text)
 
-    def show(self, text: str) -> str:
-        """The text with the strings back in their places, in JSON of ASCII too."""
+    def showing(self) -> Hide:
+        """What puts the strings hidden so far back in their places, in JSON of ASCII too."""
         shown = {char: found for found, char in self._hidden.items()}
         escaped = {_escaped(char): _escaped(found) for char, found in shown.items()}
         back = {**shown, **escaped}
-        pattern = "|".join(map(re.escape, back)) or r"(?!)"
-        return re.sub(pattern, lambda found: back[found[0]], text)
+        pattern = re.compile("|".join(map(re.escape, back)) or r"(?!)")
+        return lambda text: pattern.sub(lambda found: back[found[0]], text)
 
-    def _taken(self, found: str) -> str:
-        if found in self._hidden:
-            return self._hidden[found]
+    def _next_free(self) -> str:
         if (char := next(self._free, None)) is None:
             raise BadRequest("The conversation uses every private character there is.", param="messages")
         return char
