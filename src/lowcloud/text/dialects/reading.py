@@ -151,7 +151,7 @@ def read_json_call(
         else:
             value = yield from read_value(reader)
             if key in names and isinstance(value, str):
-                call.named(value)
+                call.name = value
             elif key in ids and isinstance(value, str):
                 call.id = value
         yield from reader.spaces()
@@ -177,43 +177,36 @@ class _JsonCall:
     """A call whose members come in any order."""
 
     def __init__(self, reader: Reader) -> None:
+        self.name: str | None = None
         self.id: str | None = None
         self._reader = reader
-        self._name: str | None = None
-        self._arguments: list[str] | None = None
-        self._n_sent = 0
-
-    def named(self, name: str) -> None:
-        self._name = name
+        self._arguments = ["{}"]
+        self._has_begun = False
 
     def read_arguments(self) -> Generator[None, None, None]:
         self._arguments = []
         yield from self._reader.spaces()
-        if self._name is not None and (yield from self._reader.peek()) == "{":
-            self._begin()
+        if self.name is not None and (yield from self._reader.peek()) == "{":
+            self._begin(self.name)
         yield from self._reader.json(self._add)
 
     def close(self) -> None:
         """The object is complete: so is the call, if it has a name and its arguments are JSON of an object."""
-        if self._name is None:
+        text = _unquoted("".join(self._arguments))
+        if self.name is None or not is_object(text):
             return
-        text = _unquoted("".join(self._arguments if self._arguments is not None else ["{}"]))
-        if not is_object(text):
-            return
-        if not self._n_sent:
-            self._begin()
+        if not self._has_begun:
+            self._begin(self.name)
             self._reader.arguments(text)
         self._reader.end()
 
-    def _begin(self) -> None:
-        if self._name is not None:
-            self._reader.begin(self._name, self.id)
-            self._n_sent += 1
+    def _begin(self, name: str) -> None:
+        self._reader.begin(name, self.id)
+        self._has_begun = True
 
     def _add(self, text: str) -> None:
-        if self._arguments is not None:
-            self._arguments.append(text)
-        if self._n_sent:
+        self._arguments.append(text)
+        if self._has_begun:
             self._reader.arguments(text)
 
 
