@@ -7,6 +7,7 @@ from grammars import answers
 from lowcloud.core.messages import Image, Message, Messages, ToolCall
 from lowcloud.core.output import ANY_TEXT, AnyText, JsonSchema
 from lowcloud.core.tools import Tool, ToolPlan
+from lowcloud.text.channels import CallArguments, CallBegin, CallEnd, Channels
 from lowcloud.text.dialects import registry
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.generic import DIALECT
@@ -39,6 +40,10 @@ OUTPUTS = {
     "no arguments": ('<tool_call>{"name": "now"}</tool_call>', answer(calls=[("now", {})])),
     "a cut call": (WRITTEN[:60], answer()),
     "a call whose arguments are no JSON": ('<tool_call>{"name": "f", "arguments": {"a": tru}}</tool_call>', answer()),
+    "arguments by both names": (
+        '<tool_call>{"name": "f", "arguments": {"a": 1}, "parameters": {}}</tool_call>',
+        answer(calls=[("f", {"a": 1})]),
+    ),
     "an angle bracket": ("1 <tool", answer("1 <tool")),
     "think tags that a text speaks of": ("It writes <think>.", answer("It writes <think>.")),
 }
@@ -48,6 +53,12 @@ OUTPUTS = {
 @pytest.mark.parametrize("size", range(9))
 def test_an_output_reads_the_same_whole_and_in_any_chunks(text, expected, size):
     assert read(text, size) == expected
+
+
+def test_arguments_by_both_names_begin_one_call():
+    channels = Channels(lambda reader: DIALECT.script(reader, Outlook((WEATHER,))))
+    pieces = channels.feed('<tool_call>{"name": "f", "arguments": {}, "parameters": {}}</tool_call>')
+    assert pieces == [CallBegin("f"), CallArguments("{}"), CallEnd()]
 
 
 def test_without_tools_what_looks_like_a_call_is_text():

@@ -139,14 +139,14 @@ def read_json_call(
 ) -> Script:
     """Read one call written as an object with a name and arguments, in any order. What isn't one begins no call.
 
-    Where the name comes first the arguments pass on as they come.
+    Where the name comes first the arguments pass on as they come; what comes by their other name then is passed over.
     """
     yield from reader.spaces()
     if (yield from reader.goes_on(("{",))) is None:
         return
     call = _JsonCall(reader)
     while (key := (yield from read_key(reader))) is not None:
-        if key in arguments:
+        if key in arguments and not call.has_begun:
             yield from call.read_arguments()
         else:
             value = yield from read_value(reader)
@@ -181,7 +181,7 @@ class _JsonCall:
         self.id: str | None = None
         self._reader = reader
         self._arguments = ["{}"]
-        self._has_begun = False
+        self.has_begun = False
 
     def read_arguments(self) -> Generator[None, None, None]:
         self._arguments = []
@@ -195,18 +195,18 @@ class _JsonCall:
         text = _unquoted("".join(self._arguments))
         if self.name is None or not is_object(text):
             return
-        if not self._has_begun:
+        if not self.has_begun:
             self._begin(self.name)
             self._reader.arguments(text)
         self._reader.end()
 
     def _begin(self, name: str) -> None:
         self._reader.begin(name, self.id)
-        self._has_begun = True
+        self.has_begun = True
 
     def _add(self, text: str) -> None:
         self._arguments.append(text)
-        if self._has_begun:
+        if self.has_begun:
             self._reader.arguments(text)
 
 
