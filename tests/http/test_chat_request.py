@@ -135,6 +135,7 @@ def test_wrong_types_and_ranges_are_refused_by_name(name, values):
         ({"reasoning": {"effort": "huge"}}, "reasoning.effort"),
         ({"reasoning": {"max_tokens": 5}}, "reasoning.max_tokens"),
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
+        ({"chat_template_kwargs": {"eos_token": ""}}, "chat_template_kwargs.eos_token"),
         ({"prediction": {"type": "content"}}, "prediction.content"),
         ({"prediction": {"type": "x", "content": "a"}}, "prediction.type"),
         ({"prediction": {"type": "content", "content": 5}}, "prediction.content"),

@@ -34,7 +34,7 @@ class Started:
 
     ``weights`` names the weights and engine that answer; ``stand_in`` the card that answers for another,
     or None. ``default_max_tokens`` is the bound that the card set because the caller set none. ``loosened`` names what
-    of the caller's schemas isn't enforced, such as ``tools[0].parameters.properties.when.format``.
+    of the caller's schemas isn't enforced, such as ``tools[0].function.parameters.properties.when.format``.
     """
 
     prompt_tokens: int

@@ -11,6 +11,10 @@ from typing import Literal, TypeAlias
 from lowcloud.core.tools import Tool
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool", "function"]
+# What Hugging Face's apply_chat_template takes, and the server itself gives.
+RESERVED_OPTIONS = frozenset(
+    {"messages", "tools", "chat_template", "add_generation_prompt", "tokenize", "bos_token", "eos_token"}
+)
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -54,7 +58,7 @@ class Messages:
     """A conversation, to be rendered by the model's own chat template, with the tools that it tells the model of.
 
     ``effort`` None: the model's own way of thinking. ``options`` are variables for the template, as the caller named
-    them (``chat_template_kwargs``); JSON values.
+    them (``chat_template_kwargs``), none of ``RESERVED_OPTIONS``; JSON values.
     """
 
     messages: tuple[Message, ...]

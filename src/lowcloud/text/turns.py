@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lowcloud.core.errors import BadRequest
-from lowcloud.core.messages import Effort, Message, Messages, ToolCall
+from lowcloud.core.messages import RESERVED_OPTIONS, Effort, Message, Messages, ToolCall
 from lowcloud.core.tools import Tool
 from lowcloud.text.dialects.reading import INPUT, arguments_schema
 
 Hide: TypeAlias = Callable[[str], str]
 Values: TypeAlias = dict[str, object]
-
-NOT_OPTIONS = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,8 @@ class Turns:
 
     def variables(self, prompt: Messages) -> Values:
         """The template's variables. Raises BadRequest for an option that would take the place of the conversation."""
-        for name in prompt.options:
-            if name in NOT_OPTIONS:
-                raise BadRequest(f"chat_template_kwargs can't set {name}.", param=f"chat_template_kwargs.{name}")
+        for name in prompt.options.keys() & RESERVED_OPTIONS:
+            raise BadRequest(f"chat_template_kwargs can't set {name}.", param=f"chat_template_kwargs.{name}")
         names = {call.id: call.name for message in prompt.messages for call in message.calls}
         return {
             "documents": None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StringConstraints
 
 from lowcloud.core.errors import BadRequest, Unsupported
-from lowcloud.core.messages import Effort, Messages
+from lowcloud.core.messages import RESERVED_OPTIONS, Effort, Messages
 from lowcloud.core.requests import Generate
 from lowcloud.http.openai.chat_answer import Shape
 from lowcloud.http.openai.chat_content import TextPart
@@ -124,8 +124,6 @@ FATES: dict[str, Fate] = {
 }
 
 
-# What the server itself gives the template.
-TEMPLATES_OWN = frozenset({"messages", "tools", "chat_template", "add_generation_prompt", "tokenize"})
 TIER = "default"
 
 
@@ -221,7 +219,7 @@ def _effort(body: ConversationFields, unread: dict[str, None]) -> Effort | None:
 
 def _template_options(body: ConversationFields) -> dict[str, object]:
     options = body.chat_template_kwargs or {}
-    for name in options.keys() & TEMPLATES_OWN:
+    for name in options.keys() & RESERVED_OPTIONS:
         path = f"chat_template_kwargs.{name}"
         raise BadRequest(f"{path}: is the server's own to set.", param=path)
     return options
