@@ -225,6 +225,13 @@ def test_an_unknown_model_is_anthropics_404(served):
     assert raised.value.body["error"]["type"] == "not_found_error"
 
 
+def test_a_method_that_is_not_there_is_anthropics_405(served):
+    with pytest.raises(anthropic.APIStatusError) as raised:
+        client_of(served).get("/v1/messages", cast_to=dict)
+    assert raised.value.status_code == 405
+    assert raised.value.body["error"]["type"] == "invalid_request_error"
+
+
 def test_a_full_queue_is_a_429_to_be_tried_again(served):
     served.chat.stage.fail("start", Overloaded("full", retry_after_s=3))
     with pytest.raises(anthropic.RateLimitError) as raised:

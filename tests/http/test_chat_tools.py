@@ -156,6 +156,8 @@ def test_a_tools_name_is_letters_digits_and_three_signs(name):
     [
         ({"tools": [F, F]}, "tools[1]"),
         ({"tools": [{"type": "custom", "custom": {"name": "f"}}, F]}, "tools[1]"),
+        ({"functions": 0}, "functions"),
+        ({"functions": ""}, "functions"),
         ({"functions": [{"name": "f"}, {"name": "f"}]}, "functions[1]"),
         ({"tools": [F] * (MAX_TOOLS + 1)}, "tools"),
         ({"tools": [F], "functions": [{"name": "g"}]}, "functions"),

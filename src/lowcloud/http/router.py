@@ -52,6 +52,11 @@ class Found:
     routes: Mapping[str, Route]
     params: Mapping[str, str]
 
+    @property
+    def error_shape(self) -> Shape:
+        """Of a path's routes, which are of one format."""
+        return next(iter(self.routes.values())).error_shape
+
     def allow(self) -> tuple[str, ...]:
         """The methods that the path takes."""
         return (*self.routes, *(("HEAD",) if "GET" in self.routes else ()), "OPTIONS")
@@ -125,12 +130,12 @@ class Router:
         headers = Headers(scope=scope)
         found = self._table.find(trace.path)
         trace.route = found.template
+        trace.error_shape = found.error_shape
         account_id = self._account(trace.path, found)
         route = found.routes.get("GET" if trace.method == "HEAD" else trace.method)
         if route is None:
             await _methods(trace.method, headers, found)(scope, receive, send)
             return
-        trace.error_shape = route.error_shape
         principal = None
         if not (route.is_open and is_from_here(scope, headers)):
             principal = await self._auth.principal(headers, account_id, USES_MODELS)

@@ -121,9 +121,10 @@ def tools_asked(raw: Mapping[str, object], unread: dict[str, None]) -> ToolsAske
 
     Raises BadRequest and Unsupported with the path.
     """
-    if raw.get("tools") and raw.get("functions"):
+    has_functions = raw.get("functions") not in (None, [])
+    if raw.get("tools") and has_functions:
         raise BadRequest("functions: only allowed without tools, which replace them.", param="functions")
-    if raw.get("functions"):
+    if has_functions:
         return _legacy(raw, unread)
     if raw.get("function_call") not in (None, "none", "auto"):
         raise BadRequest("function_call: only allowed with functions.", param="function_call")
