@@ -1,7 +1,12 @@
+from dataclasses import replace
+
 import pytest
 from grammars import takes, token_ids
 
-from lowcloud.text.grammar import LarkWriter
+from lowcloud.core.output import ANY_TEXT
+from lowcloud.core.tools import NO_TOOLS
+from lowcloud.text.dialects import hermes
+from lowcloud.text.grammar import LarkWriter, Wanted, answer_grammar
 
 MARK = "<|x|>calls>"
 
@@ -14,3 +19,10 @@ def test_a_text_goes_on_to_the_first_mark_whichever_part_of_it_is_a_token(contro
     assert takes(grammar, f"a < b {MARK}12", controls)
     assert takes(grammar, f"{MARK}12 < {MARK}3", controls)
     assert not takes(grammar, f"a < b {MARK}x", controls)
+
+
+def test_a_bound_on_reasoning_binds_nothing_of_a_model_that_does_not_think():
+    wanted = Wanted(ANY_TEXT, NO_TOOLS, thinking_tokens=5)
+    assert answer_grammar(LarkWriter({}), wanted, hermes.SYNTAX, hermes.THINKING) is None
+    thinks = replace(wanted, is_thinking=True)
+    assert answer_grammar(LarkWriter(token_ids(["</think>"])), thinks, hermes.SYNTAX, hermes.THINKING) is not None

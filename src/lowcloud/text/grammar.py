@@ -157,6 +157,8 @@ def answer_grammar(
     if not wanted.is_bounded and wanted.thinking_tokens is None:
         return None
     begin = _thinking(lark, wanted, thinking)
+    if not wanted.is_bounded and not begin:
+        return None  # a bound on reasoning asks nothing of a model that doesn't think
     body = answer(lark, wanted.output, wanted.plan, syntax)
     return lark.grammar(f"{begin} {body}".strip())
 
