@@ -229,6 +229,9 @@ def test_what_nests_too_deep_is_a_bad_request():
         "{% set n = namespace() %}{% set n._a = 1 %}",
         "{{ raise_exception.__globals__['json'] }}",
         "{{ lipsum() }}",
+        "{{ 'x'.encode().ljust(10000000000) }}",
+        "{{ (1).to_bytes(10000000000, 'big') }}",
+        "{{ ([[1] * 1000000] * 1000) | sum(start=[]) }}",
     ],
 )
 def test_a_template_stays_in_its_sandbox(source):
@@ -264,7 +267,11 @@ def test_a_template_stays_in_its_sandbox(source):
         "{% set n = namespace(x='x') %}{% for i in range(99) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
         *(
             "{% set n = namespace(x=1) %}{% for i in range(99) %}{% set n.x = [n.x, {'x': n.x}] %}{% endfor %}" + write
-            for write in ("{{ n.x }}", "{{ n.x | tojson }}", "{{ n.x | string }}", "{{ '' ~ n.x }}", "{{ '%s' % n.x }}")
+            for write in (
+                *("{{ n.x }}", "{{ n.x | tojson }}", "{{ n.x | string }}", "{{ '' ~ n.x }}", "{{ '%s' % n.x }}"),
+                *("{{ n.x | upper }}", "{{ n.x | trim }}", "{{ n.x | pprint }}", "{{ n.x | urlencode }}"),
+                *("{{ {'x': n.x}.values() }}", "{{ [{'x': n.x}.items()] }}", "{{ n.x is upper }}"),
+            )
         ),
     ],
 )
@@ -299,6 +306,7 @@ def test_a_template_works_no_longer_than_it_may(source):
         ("{{ 'a'.ljust(3) }}{{ 'a' | center(3) }}{{ 'a\nb' | indent(2) }}", "a   a a\n  b"),
         ("{{ 'aba' | replace('a', 'c') }} {{ 'aba'.replace('a', 'c') }} {{ [1, 2] | join(', ') }}", "cbc cbc 1, 2"),
         ("{{ ', '.join(['a', 'b']) }} {{ [1, 2] | map('string') | join('-') }} {{ 1.25 | round(1) }}", "a, b 1-2 1.2"),
+        ("{{ [namespace(a=1), {'a': 1}.keys()] }} {{ [1, 2.5] | sum }}", "[<Namespace>, dict_keys(['a'])] 3.5"),
         ("{{ dict(a=1) }} {{ dict.fromkeys(['a']) }} {{ namespace(a=1).a }}", "{'a': 1} {'a': None} 1"),
     ],
 )

@@ -1,7 +1,7 @@
 """How large a value of a template's may become. Every check comes before the value is made, and raises TooLong."""
 
 import re
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import ItemsView, Iterable, KeysView, Mapping, Sequence, Sized, ValuesView
 from itertools import chain
 
 MAX_CHARACTERS = 64 * 2**20
@@ -67,12 +67,18 @@ def _size(value: object, known: dict[int, int]) -> int:
     """About how many characters its text has. ``known``: the sizes of what has been seen, by identity."""
     if isinstance(value, str):
         return len(value)
-    if not isinstance(value, list | tuple | Mapping):
+    if not isinstance(value, list | tuple | Mapping | KeysView | ValuesView | ItemsView):
         return _N_SCALAR
     if id(value) not in known:
-        inside = chain(value, value.values()) if isinstance(value, Mapping) else value
-        known[id(value)] = _N_SCALAR + sum(_size(item, known) for item in inside)
+        known[id(value)] = _N_SCALAR + sum(_size(item, known) for item in _inside(value))
     return known[id(value)]
+
+
+def _inside(value: Iterable[object]) -> Iterable[object]:
+    """What a collection holds, and no object that is made for the asking."""
+    if isinstance(value, Mapping):
+        return chain(value, value.values())
+    return chain.from_iterable(value) if isinstance(value, ItemsView) else value
 
 
 def _check(size: int, most: int) -> None:

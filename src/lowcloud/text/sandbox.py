@@ -17,6 +17,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.tests import test_lower, test_upper
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
@@ -24,6 +25,9 @@ from lowcloud.text.meter import GROWING, TooLong, check_format, check_growth, ch
 
 TICK = "\0tick"  # the variable whose call raises TooLong when the time is over; no template can write its name
 _MAX_INDENT = 100
+_WRITING = frozenset({"capitalize", "e", "escape", "forceescape", "lower", "pprint", "safe", "string", "striptags"})
+_WRITING |= {"title", "trim", "truncate", "upper", "urlencode", "urlize", "wordcount", "xmlattr"}
+_TO_BYTES = frozenset({"encode", "to_bytes"})
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -38,7 +42,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         extensions = [_Generation, _Bounds, loopcontrols]
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions, finalize=_writable)
         self.filters["tojson"] = _to_json
-        self.filters["string"] = _checked(self.filters["string"], check_written)
+        for name in _WRITING:
+            self.filters[name] = _checked(self.filters[name], check_written)
+        self.tests |= {"lower": _checked(test_lower, check_written), "upper": _checked(test_upper, check_written)}
+        self.filters["sum"] = _checked(self.filters["sum"], _check_sum)
         self.filters["format"] = _checked(self.filters["format"], lambda form, *rest: check_format(str(form), *rest))
         for name in GROWING & self.filters.keys():
             self.filters[name] = _checked(self.filters[name], _growth_check(name))
@@ -51,6 +58,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         template: nodes.Template = _Bounded().visit(super()._parse(source, name, filename))
         return template
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """There are no bytes: their methods have no bounds."""
+        return attr not in _TO_BYTES and super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         check_operation(operator, left, right)
@@ -139,10 +150,18 @@ class _Namespace(Namespace):
         _check_name(name)
         super().__setitem__(name, value)
 
+    def __repr__(self) -> str:
+        return "<Namespace>"  # Jinja writes all that is in it
+
 
 def _check_name(name: object) -> None:
     if isinstance(name, str) and name.startswith("_"):
         raise SecurityError(f"a namespace has no {name}")
+
+
+def _check_sum(_: object, *options: object) -> None:
+    if any(isinstance(option, list | tuple) for option in options):
+        raise SecurityError("sum adds numbers only")
 
 
 def _checked(function: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
