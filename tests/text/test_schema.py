@@ -73,6 +73,7 @@ MALFORMED = {
     "f.minLength": {"minLength": -1},
     "f.maximum": {"maximum": "5"},
     "f.exclusiveMinimum": {"minimum": 1, "exclusiveMinimum": True},
+    "f.exclusiveMaximum": {"$schema": "http://json-schema.org/draft-04/schema#", "maximum": 1, "exclusiveMaximum": 1},
     "f.anyOf": {"anyOf": []},
     "f.enum": {"enum": "a"},
     "f.multipleOf": {"multipleOf": 0},
@@ -199,6 +200,21 @@ def test_a_pattern_beside_other_bounds_is_enforced_whole_only_where_the_schema_i
     schema = {"type": "string", "pattern": "^(ab|c)+$", "maxLength": 3}
     assert allows(schema, '"abc"', '"abab"') == ['"abc"']
     assert opened(schema).loosened == ("f.pattern",)
+
+
+def test_several_patterns_hold_together_where_the_schema_is_closed():
+    schema = {"type": "string", "pattern": "^a", "allOf": [{"pattern": "b$"}]}
+    assert allows(schema, '"ab"', '"a"', '"b"', '"aab"') == ['"ab"', '"aab"']
+    assert opened(schema).loosened == ("f.allOf",)
+
+
+def test_the_opposites_of_types_and_of_required_properties_are_enforced():
+    assert allows({"not": {"type": ["string", "null"]}}, '"a"', "null", "1", "{}") == ["1", "{}"]
+    assert refusal({"not": {"type": "integer"}}) == "f.not"
+    texts = ("{}", '{"a": 1}', '{"b": 1}', '{"a": 1, "b": 1}', "1")
+    assert allows({"type": "object", "not": {"required": ["a", "b"]}}, *texts) == ["{}", '{"a": 1}', '{"b": 1}']
+    assert allows({"not": {"type": "object", "required": ["a"]}}, *texts) == ["{}", '{"b": 1}', "1"]
+    assert allows({"not": {"required": ["a"]}}, *texts) == ["{}", '{"b": 1}']
 
 
 def test_bounds_hold_after_a_checker_has_rounded():
