@@ -73,7 +73,7 @@ class CompletionStore:
             connection.execute(insert(completions).values(values))
             self._prune(connection, completion.account_id)
 
-        await self._database.run(save)
+        await self._database.writer.put(save)
 
     async def get(self, account_id: str, completion_id: str) -> StoredCompletion | None:
         """One of an account's."""
@@ -105,12 +105,12 @@ class CompletionStore:
             connection.execute(change)
             return _first(connection, select(completions).where(mine))
 
-        return await self._database.run(relabel)
+        return await self._database.writer.put(relabel)
 
     async def delete(self, account_id: str, completion_id: str) -> bool:
         """False: there is none of that id."""
         change = delete(completions).where(self._is(account_id, completion_id))
-        return await self._database.run(lambda connection: connection.execute(change).rowcount == 1)
+        return await self._database.writer.put(lambda connection: connection.execute(change).rowcount == 1)
 
     def _query(self, account_id: str, page: Page) -> Select[Any]:
         order = completions.c.position.desc() if page.is_descending else completions.c.position

@@ -1,6 +1,7 @@
-"""The database: SQLite in WAL mode, brought up to date when it is opened, used from threads of its own."""
+"""The database: SQLite in WAL mode, brought up to date when it is opened, read and written in threads of its own."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -12,28 +13,35 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from lowcloud.storage.tables import REVISION
+from lowcloud.storage.writer import Writer
 
-THREADS = 4
+THREADS = 4  # that read; the writer has one more
 BUSY_WAIT_S = 5
 
 T = TypeVar("T")
 
 
 class Database:
-    """One SQLite file. ``run`` is for the event loop; a writer waits ``BUSY_WAIT_S`` for another process's write."""
+    """One SQLite file. ``run`` reads, ``writer`` writes; it waits ``BUSY_WAIT_S`` for another process's write."""
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
+        self._immediate = self._engine.execution_options(begin="IMMEDIATE")
         self._limiter = CapacityLimiter(THREADS)
+        self.writer = Writer(self.writing)
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that may write from its beginning, so that it can't lose a race for that. Blocking."""
+        return self._immediate.begin()
 
     def migrate(self) -> None:
         """Bring the tables up to date, in one transaction that other processes wait for. Blocking."""
-        with self._engine.execution_options(begin="IMMEDIATE").begin() as connection:
+        with self.writing() as connection:
             if not _is_current(connection):
                 _upgrade(connection)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """The result of ``work``, which runs in a transaction in a thread."""
+        """The result of ``work``, which reads, in a transaction in a thread."""
 
         def in_transaction() -> T:
             with self._engine.begin() as connection:
@@ -42,7 +50,8 @@ class Database:
         return await anyio.to_thread.run_sync(in_transaction, limiter=self._limiter)
 
     def close(self) -> None:
-        """Close the connections that no transaction uses."""
+        """Commit what waits to be written, and close the connections that no transaction uses. Blocking."""
+        self.writer.close()
         self._engine.dispose()
 
     def __enter__(self) -> "Database":
@@ -82,7 +91,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _engine(url: str) -> Engine:
-    engine = create_engine(url, pool_size=THREADS, max_overflow=0)
+    engine = create_engine(url, pool_size=THREADS + 1, max_overflow=0, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
