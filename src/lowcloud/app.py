@@ -15,11 +15,11 @@ import uvloop
 
 from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
 from lowcloud.http.auth import Auth, OpenAuth, TokenAuth
+from lowcloud.http.image_links import ImageFetcher
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.server import Listener, Stop, listen, serve
 from lowcloud.http.settings import HttpSettings
 from lowcloud.inventory import RemoteModel, models_here, remote_models, spec_of
-from lowcloud.models.card import Card
 from lowcloud.models.catalogue import Catalogue, packaged_cards
 from lowcloud.models.store import LocalModel
 from lowcloud.serving.admission import Bounds
@@ -61,7 +61,7 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
     with claim(settings.storage.data_dir) as folder:
         found = models_here(settings)
         remote = remote_models(settings)
-        catalogue = _catalogue(settings, mode, [*(m.card for m in found.models), *(m.card for m in remote)])
+        catalogue = _catalogue(settings, mode, found.models, remote)
         with open_database(settings.storage.url()) as database:
             auth = _auth(settings, mode, announce, database)
             listener = listen(settings.server.host, settings.server.port)
@@ -96,7 +96,14 @@ async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
     preload = [model_id for model_id, model in settings.models.items() if model.preload]
     async with Pool(hosted, load_wait_s=settings.serving.load_wait_s, preload=preload) as pool:
         service = Service(parts.catalogue, pool, metrics, limits=_limits(settings))
-        http = HttpParts(service, parts.auth, metrics, _http(settings, parts.mode), completions=parts.completions)
+        http = HttpParts(
+            service,
+            parts.auth,
+            metrics,
+            _http(settings, parts.mode),
+            completions=parts.completions,
+            images=_images(settings.server),
+        )
         app = build(http)
         stop = Stop(settings.server.shutdown_grace_s, drain=service.stop_accepting, cut=service.cut)
         await serve(app, listener, stop)
@@ -139,10 +146,16 @@ def _host_remote(model: RemoteModel) -> Hosted:
     return Hosted(engine, runtime)
 
 
-def _catalogue(settings: Settings, mode: Mode, local: Sequence[Card]) -> Catalogue:
+def _catalogue(settings: Settings, mode: Mode, local: Sequence[LocalModel], remote: Sequence[RemoteModel]) -> Catalogue:
     stand_ins = settings.serving.stand_ins == "always" or (settings.serving.stand_ins == "auto" and mode == "dev")
     try:
-        return Catalogue(packaged_cards(), local, mapping=settings.map, stand_ins=stand_ins)
+        return Catalogue(
+            packaged_cards(),
+            [*(model.card for model in local), *(model.card for model in remote)],
+            mapping=settings.map,
+            remote=[model.id for model in remote],
+            stand_ins=stand_ins,
+        )
     except ValueError as error:
         raise SettingsError(str(error)) from error
 
@@ -169,6 +182,15 @@ def _digest(token: str) -> bytes:
 def _limits(settings: Settings) -> Limits:
     serving = settings.serving
     return Limits(Bounds(serving.max_queued_requests, serving.max_queued_tokens), serving.request_deadline_s)
+
+
+def _images(server: Server) -> ImageFetcher | None:
+    """What fetches images, if anything does. The HTTP client is imported here, as above."""
+    if not server.image_urls:
+        return None
+    from lowcloud.http.image_fetcher import FetchBounds, WebImages  # noqa: PLC0415
+
+    return WebImages(FetchBounds(ports=server.image_url_ports, max_bytes=server.max_body_bytes))
 
 
 def _http(settings: Settings, mode: Mode) -> HttpSettings:

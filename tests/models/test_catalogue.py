@@ -74,6 +74,52 @@ def test_guard_models_are_not_chat_models():
     assert {CARDS[model_id].task for model_id in guards} == {Task.MODERATION}
 
 
+def test_a_date_of_creation_is_its_midnight_in_utc():
+    assert CARDS["@cf/openai/gpt-oss-20b"].created == 1754352000  # 2025-08-05
+    assert CARDS[CHAT_STAND_IN].created == 0
+
+
+def test_the_newer_models_answer_the_native_run_with_chat_completions():
+    chat = {card.id for card in CARDS.values() if card.family == "chat"}
+    assert {"@cf/openai/gpt-oss-120b", "@cf/qwen/qwen3-30b-a3b-fp8", "@cf/google/gemma-4-26b-a4b-it"} <= chat
+    assert not chat & {LLAMA, CHAT_STAND_IN, "@cf/ibm-granite/granite-4.0-h-micro", "@cf/qwen/qwq-32b"}
+    assert all(CARDS[model_id].task == Task.TEXT_GENERATION for model_id in chat)
+
+
+def test_embedding_models_say_what_they_take_and_how_many_at_once():
+    taken = {
+        card.id: (card.embedding_input, card.max_batch) for card in CARDS.values() if card.task == Task.TEXT_EMBEDDINGS
+    }
+    assert taken == {
+        EMBEDDING_STAND_IN: ("bge", None),
+        "@cf/baai/bge-small-en-v1.5": ("bge", 100),
+        "@cf/baai/bge-base-en-v1.5": ("bge", 100),
+        LARGE: ("bge", 100),
+        "@cf/baai/bge-m3": ("bge-m3", 100),
+        "@cf/google/embeddinggemma-300m": ("text", None),
+        "@cf/qwen/qwen3-embedding-0.6b": ("qwen3-embedding", 32),
+        "@cf/pfnet/plamo-embedding-1b": ("text", None),
+    }
+
+
+def test_the_models_that_only_payers_of_the_service_get_are_marked():
+    paid = {card.id.rpartition("/")[2] for card in CARDS.values() if card.require_workers_paid}
+    assert paid == {
+        "kimi-k2.6",
+        "kimi-k2.7-code",
+        "glm-5.2",
+        "glm-5.3",
+        "glm-5.3-flash",
+        "deepseek-v4-flash-0731",
+        "deepseek-v4-pro-0813",
+    }
+
+
+def test_every_card_has_a_description_of_its_own():
+    descriptions = [card.description for card in CARDS.values()]
+    assert all(descriptions)
+
+
 def test_an_id_given_twice_is_refused():
     entry = '[[model]]\nid = "a"\ntask = "Rerank"\nowned_by = "me"\n'
     assert [card.id for card in parse_cards(entry)] == ["a"]
@@ -218,6 +264,29 @@ def test_the_list_is_exactly_what_would_answer_without_repeats():
     assert [answer.card.id for answer in serve().answerable()] == [CHAT_STAND_IN, EMBEDDING_STAND_IN]
     assert LLAMA in [answer.card.id for answer in dev().answerable()]
     assert "*" not in [answer.card.id for answer in serve(**{"*": CHAT_STAND_IN}).answerable()]
+
+
+def test_a_listing_says_where_the_weights_are_who_answers_and_why_nobody_does():
+    remote = Card(id="gpt-4o", task=Task.TEXT_GENERATION, owned_by="remote")
+    catalogue = Catalogue(
+        CARDS.values(), [*BUNDLED, remote], mapping={"mine": "gpt-4o"}, remote=["gpt-4o"], stand_ins=True
+    )
+    listings = {listing.card.id: listing for listing in catalogue.listings()}
+    assert set(listings) == {*CARDS, "gpt-4o", "mine"}
+    assert {listing.weights for listing in listings.values()} == {"here", "upstream", "absent"}
+    for model_id, listing in listings.items():
+        weights = "upstream" if model_id == "gpt-4o" else "here" if model_id.startswith("@local/") else "absent"
+        assert listing.weights == weights
+        if listing.answer is None:
+            assert listing.why_not in str(refusal(catalogue, model_id))
+        else:
+            assert (listing.answer, listing.why_not) == (catalogue.resolve(model_id), "")
+    assert "has no stand-in" in listings[GUARD].why_not
+    assert listings["mine"].answer.by.id == "gpt-4o"
+
+
+def test_a_decision_model_is_not_answered_by_a_chat_model():
+    assert "a model for Decision has no stand-in" in str(refusal(dev(), "@cf/cloudflare/clef"))
 
 
 @given(st.text())

@@ -5,10 +5,11 @@ whether or not their weights are here.
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
+from typing import Literal
 
 from lowcloud.core.errors import ModelNotFound
 from lowcloud.models.card import Card, Task
@@ -30,6 +31,19 @@ class Answer:
     stand_in: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A card that the catalogue lists, where its own weights are, and who answers for it.
+
+    Without an ``answer``, ``why_not`` says why nobody does.
+    """
+
+    card: Card
+    weights: Literal["here", "upstream", "absent"]
+    answer: Answer | None
+    why_not: str = ""
+
+
 def packaged_cards() -> tuple[Card, ...]:
     """Every card of ``catalogue.toml``, in its order. Raises ValueError for a file that isn't one."""
     text = resources.files("lowcloud.models").joinpath("catalogue.toml").read_text("utf-8")
@@ -49,7 +63,8 @@ def parse_cards(text: str) -> tuple[Card, ...]:
 
 class Catalogue:
     """Resolves ids. ``local`` are the cards whose weights are here; ``mapping`` is the configuration's, from an id or
-    ``*`` to a local id; ``stand_ins`` says whether the small bundled models may answer for absent ones.
+    ``*`` to a local id; ``remote`` are the ids among ``local`` that an upstream answers for; ``stand_ins`` says whether
+    the small bundled models may answer for absent ones.
 
     Raises ValueError, naming the key, for a mapping to a model that isn't local.
     """
@@ -60,22 +75,25 @@ class Catalogue:
         local: Iterable[Card],
         *,
         mapping: Mapping[str, str] | None = None,
+        remote: Collection[str] = (),
         stand_ins: bool = False,
     ) -> None:
         self._known = {card.id: card for card in cards}
         self._local = {card.id: card for card in local}
         self._mapping = dict(mapping or {})
+        self._remote = frozenset(remote)
         for key, target in self._mapping.items():
             if target not in self._local:
                 here = ", ".join(sorted(self._local)) or "none"
                 raise ValueError(f'map."{key}": no local model {target}; there are: {here}')
         self._chat = self._local.get(CHAT_STAND_IN) if stand_ins else None
         self._embedding = self._local.get(EMBEDDING_STAND_IN) if stand_ins else None
-        self._answerable = self._all()
+        self._listings = self._all()
+        self._answerable = tuple(listing.answer for listing in self._listings if listing.answer is not None)
 
     def resolve(self, model_id: str) -> Answer:
         """Who answers for ``model_id``. Raises ModelNotFound with near names, or with the reason for a known id."""
-        answer = self._mapped(model_id) or self._own(model_id) or self._stood_in(model_id) or self._by_any(model_id)
+        answer = self._answer_for(model_id)
         if answer is None:
             raise self._not_found(model_id)
         return answer
@@ -87,16 +105,27 @@ class Catalogue:
         """
         return self._answerable
 
-    def _all(self) -> tuple[Answer, ...]:
+    def listings(self) -> tuple[Listing, ...]:
+        """Every id that is known: local, mapped, then the catalogue's, without repeats."""
+        return self._listings
+
+    def _all(self) -> tuple[Listing, ...]:
         mapped = [key for key in self._mapping if key != ANY]
         ids = dict.fromkeys([*self._local, *mapped, *self._known])
-        answers: list[Answer] = []
-        for model_id in ids:
-            try:
-                answers.append(self.resolve(model_id))
-            except ModelNotFound:
-                continue
-        return tuple(answers)
+        return tuple(self._listed(model_id) for model_id in ids)
+
+    def _listed(self, model_id: str) -> Listing:
+        """Local and mapped ids answer, so only a card of the catalogue can lack one who does."""
+        answer = self._answer_for(model_id)
+        if answer is None:
+            card = self._known[model_id]
+            return Listing(card, "absent", None, self._why_not(card))
+        if model_id not in self._local:
+            return Listing(answer.card, "absent", answer)
+        return Listing(answer.card, "upstream" if model_id in self._remote else "here", answer)
+
+    def _answer_for(self, model_id: str) -> Answer | None:
+        return self._mapped(model_id) or self._own(model_id) or self._stood_in(model_id) or self._by_any(model_id)
 
     def _mapped(self, model_id: str) -> Answer | None:
         target = self._mapping.get(model_id) if model_id != ANY else None
