@@ -14,9 +14,11 @@ from starlette.types import ASGIApp, Message
 from structlog.testing import CapturingLogger
 from structlog.typing import FilteringBoundLogger
 
+from lowcloud.core.errors import ExpiredToken
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.engines.scripted import Reply, Said, ScriptedEmbedder, ScriptedEngine, Stage
 from lowcloud.http.auth import Auth, OpenAuth
+from lowcloud.http.image_links import ImageFetcher
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.settings import HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
@@ -89,9 +91,11 @@ class RecordingMetrics:
 
 
 class Tokens:
-    """A token store with three tokens."""
+    """A token store with three tokens, and one whose time is over."""
 
     async def verify(self, token: str) -> Principal | None:
+        if token == "expired":
+            raise ExpiredToken("Invalid API Token: it is expired or revoked.")
         known = {
             "good": Principal("t1", ACCOUNT, frozenset(Permission)),
             "reader": Principal("t2", ACCOUNT, frozenset({Permission.WORKERS_AI_READ})),
@@ -287,9 +291,12 @@ def make_world() -> MakeWorld:
         loosened: tuple[str, ...] = (),
         engine: type[ScriptedEngine] = ScriptedEngine,
         completions: CompletionStore | None = None,
+        images: ImageFetcher | None = None,
+        sees: bool = False,
     ) -> AsyncGenerator[World, None]:
         cards = {card.id: card for card in packaged_cards()}
-        chat = engine(cards[CHAT_STAND_IN], reply, stage=stage, cached_tokens=cached_tokens, loosened=loosened)
+        card = cards[CHAT_STAND_IN].model_copy(update={"vision": sees})
+        chat = engine(card, reply, stage=stage, cached_tokens=cached_tokens, loosened=loosened)
         embedder = ScriptedEmbedder(cards[EMBEDDING_STAND_IN], stage=stage)
         catalogue = Catalogue(cards.values(), [chat.card, embedder.card], stand_ins=True)
         metrics, clock, logs, ids = RecordingMetrics(), FakeClock(), CapturingLogger(), count(1)
@@ -305,6 +312,7 @@ def make_world() -> MakeWorld:
                 lambda: f"id-{next(ids)}",
                 logger_on(logs),
                 completions,
+                images,
             )
             yield World(build(parts), service, chat, embedder, metrics, clock, logs)
 

@@ -21,13 +21,27 @@ async def models(world, token, account=None):
     return await world.ask("GET", f"{base}/models", headers=headers)
 
 
+MISSING, MALFORMED, UNKNOWN, EXPIRED = 9106, 6003, 10000, 1000
+
+
 @pytest.mark.parametrize(
-    "token", [None, "", "Bearer ", "Bearer", "Basic dTpw", "Bearer unknown", "good", "Bearer \xff"]
+    ("token", "number"),
+    [
+        (None, MISSING),
+        ("", MISSING),
+        ("Bearer ", MALFORMED),
+        ("Bearer", MALFORMED),
+        ("Basic dTpw", MALFORMED),
+        ("good", MALFORMED),
+        ("Bearer unknown", UNKNOWN),
+        ("Bearer \xff", UNKNOWN),
+        ("Bearer expired", EXPIRED),
+    ],
 )
-async def test_without_a_known_token_the_answer_is_401(guarded, token):
+async def test_without_a_good_token_the_answer_is_401_and_says_why(guarded, token, number):
     answer = await models(guarded, token)
     assert (answer.status, answer.json["error"]["code"]) == (401, "invalid_api_key")
-    assert (answer.headers["www-authenticate"], answer.json["errors"][0]["code"]) == ("Bearer", 10000)
+    assert (answer.headers["www-authenticate"], answer.json["errors"][0]["code"]) == ("Bearer", number)
 
 
 @pytest.mark.parametrize("token", ["Bearer good", "bearer good", "Bearer  good "])
@@ -40,12 +54,13 @@ async def test_a_known_token_is_let_in_on_the_short_base_and_its_own_account(gua
 async def test_another_account_is_a_403(guarded):
     answer = await models(guarded, "Bearer good", OTHER)
     assert (answer.status, answer.json["error"]["code"]) == (403, "permission_denied")
+    assert answer.json["errors"][0]["code"] == 9109
 
 
 async def test_one_of_the_permissions_is_enough_and_none_is_a_403(guarded):
     assert (await models(guarded, "Bearer reader")).status == 200
     answer = await models(guarded, "Bearer powerless")
-    assert answer.status == 403
+    assert (answer.status, answer.json["errors"][0]["code"]) == (403, 10000)
     assert "Workers AI Read or Workers AI Write" in answer.json["error"]["message"]
 
 

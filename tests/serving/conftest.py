@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass, field
 
 import pytest
+from caller import CALLER
 
 from lowcloud.core.events import Event
 from lowcloud.core.messages import Message, Messages
@@ -67,7 +68,7 @@ class Rig:
 
     async def ask(self, request: Generate, model_id: str = CHAT_STAND_IN) -> list[Event]:
         """The events of a generation, also kept in ``events`` as they come."""
-        async with aclosing(self.service.generate(model_id, request)) as events:
+        async with aclosing(self.service.generate(model_id, request, CALLER)) as events:
             async for event in events:
                 self.events.append(event)
         return self.events

@@ -147,3 +147,14 @@ def test_whatever_comes_and_goes_the_queue_is_within_its_bounds_and_empty_at_the
         place.__exit__(None, None, None)
     assert (waiting.state.requests, waiting.state.tokens) == (0, 0)
     assert not reports or reports[-1] == (0, 0)
+
+
+def test_who_rejects_a_wait_is_let_into_an_empty_queue_and_refused_behind_another():
+    queue = Queue(Bounds(requests=9, tokens=99), lambda: 0.0, lambda _requests, _tokens: None)
+    with queue.enter(rejects_if_busy=True) as first:
+        with pytest.raises(Overloaded, match="Capacity temporarily exceeded, please try again") as refused:
+            queue.enter(rejects_if_busy=True)
+        assert refused.value.retry_after_s is not None
+        queue.enter()
+        first.started()
+    assert queue.state.requests == 1

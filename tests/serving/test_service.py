@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
+from caller import CALLER
 
 from lowcloud.core.errors import (
     BadRequest,
@@ -154,7 +155,7 @@ async def test_a_client_that_leaves_while_the_model_loads_leaves_the_queue(rig, 
 @pytest.mark.parametrize("n_events", [0, 1, 2, 5])
 async def test_closing_the_generator_between_events_cancels_the_sequences(rig, hello, n_events):
     async with rig() as r:
-        events = r.service.generate(CHAT_STAND_IN, hello)
+        events = r.service.generate(CHAT_STAND_IN, hello, CALLER)
         for _ in range(n_events):
             await anext(events)
         await events.aclose()
@@ -165,10 +166,10 @@ async def test_closing_the_generator_between_events_cancels_the_sequences(rig, h
 async def test_tokens_are_counted_once_also_for_a_request_that_was_cancelled(rig, hello):
     async with rig() as r:
         await r.ask(hello)
-        async with aclosing(r.service.generate(CHAT_STAND_IN, replace(hello, top_logprobs=0))) as events:
+        async with aclosing(r.service.generate(CHAT_STAND_IN, replace(hello, top_logprobs=0), CALLER)) as events:
             for _ in range(3):
                 await anext(events)
-        async with aclosing(r.service.generate(CHAT_STAND_IN, hello)) as events:
+        async with aclosing(r.service.generate(CHAT_STAND_IN, hello, CALLER)) as events:
             await anext(events)
     assert r.meter.counted == [(CHAT_STAND_IN, 4, 0, 3), (CHAT_STAND_IN, 4, 0, 2), (CHAT_STAND_IN, 4, 0, 0)]
 
@@ -194,7 +195,7 @@ async def test_a_failure_within_the_stream_is_raised_from_it(rig, hello):
 async def test_ttft_counts_from_the_arrival_and_inter_token_latency_by_choice(rig, hello):
     async with (
         rig(reply="one two") as r,
-        aclosing(r.service.generate(CHAT_STAND_IN, replace(hello, choices=2))) as events,
+        aclosing(r.service.generate(CHAT_STAND_IN, replace(hello, choices=2), CALLER)) as events,
     ):
         async for event in events:
             r.clock.now += 3.0 if isinstance(event, Started) else 0.5
@@ -204,7 +205,7 @@ async def test_ttft_counts_from_the_arrival_and_inter_token_latency_by_choice(ri
 
 async def test_tokens_of_reasoning_and_of_calls_are_measured_like_those_of_the_text(rig, hello):
     said = Said("", reasoning="hm so", calls=(SaidCall("f", "{}"),))
-    async with rig(reply=said) as r, aclosing(r.service.generate(CHAT_STAND_IN, hello)) as events:
+    async with rig(reply=said) as r, aclosing(r.service.generate(CHAT_STAND_IN, hello, CALLER)) as events:
         async for event in events:
             r.clock.now += 3.0 if isinstance(event, Started) else 0.5
             if isinstance(event, ToolCallDelta):
@@ -228,7 +229,7 @@ async def test_past_its_deadline_a_request_that_has_not_started_times_out(rig, h
 async def test_past_its_deadline_a_stream_ends_with_the_timeout(rig, hello):
     async with rig(limits=Limits(request_deadline_s=600)) as r:
         r.chat.stage.hold("token:1")
-        events = r.service.generate(CHAT_STAND_IN, hello)
+        events = r.service.generate(CHAT_STAND_IN, hello, CALLER)
         assert [type(await anext(events)) for _ in range(2)] == [Started, TextDelta]
         r.clock.now += 599.99
         with pytest.raises(RequestTimeout):
@@ -247,7 +248,7 @@ async def test_the_deadline_also_ends_a_load_that_is_waited_for(rig, hello):
 
 async def test_a_stream_that_never_pauses_ends_at_the_deadline_too(rig, hello):
     async with rig(limits=Limits(request_deadline_s=60)) as r:
-        events = r.service.generate(CHAT_STAND_IN, hello)
+        events = r.service.generate(CHAT_STAND_IN, hello, CALLER)
         await anext(events)
         r.clock.now += 60
         with pytest.raises(RequestTimeout):
@@ -281,8 +282,8 @@ async def test_a_stopping_server_refuses_new_requests_and_lets_streams_end(rig, 
 async def test_a_cut_ends_streams_where_they_are(rig, hello):
     async with rig() as r:
         r.chat.stage.hold("token:1")
-        waiting = r.service.generate(CHAT_STAND_IN, hello)
-        idle = r.service.generate(CHAT_STAND_IN, replace(hello, id="idle"))
+        waiting = r.service.generate(CHAT_STAND_IN, hello, CALLER)
+        idle = r.service.generate(CHAT_STAND_IN, replace(hello, id="idle"), CALLER)
         assert [type(await anext(waiting)) for _ in range(2)] == [Started, TextDelta]
         assert isinstance(await anext(idle), Started)
         async with anyio.create_task_group() as tasks:
@@ -341,7 +342,7 @@ async def test_an_engine_of_another_kind_than_its_card_is_a_bug_that_is_not_hidd
         with pytest.raises(TypeError, match="doesn't generate"):
             await r.ask(hello)
         with pytest.raises(TypeError, match="doesn't embed"):
-            await r.service.embed(EMBEDDING_STAND_IN, Embed("e", (Text("a"),)))
+            await r.service.embed(EMBEDDING_STAND_IN, Embed("e", (Text("a"),)), CALLER)
 
 
 async def test_a_client_that_leaves_while_it_is_not_reading_gives_everything_back(rig, hello):
@@ -349,7 +350,7 @@ async def test_a_client_that_leaves_while_it_is_not_reading_gives_everything_bac
         is_writing, never = anyio.Event(), anyio.Event()
 
         async def write() -> None:
-            async with aclosing(r.service.generate(CHAT_STAND_IN, hello)) as events:
+            async with aclosing(r.service.generate(CHAT_STAND_IN, hello, CALLER)) as events:
                 async for event in events:
                     if isinstance(event, TextDelta):
                         is_writing.set()

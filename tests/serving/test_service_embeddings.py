@@ -5,6 +5,7 @@ import struct
 
 import anyio
 import pytest
+from caller import CALLER
 
 from lowcloud.core.errors import BadRequest, Overloaded, RequestTimeout
 from lowcloud.core.messages import Text, Tokens
@@ -24,8 +25,8 @@ def ask(*texts: str, dimensions: int | None = None) -> Embed:
 
 async def test_a_model_answers_with_its_own_vectors_in_the_order_of_the_inputs(rig):
     async with rig() as r:
-        both = await r.service.embed(EMBEDDING_STAND_IN, ask("a b", "c"))
-        alone = await r.service.embed(EMBEDDING_STAND_IN, ask("c"))
+        both = await r.service.embed(EMBEDDING_STAND_IN, ask("a b", "c"), CALLER)
+        alone = await r.service.embed(EMBEDDING_STAND_IN, ask("c"), CALLER)
     assert [len(vector) for vector in both.vectors] == [4 * 384] * 2
     assert both.vectors[1] == alone.vectors[0]
     assert (both.prompt_tokens, both.stand_in) == (3, None)
@@ -34,22 +35,22 @@ async def test_a_model_answers_with_its_own_vectors_in_the_order_of_the_inputs(r
 
 async def test_a_stand_in_has_the_asked_for_models_size_and_is_marked(rig):
     async with rig() as r:
-        embedded = await r.service.embed(LARGE, ask("I love matcha"))
-        own = await r.service.embed(EMBEDDING_STAND_IN, ask("I love matcha"))
+        embedded = await r.service.embed(LARGE, ask("I love matcha"), CALLER)
+        own = await r.service.embed(EMBEDDING_STAND_IN, ask("I love matcha"), CALLER)
     assert embedded.vectors[0] == own.vectors[0] + bytes(4 * (1024 - 384))
     assert embedded.stand_in == EMBEDDING_STAND_IN
 
 
 async def test_a_mapped_model_answers_with_its_own_size_and_unmarked(rig):
     async with rig(mapping={LARGE: EMBEDDING_STAND_IN}) as r:
-        embedded = await r.service.embed(LARGE, ask("a"))
+        embedded = await r.service.embed(LARGE, ask("a"), CALLER)
     assert (len(embedded.vectors[0]), embedded.stand_in) == (4 * 384, None)
 
 
 async def test_dimensions_cut_a_matryoshka_model_to_a_unit_vector(rig):
     async with rig(matryoshka=(128,)) as r:
-        cut = await r.service.embed(EMBEDDING_STAND_IN, ask("a", dimensions=128))
-        same = await r.service.embed(EMBEDDING_STAND_IN, ask("a", dimensions=384))
+        cut = await r.service.embed(EMBEDDING_STAND_IN, ask("a", dimensions=128), CALLER)
+        same = await r.service.embed(EMBEDDING_STAND_IN, ask("a", dimensions=384), CALLER)
     numbers = struct.unpack("<128f", cut.vectors[0])
     assert math.isclose(math.fsum(number * number for number in numbers), 1, abs_tol=1e-5)
     assert len(same.vectors[0]) == 4 * 384
@@ -57,9 +58,9 @@ async def test_dimensions_cut_a_matryoshka_model_to_a_unit_vector(rig):
 
 async def test_dimensions_pad_a_stand_in_to_a_size_the_asked_for_model_has(rig):
     async with rig() as r:
-        embedded = await r.service.embed(QWEN, ask("a", dimensions=512))
+        embedded = await r.service.embed(QWEN, ask("a", dimensions=512), CALLER)
         with pytest.raises(BadRequest, match="can't be cut to 128"):
-            await r.service.embed(QWEN, ask("a", dimensions=128))
+            await r.service.embed(QWEN, ask("a", dimensions=128), CALLER)
     assert len(embedded.vectors[0]) == 4 * 512
     assert [request.dimensions for request in r.embedder.requests] == [None]
 
@@ -67,7 +68,7 @@ async def test_dimensions_pad_a_stand_in_to_a_size_the_asked_for_model_has(rig):
 async def test_dimensions_a_model_does_not_have_are_refused_before_anything_runs(rig):
     async with rig() as r:
         with pytest.raises(BadRequest) as refused:
-            await r.service.embed(EMBEDDING_STAND_IN, ask("a", dimensions=256))
+            await r.service.embed(EMBEDDING_STAND_IN, ask("a", dimensions=256), CALLER)
     assert refused.value.param == "dimensions"
     assert (r.embedder.requests, r.meter.queues) == ([], [])
 
@@ -76,9 +77,9 @@ async def test_an_input_over_a_stand_ins_limit_names_the_stand_in(rig):
     async with rig() as r:
         long = ask(" ".join("x" * 257))
         with pytest.raises(BadRequest, match=f"257.*256.*{LARGE} is answered here by the stand-in") as refused:
-            await r.service.embed(LARGE, long)
+            await r.service.embed(LARGE, long, CALLER)
         with pytest.raises(BadRequest) as own:
-            await r.service.embed(EMBEDDING_STAND_IN, long)
+            await r.service.embed(EMBEDDING_STAND_IN, long, CALLER)
     assert refused.value.param == own.value.param == "input[0]"
     assert "stand-in" not in str(own.value)
     assert r.meter.queues[-1] == (EMBEDDING_STAND_IN, 0, 0)
@@ -87,7 +88,7 @@ async def test_an_input_over_a_stand_ins_limit_names_the_stand_in(rig):
 async def test_a_chat_model_does_not_embed(rig):
     async with rig() as r:
         with pytest.raises(BadRequest, match="Text Generation, not Text Embeddings") as refused:
-            await r.service.embed(CHAT_STAND_IN, ask("a"))
+            await r.service.embed(CHAT_STAND_IN, ask("a"), CALLER)
     assert refused.value.param == "model"
 
 
@@ -95,11 +96,11 @@ async def test_embeddings_wait_in_a_bounded_queue(rig):
     async with rig(limits=Limits(Bounds(requests=1, tokens=100))) as r:
         r.embedder.stage.hold("embed")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(r.service.embed, LARGE, Embed("e", (Text("12345678"), Tokens((1, 2)))))
+            tasks.start_soon(r.service.embed, LARGE, Embed("e", (Text("12345678"), Tokens((1, 2)))), CALLER)
             await r.embedder.stage.reached("embed")
             assert r.meter.queues[-1] == (EMBEDDING_STAND_IN, 1, 5)
             with pytest.raises(Overloaded):
-                await r.service.embed(LARGE, ask("b"))
+                await r.service.embed(LARGE, ask("b"), CALLER)
             r.embedder.stage.open("embed")
     assert r.meter.queues[-1] == (EMBEDDING_STAND_IN, 0, 0)
 
@@ -108,7 +109,7 @@ async def test_a_client_that_leaves_cancels_its_embedding(rig):
     async with rig() as r:
         r.embedder.stage.hold("embed")
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(r.service.embed, LARGE, ask("a"))
+            tasks.start_soon(r.service.embed, LARGE, ask("a"), CALLER)
             await r.embedder.stage.reached("embed")
             tasks.cancel_scope.cancel()
         assert r.embedder.cancelled == ["e"]
@@ -119,5 +120,5 @@ async def test_the_deadline_ends_an_embedding(rig):
     async with rig(limits=Limits(request_deadline_s=0.02)) as r:
         r.embedder.stage.hold("embed")
         with pytest.raises(RequestTimeout):
-            await r.service.embed(LARGE, ask("a"))
+            await r.service.embed(LARGE, ask("a"), CALLER)
         assert r.embedder.cancelled == ["e"]

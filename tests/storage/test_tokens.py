@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lowcloud.core.errors import ExpiredToken
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.storage.database import open_database
 from lowcloud.storage.tokens import TokenRecord, TokenStore, is_live
@@ -63,7 +64,8 @@ async def test_an_unknown_token_stands_for_nobody(store, token):
 async def test_a_revoked_token_stands_for_nobody_from_then_on(store):
     created = await store.create("laptop", ACCOUNT)
     assert await store.revoke(created.record.id) is True
-    assert await store.verify(created.token) is None
+    with pytest.raises(ExpiredToken):
+        await store.verify(created.token)
     assert await store.revoke(created.record.id) is False
     assert await store.revoke("no such id") is False
 
@@ -73,7 +75,8 @@ async def test_an_expired_token_stands_for_nobody(store, clock):
     created = await store.create("laptop", ACCOUNT, expires_at=1010.0)
     assert await store.verify(created.token) is not None
     clock.now = 1010.0
-    assert await store.verify(created.token) is None
+    with pytest.raises(ExpiredToken):
+        await store.verify(created.token)
 
 
 @pytest.mark.anyio

@@ -2,19 +2,28 @@
 
     LowcloudError
     ├── BadRequest 400              the caller's request can't be met as it stands; ``param`` names the field
+    │   ├── MissingBody             there is none
     │   ├── Unsupported             a known field or value that this server doesn't do (yet)
+    │   │   └── LoraUnsupported     an adapter for a model that takes none
     │   ├── UnsupportedSchema       a keyword of a JSON schema that can't be enforced
     │   └── PromptTooLong           counts beyond the model's context
-    ├── Unauthorized 401            no token, or not one of ours
-    ├── Forbidden 403               a good token without the right, a foreign Host or Origin
+    ├── Unauthorized 401            not one of our tokens
+    │   ├── MissingCredentials      none at all
+    │   ├── MalformedCredentials    an Authorization header that isn't one
+    │   └── ExpiredToken            one that was ours, and isn't any more
+    ├── Forbidden 403               another account's token, a foreign Host or Origin
+    │   └── LacksPermission         a good token without the right
     ├── NotFound 404                no such route or object
     │   ├── ModelNotFound           no such model; lists near names
+    │   ├── InvalidModelName        an id that no model can have
     │   └── UnknownAccount          the path's account id isn't 32 hex digits
     ├── MethodNotAllowed 405        the route exists for other methods
     ├── RequestTimeout 408          the body, or the answer, took too long
     ├── BodyTooLarge 413            beyond ``server.max_body_bytes``
     ├── UnsupportedMediaType 415    a body that isn't JSON
     ├── Overloaded 429              the queue is full; ``retry_after_s``
+    │   └── LimitReached            the account's requests a minute
+    │       └── DailyLimitReached   or its neurons a day: not worth a retry
     ├── HeadTooLarge 431            the request line and the headers, together
     ├── EngineFailed 500            the engine gave up on this request
     ├── InternalError 500           our bug; nothing of it leaves the process
@@ -38,6 +47,7 @@ class LowcloudError(Exception):
     code = "internal_error"
     type = "server_error"
     number = 8005
+    is_worth_a_retry = True  # False: an SDK that tries 429 and 503 again is told not to
 
     def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -54,10 +64,22 @@ class BadRequest(LowcloudError):
     number = 5006
 
 
+class MissingBody(BadRequest):
+    """There is no body where one is needed."""
+
+    number = 3003
+
+
 class Unsupported(BadRequest):
     """A field or a value that is known and not done here; ``param`` names it."""
 
     code = "unsupported_parameter"
+
+
+class LoraUnsupported(Unsupported):
+    """The model takes no adapter."""
+
+    number = 5005
 
 
 class UnsupportedSchema(BadRequest):
@@ -74,7 +96,7 @@ class PromptTooLong(BadRequest):
 
 
 class Unauthorized(LowcloudError):
-    """No token, or one that isn't known here."""
+    """A token that isn't known here."""
 
     status = 401
     code = "invalid_api_key"
@@ -82,13 +104,37 @@ class Unauthorized(LowcloudError):
     number = 10000
 
 
+class MissingCredentials(Unauthorized):
+    """No token at all."""
+
+    number = 9106
+
+
+class MalformedCredentials(Unauthorized):
+    """The Authorization header is none of a kind that is read here."""
+
+    number = 6003
+
+
+class ExpiredToken(Unauthorized):
+    """A token that was good once: its time is over, or it was revoked."""
+
+    number = 1000
+
+
 class Forbidden(LowcloudError):
-    """Known, and not allowed to do this; or a Host or Origin that isn't allowed."""
+    """Known, and not allowed here: another account's token; or a Host or Origin that isn't allowed."""
 
     status = 403
     code = "permission_denied"
     type = "permission_error"
     number = 9109
+
+
+class LacksPermission(Forbidden):
+    """A token of this account that may not do this."""
+
+    number = 10000
 
 
 class NotFound(LowcloudError):
@@ -110,6 +156,13 @@ class ModelNotFound(NotFound):
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         super().__init__(f"No such model {model or '(empty)'}{': ' + why if why else ''}.{hint}", param="model")
         self.near = tuple(near)
+
+
+class InvalidModelName(NotFound):
+    """What no model can be called."""
+
+    code = "invalid_model_name"
+    number = 3042
 
 
 class UnknownAccount(NotFound):
@@ -171,6 +224,19 @@ class Overloaded(LowcloudError):
     code = "rate_limit_exceeded"
     type = "rate_limit_error"
     number = 3040
+
+
+class LimitReached(Overloaded):
+    """The account has used up its requests of this minute."""
+
+    number = 3036
+
+
+class DailyLimitReached(LimitReached):
+    """The account has used up its neurons of this day (UTC)."""
+
+    code = "insufficient_quota"
+    is_worth_a_retry = False
 
 
 class HeadTooLarge(LowcloudError):

@@ -13,6 +13,9 @@ class Permission(StrEnum):
 
     WORKERS_AI_READ = "Workers AI Read"
     WORKERS_AI_WRITE = "Workers AI Write"
+    AI_GATEWAY_READ = "AI Gateway Read"
+    AI_GATEWAY_EDIT = "AI Gateway Edit"
+    AI_GATEWAY_RUN = "AI Gateway Run"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,20 @@ from lowcloud.core.output import ANY_TEXT, Format
 from lowcloud.core.tools import NO_TOOLS, ToolPlan
 
 Pooling: TypeAlias = Literal["mean", "cls"]
+# Who waits for whom: "background" for "live", "batch" for both.
+Admission: TypeAlias = Literal["live", "background", "batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """On whose account a request runs, and how long it may wait.
+
+    ``rejects_if_busy``: where it would have to wait behind others, it is refused instead (Overloaded).
+    """
+
+    account_id: str
+    admission: Admission = "live"
+    rejects_if_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

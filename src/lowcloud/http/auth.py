@@ -5,7 +5,7 @@ from typing import Protocol
 
 from starlette.datastructures import Headers
 
-from lowcloud.core.errors import Forbidden, Unauthorized
+from lowcloud.core.errors import Forbidden, LacksPermission, MalformedCredentials, MissingCredentials, Unauthorized
 from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
 
 USES_MODELS = frozenset({Permission.WORKERS_AI_READ, Permission.WORKERS_AI_WRITE})
@@ -15,7 +15,7 @@ class TokenVerifier(Protocol):
     """Where tokens are kept."""
 
     async def verify(self, token: str) -> Principal | None:
-        """Whose token this is; None for one that is unknown, revoked or expired."""
+        """Whose token this is; None for one that is unknown. Raises ExpiredToken."""
 
 
 class Auth(Protocol):
@@ -24,7 +24,7 @@ class Auth(Protocol):
     async def principal(self, headers: Headers, account_id: str | None, any_of: frozenset[Permission], /) -> Principal:
         """The caller, who has at least one of the permissions. ``account_id`` is the path's, None on the short base.
 
-        Raises Unauthorized, Forbidden.
+        Raises MalformedCredentials, Unauthorized, Forbidden.
         """
 
 
@@ -47,27 +47,27 @@ class TokenAuth:
     async def principal(self, headers: Headers, account_id: str | None, any_of: frozenset[Permission], /) -> Principal:
         principal = await self.verifier.verify(_bearer(headers))
         if principal is None:
-            raise Unauthorized("This API token is unknown, expired or revoked.")
+            raise Unauthorized("Authentication error: this API token is unknown.")
         if self.any_account and account_id is not None:
             principal = Principal(principal.token_id, account_id, principal.permissions)
         if account_id not in (None, principal.account_id):
-            raise Forbidden("This API token is not for the account in the path.")
+            raise Forbidden("Unauthorized to access requested resource: this API token is for another account.")
         if not principal.permissions & any_of:
             needed = " or ".join(sorted(any_of))
-            raise Forbidden(f"This API token lacks the permission {needed}.")
+            raise LacksPermission(f"Authentication error: this API token lacks the permission {needed}.")
         return principal
 
 
 def _bearer(headers: Headers) -> str:
     """The token of ``Authorization: Bearer ...``, else of ``x-api-key``, as Anthropic's SDKs send it.
 
-    Raises Unauthorized.
+    Raises MissingCredentials, MalformedCredentials.
     """
     if "authorization" not in headers and (key := headers.get("x-api-key", "").strip()):
         return key
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if not scheme:
-        raise Unauthorized("No API token: send it as Authorization: Bearer <token>.")
+        raise MissingCredentials("Missing Authorization header: send the API token as Authorization: Bearer <token>.")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthorized("The Authorization header must be: Bearer <token>.")
+        raise MalformedCredentials("Invalid format for Authorization header: it must be Bearer <token>.")
     return token.strip()

@@ -1,4 +1,4 @@
-"""Reads a request's body: bounded in bytes and in time, JSON only."""
+"""Reads a request's body, bounded in bytes and in time, and checks what it is labelled as."""
 
 import anyio
 from starlette.datastructures import Headers
@@ -12,10 +12,9 @@ from lowcloud.http.watch import ClientLeft
 async def read_body(headers: Headers, receive: Receive, settings: HttpSettings) -> bytes:
     """The body, at most ``max_body_bytes``.
 
-    Raises UnsupportedMediaType, BodyTooLarge (after up to ``discard_bytes`` were thrown away), RequestTimeout when it
+    Raises BodyTooLarge (after up to ``discard_bytes`` were thrown away), RequestTimeout when it
     isn't complete within ``body_timeout_s``, ClientLeft.
     """
-    check_media_type(headers)
     announced = _content_length(headers)
     if announced > settings.max_body_bytes and "expect" in headers:
         raise _too_large(settings)  # the client waits for leave to send; it gets none

@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp
 
-from lowcloud.core.principal import Principal
-from lowcloud.http.errors import Shape, envelope
+from lowcloud.core.principal import DEV_ACCOUNT, Principal
+from lowcloud.core.requests import Caller
+from lowcloud.http.errors import Shape, openai
 
 Outcome: TypeAlias = Literal["done", "client_left", "write_timeout", "failed", "broken"]
 
@@ -33,7 +34,7 @@ class Trace:
     completion_id: str | None = None
     status: int | None = None
     outcome: Outcome = "done"
-    error_shape: Shape = envelope
+    error_shape: Shape = openai
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class Call:
     principal: Principal | None
     body: bytes
     query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def caller(self) -> Caller:
+        """Whose account what this call runs is counted on; an open route's own account is that of ``dev``."""
+        return Caller(self.principal.account_id if self.principal else DEV_ACCOUNT)
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[ASGIApp]]

@@ -92,7 +92,7 @@ class Edge:
         if trace.status is not None:  # too late for a status; the server closes the connection
             trace.outcome = "broken"
             return
-        await errors.response(error, trace.error_shape)(scope, receive, reply.send)
+        await errors.response(error, trace.id, trace.error_shape)(scope, receive, reply.send)
 
     def _record(self, trace: Trace) -> None:
         seconds = self._around.clock.monotonic() - trace.started

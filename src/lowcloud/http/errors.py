@@ -4,7 +4,8 @@ The OpenAI half is ``error``; the rest is Cloudflare's v4 envelope.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from starlette.responses import Response
@@ -25,12 +26,26 @@ def envelope(error: LowcloudError) -> dict[str, object]:
     }
 
 
-Shape: TypeAlias = Callable[[LowcloudError], dict[str, object]]
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An error as a format says it."""
+
+    status: int
+    body: Mapping[str, object]
 
 
-def response(error: LowcloudError, shape: Shape = envelope) -> Response:
+Shape: TypeAlias = Callable[[LowcloudError, str], Rendered]
+
+
+def openai(error: LowcloudError, _request_id: str) -> Rendered:
+    """In the shape of OpenAI's API, and of Cloudflare's."""
+    return Rendered(error.status, envelope(error))
+
+
+def response(error: LowcloudError, request_id: str, shape: Shape = openai) -> Response:
     """The whole answer for an error that came before the first byte, in the shape that the route's clients parse."""
-    return Response(to_json(shape(error)), error.status, _headers(error), "application/json")
+    rendered = shape(error, request_id)
+    return Response(to_json(rendered.body), rendered.status, _headers(error), "application/json")
 
 
 def event(error: LowcloudError) -> bytes:
@@ -42,6 +57,8 @@ def _headers(error: LowcloudError) -> dict[str, str]:
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if not error.is_worth_a_retry:
+        headers["x-should-retry"] = "false"
     match error:
         case MethodNotAllowed(allow=allow):
             headers["allow"] = ", ".join(allow)

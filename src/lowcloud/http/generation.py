@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from starlette.responses import Response
@@ -12,10 +12,11 @@ from structlog.typing import FilteringBoundLogger
 from lowcloud.core.errors import LowcloudError
 from lowcloud.core.events import Event, Started
 from lowcloud.core.requests import Generate
-from lowcloud.http.call import Trace
+from lowcloud.http.call import Call, Trace
 from lowcloud.http.clock import Clock
 from lowcloud.http.edge import internal_error
 from lowcloud.http.encode import answer_headers, header_list
+from lowcloud.http.image_links import ImageLinks
 from lowcloud.http.sse import EventStream, Pace
 from lowcloud.http.watch import close
 from lowcloud.serving.service import Service
@@ -74,14 +75,17 @@ class Asked:
 class Answerer:
     """Answers requests of any format."""
 
-    def __init__(self, service: Service, pace: Pace, clock: Clock, logger: FilteringBoundLogger) -> None:
-        self._service = service
+    def __init__(
+        self, service: Service, links: ImageLinks, pace: Pace, clock: Clock, logger: FilteringBoundLogger
+    ) -> None:
+        self._service, self._links = service, links
         self._pace, self._clock, self._logger = pace, clock, logger
 
-    async def answer(self, asked: Asked, form: Form, trace: Trace) -> ASGIApp:
+    async def answer(self, asked: Asked, form: Form, call: Call) -> ASGIApp:
         """Waits until the generation has started: until then every failure is a status."""
-        trace.model = asked.model
-        events = self._service.generate(asked.model, asked.generate)
+        call.trace.model = asked.model
+        prompt = await self._links.followed(asked.model, asked.generate.prompt)
+        events = self._service.generate(asked.model, replace(asked.generate, prompt=prompt), call.caller)
         try:
             started = await _started(events)
             headers = started_headers(asked.ignored, started)
@@ -93,7 +97,7 @@ class Answerer:
             raise
         told = events if form.keep is None else _kept(form, form.keep, started, events)
         chunks = _chunks(form.writer(started), started, told)
-        return self.stream(chunks, form.ending, headers, trace, source=events)
+        return self.stream(chunks, form.ending, headers, call.trace, source=events)
 
     def stream(
         self,

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lowcloud.core.errors import BadRequest, MethodNotAllowed, NotFound, UnknownAccount
-from lowcloud.core.principal import ACCOUNT_ID
+from lowcloud.core.principal import ACCOUNT_ID, Permission
 from lowcloud.http.auth import USES_MODELS, Auth
-from lowcloud.http.body import read_body
+from lowcloud.http.body import check_media_type, read_body
 from lowcloud.http.call import Call, Handler, Trace
-from lowcloud.http.errors import Shape, envelope
+from lowcloud.http.errors import Shape, openai
 from lowcloud.http.openapi import Operation
 from lowcloud.http.origin import is_from_here, is_preflight, preflight_headers
 from lowcloud.http.settings import HttpSettings
@@ -32,8 +32,8 @@ _GATEWAY_ACCOUNT = re.compile(rf"/v1/(?i:{ACCOUNT_ID.pattern})(/|$)")
 class Route:
     """``template``: ``{name}`` stands for one segment, a last ``{name...}`` for all that are left, slashes included.
 
-    An ``is_open`` route needs no token from this machine itself. Errors have ``error_shape``. A POST route gets its
-    body, which must be JSON.
+    An ``is_open`` route needs no token from this machine itself, any other one with a permission of ``any_of``. Errors
+    have ``error_shape``. A POST route gets its body, which is labelled as JSON unless the route ``takes_any_media``.
     """
 
     method: str
@@ -41,7 +41,9 @@ class Route:
     handler: Handler
     operation: Operation
     is_open: bool = False
-    error_shape: Shape = envelope
+    error_shape: Shape = openai
+    any_of: frozenset[Permission] = USES_MODELS
+    takes_any_media: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,13 @@ class Router:
             return
         principal = None
         if not (route.is_open and is_from_here(scope, headers)):
-            principal = await self._auth.principal(headers, account_id, USES_MODELS)
+            principal = await self._auth.principal(headers, account_id, route.any_of)
             trace.account_id, trace.token_id = principal.account_id, principal.token_id
-        body = await read_body(headers, receive, self._settings) if route.method == "POST" else b""
+        body = b""
+        if route.method == "POST":
+            if not route.takes_any_media:
+                check_media_type(headers)
+            body = await read_body(headers, receive, self._settings)
         query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
         call = Call(trace, headers, found.params, principal, body, query)
 

@@ -79,8 +79,12 @@ class Queue:
     def state(self) -> State:
         return self._state
 
-    def enter(self) -> "Place":
-        """A place for one request whose tokens aren't counted yet. Raises Overloaded."""
+    def enter(self, *, rejects_if_busy: bool = False) -> "Place":
+        """A place for one request whose tokens aren't counted yet. Raises Overloaded; with ``rejects_if_busy`` also
+        where another one waits."""
+        if rejects_if_busy and self._state.requests:
+            message = "Capacity temporarily exceeded, please try again."
+            raise Overloaded(message, retry_after_s=retry_after_s(self._state))
         self._require_room(requests=1, tokens=0)
         self._change(1, 0)
         return Place(self, self._clock())

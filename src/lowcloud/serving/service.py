@@ -18,7 +18,7 @@ import anyio.to_thread
 from lowcloud.core.errors import BadRequest, LowcloudError, PromptTooLong, RequestTimeout, Unavailable, Unsupported
 from lowcloud.core.events import Embedded, Event, ReasoningDelta, Started, TextDelta, ToolCallDelta, Usage
 from lowcloud.core.messages import Messages, Prompt, Text
-from lowcloud.core.requests import Embed, Generate
+from lowcloud.core.requests import Caller, Embed, Generate
 from lowcloud.engines.engine import Embedder, Engine, Token, Wording
 from lowcloud.models.card import Task
 from lowcloud.models.catalogue import Answer, Catalogue
@@ -103,7 +103,7 @@ class Service:
         for deadline in self._live:
             deadline.cut(Unavailable("The server is stopping.", retry_after_s=STOPPING_RETRY_S))
 
-    async def generate(self, model_id: str, request: Generate) -> AsyncGenerator[Event, None]:
+    async def generate(self, model_id: str, request: Generate, caller: Caller) -> AsyncGenerator[Event, None]:
         """The events of a generation: ``Started`` first, or an exception. ``aclose()`` cancels it.
 
         Raises ModelNotFound, BadRequest, Overloaded, Unavailable, EngineFailed; RequestTimeout past the deadline, which
@@ -113,7 +113,7 @@ class Service:
         record = _Record(answer.by.id, self._meter, self._clock)
         try:
             with self._deadline() as deadline:
-                async with aclosing(self._generated(answer, request)) as events:
+                async with aclosing(self._generated(answer, request, caller)) as events:
                     while (event := await deadline.bound(lambda: anext(events, None))) is not None:
                         record.add(event)
                         yield event
@@ -122,17 +122,25 @@ class Service:
         finally:
             record.close()
 
-    async def embed(self, model_id: str, request: Embed) -> Embedded:
+    async def embed(self, model_id: str, request: Embed, caller: Caller) -> Embedded:
         """Unit vectors of the asked-for size, in the order of the inputs. Raises as ``generate`` does."""
         answer = self._accepted(model_id, Task.TEXT_EMBEDDINGS)
         dimensions = dimensions_of(answer, request.dimensions)
-        with self._queue(answer.by.id).enter() as place, self._deadline() as deadline:
+        place = self._queue(answer.by.id).enter(rejects_if_busy=caller.rejects_if_busy)
+        with place, self._deadline() as deadline:
             place.count(_rough_tokens(request))
             embedded = await deadline.bound(lambda: self._embedded(answer, replace(request, dimensions=None)))
             place.started()
         self._meter.tokens(answer.by.id, prompt=embedded.prompt_tokens, cached=0, completion=0)
         vectors = await self._sized(embedded.vectors, dimensions)
         return replace(embedded, vectors=vectors, stand_in=_stand_in(answer))
+
+    async def check(self, model_id: str, request: Generate) -> None:
+        """Refuse what the model that answers can't do, before anything is done for it. Raises as ``generate`` does."""
+        answer = self._accepted(model_id, Task.TEXT_GENERATION)
+        with self._deadline() as deadline:
+            engine = _generator(await deadline.bound(lambda: self._pool.engine(answer.by.id)))
+        engine.check(request)
 
     async def count(self, model_id: str, prompt: Prompt) -> int:
         """The prompt's tokens as the model that answers sees it; needs no weights. Raises ModelNotFound, BadRequest."""
@@ -189,8 +197,8 @@ class Service:
             )
         return self._queues[card_id]
 
-    async def _generated(self, answer: Answer, request: Generate) -> AsyncGenerator[Event, None]:
-        with self._queue(answer.by.id).enter() as place:
+    async def _generated(self, answer: Answer, request: Generate, caller: Caller) -> AsyncGenerator[Event, None]:
+        with self._queue(answer.by.id).enter(rejects_if_busy=caller.rejects_if_busy) as place:
             engine = _generator(await self._pool.engine(answer.by.id))
             engine.check(request)
             prepared = await engine.prepare(request)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from lowcloud.core.errors import ExpiredToken
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.storage.database import Database
 from lowcloud.storage.tables import tokens
@@ -87,7 +88,7 @@ class TokenStore:
         return await self._database.run(lambda connection: connection.execute(change).rowcount == 1)
 
     async def verify(self, token: str) -> Principal | None:
-        """Whose token it is; None for one that is unknown, expired or revoked.
+        """Whose token it is; None for one that is unknown. Raises ExpiredToken for one that was good once.
 
         The lookup goes by the hash, whose bytes a guesser can't steer, so its time tells nothing of other tokens.
         """
@@ -99,9 +100,11 @@ class TokenStore:
             return connection.execute(query).one_or_none()
 
         row = await self._database.run(look_up)
-        record = None if row is None else _record(row)
-        if record is None or not is_live(record, self._clock()):
+        if row is None:
             return None
+        record = _record(row)
+        if not is_live(record, self._clock()):
+            raise ExpiredToken("Invalid API Token: it is expired or revoked.")
         return Principal(record.id, record.account_id, record.permissions)
 
 

@@ -2,6 +2,7 @@
 
 from lowcloud.core.errors import LowcloudError
 from lowcloud.http.anthropic.messages_stream import sse
+from lowcloud.http.errors import Rendered
 
 _TYPES = {
     400: "invalid_request_error",
@@ -24,9 +25,9 @@ def fields(error: LowcloudError) -> dict[str, object]:
     }
 
 
-def envelope(error: LowcloudError) -> dict[str, object]:
-    """The body of an error."""
-    return {"type": "error", "error": fields(error)}
+def envelope(error: LowcloudError, _request_id: str) -> Rendered:
+    """The answer for an error."""
+    return Rendered(error.status, {"type": "error", "error": fields(error)})
 
 
 def event(error: LowcloudError) -> bytes:

@@ -49,7 +49,7 @@ class Chat:
             self._keep(asked, call),
         )
         return await self._answerer.answer(
-            Asked(asked.model, asked.generate, asked.is_stream, asked.ignored), form, call.trace
+            Asked(asked.model, asked.generate, asked.is_stream, asked.ignored), form, call
         )
 
     def _keep(self, asked: ChatAsked, call: Call) -> Keep | None:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lowcloud.core.events import Event, Started
 from lowcloud.core.requests import Generate
 from lowcloud.http import errors
-from lowcloud.http.call import Call, Trace
+from lowcloud.http.call import Call
 from lowcloud.http.clock import Clock
 from lowcloud.http.generation import Answerer, Ending, started_headers
 from lowcloud.http.offload import Offload
@@ -55,17 +55,17 @@ class Completions:
         call.trace.completion_id = request_id = self._tools.new_id()
         asked = await self._tools.offload.read(call.body, lambda raw: completion_asked(raw, request_id))
         call.trace.model = asked.model
-        return _Reply(self._service, self._tools, asked, call.trace, request_id)
+        return _Reply(self._service, self._tools, asked, call, request_id)
 
 
 class _Reply:
     """An ASGI app: it owns the tasks of its prompts, and ends them when it ends."""
 
     def __init__(
-        self, service: Service, tools: CompletionTools, asked: CompletionAsked, trace: Trace, completion_id: str
+        self, service: Service, tools: CompletionTools, asked: CompletionAsked, call: Call, completion_id: str
     ) -> None:
         self._service, self._tools = service, tools
-        self._asked, self._trace, self._id = asked, trace, completion_id
+        self._asked, self._call, self._id = asked, call, completion_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outlet, inlet = anyio.create_memory_object_stream[Numbered](BUFFERED)
@@ -81,7 +81,7 @@ class _Reply:
             raise only(raised) from None
 
     async def _run(self, number: int, generate: Generate, outlet: MemoryObjectSendStream[Numbered]) -> None:
-        async with outlet, aclosing(self._service.generate(self._asked.model, generate)) as events:
+        async with outlet, aclosing(self._service.generate(self._asked.model, generate, self._call.caller)) as events:
             try:
                 async for event in events:
                     await outlet.send(Numbered(number, event))
@@ -99,7 +99,7 @@ class _Reply:
                 answer.feed(item.number, _event(item))
             return Response(answer.body(), 200, headers, "application/json")
         chunks = _chunks(CompletionWriter(head, self._asked), items)
-        return self._tools.answerer.stream(chunks, Ending(errors.event, DONE), headers, self._trace, source=chunks)
+        return self._tools.answerer.stream(chunks, Ending(errors.event, DONE), headers, self._call.trace, source=chunks)
 
     async def _started(self, inlet: MemoryObjectReceiveStream[Numbered]) -> tuple[list[Numbered], Started]:
         """What has come until every prompt had started, and the first of these events."""

@@ -40,7 +40,7 @@ class Embeddings:
             call.body, lambda raw: embeddings_asked(raw, request_id, accept_token_ids=accepts)
         )
         call.trace.model = asked.model
-        embedded = await self._service.embed(asked.model, asked.embed)
+        embedded = await self._service.embed(asked.model, asked.embed, call.caller)
         if sum(map(len, embedded.vectors)) > INLINE_BYTES:
             body = await self._offload.run(lambda: encoded(asked, embedded))
         else:

@@ -1,0 +1,66 @@
+"""Errors in Cloudflare's v4 envelope: those of the models' layer bear the request's id, those of the API's do not.
+
+Source: Cloudflare docs, Workers AI > Errors, read 2026-11; replies of the service as its users report them.
+"""
+
+from dataclasses import dataclass
+
+from lowcloud.core.errors import (
+    BadRequest,
+    Forbidden,
+    InvalidModelName,
+    LoraUnsupported,
+    LowcloudError,
+    MalformedCredentials,
+    MethodNotAllowed,
+    MissingBody,
+    ModelNotFound,
+    NotFound,
+    PromptTooLong,
+    Unauthorized,
+)
+from lowcloud.http.errors import Rendered
+
+_BY_THE_API = (Unauthorized, Forbidden, NotFound, MethodNotAllowed)
+_BY_THE_MODELS = (ModelNotFound, InvalidModelName)
+
+
+@dataclass(frozen=True, slots=True)
+class NativeError:
+    """What the native API says of an error: ``number`` is the code, ``message`` bears the request's id."""
+
+    status: int
+    number: int
+    message: str
+    is_of_models: bool
+
+
+def native(error: LowcloudError, request_id: str) -> NativeError:
+    """The error in the native API's words."""
+    if isinstance(error, _BY_THE_API) and not isinstance(error, _BY_THE_MODELS):
+        return NativeError(error.status, error.number, str(error), is_of_models=False)
+    return NativeError(_status(error), error.number, f"AiError: {_said(error)} ({request_id})", is_of_models=True)
+
+
+def v4(error: LowcloudError, request_id: str) -> Rendered:
+    """The answer for an error: ``result`` is ``{}`` where a model's layer refuses, null where the API does."""
+    said = native(error, request_id)
+    result: dict[str, object] | None = {} if said.is_of_models else None
+    errors = [{"message": said.message, "code": said.number}]
+    return Rendered(said.status, {"errors": errors, "success": False, "result": result, "messages": []})
+
+
+def _status(error: LowcloudError) -> int:
+    """The native API's own, where it differs from that of OpenAI's."""
+    match error:
+        case ModelNotFound() | MalformedCredentials():
+            return 400
+        case LoraUnsupported():
+            return 405
+        case _:
+            return error.status
+
+
+def _said(error: LowcloudError) -> str:
+    is_plain = isinstance(error, PromptTooLong | LoraUnsupported | MissingBody)
+    return f"Bad input: Error: {error}" if isinstance(error, BadRequest) and not is_plain else str(error)
