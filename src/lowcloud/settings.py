@@ -91,6 +91,7 @@ class Storage(_Section):
 
     def url(self) -> str:
         """The database: ``database_url``, or the data folder's own file."""
+    usage_days: int = Field(400, ge=1, le=36_500)
         return self.database_url or f"sqlite:///{self.data_dir / 'lowcloud.db'}"
 
 

@@ -1,8 +1,24 @@
 """The tables, as the newest migration leaves them. Times are seconds since 1970; a test compares the two."""
 
-from sqlalchemy import Column, Double, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Dialect, Double, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy.types import TypeDecorator
 
-REVISION = "0002"  # the newest migration
+REVISION = "0003"  # the newest migration
+
+
+class Name(TypeDecorator[str]):
+    """Text from outside: what is over ``length`` is cut, and NUL, which PostgreSQL can't store, shown."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - its signature
+        return None if value is None else value[: self.length].replace("\0", "\N{SYMBOL FOR NULL}")
+
 
 metadata = MetaData(
     naming_convention={
@@ -40,4 +56,21 @@ completions = Table(
     Column("answer", Text, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Index("ix_completions_account_id", "account_id", "position"),
+)
+
+# ``day`` is UTC's, YYYY-MM-DD; ``model`` is what was asked for, ``answered_by`` what answered.
+usage = Table(
+    "usage",
+    metadata,
+    Column("account_id", Name(200), primary_key=True),
+    Column("day", String(10), primary_key=True, index=True),
+    Column("model", Name(200), primary_key=True),
+    Column("answered_by", Name(200), primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("client_gone", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("neurons", Double, nullable=False),
 )
