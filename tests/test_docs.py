@@ -51,6 +51,8 @@ def shown(name: str, value: object) -> str:
             return "empty"
         case ():
             return "none"
+        case tuple():
+            return ", ".join(map(str, value))
         case Path():
             return str(value).replace(str(Path.home()), "~")
         case int() if name.endswith("_bytes") and value:

@@ -105,6 +105,7 @@ def test_a_models_own_table_wins_over_local(tmp_path):
     [
         ("[server]\nprot = 1", "server.prot: unknown key; did you mean server.port?"),
         ("[server]\ndata_dir = 'x'", "server.data_dir: unknown key; did you mean storage.data_dir?"),
+        ("[server]\nimage_url_ports = [0]", "server.image_url_ports.0: Input should be greater than or equal to 1"),
         ("[srver]\nport = 1", "srver: unknown key; did you mean server?"),
         ("[zzz]", "zzz: unknown key"),
         ("[models.'@a']\npath = '.'\nprelod = true", "models.@a.prelod: unknown key; did you mean models.@a.preload?"),
@@ -189,7 +190,7 @@ def test_a_file_that_is_missing_or_no_toml_is_refused_by_its_name(tmp_path):
 def test_every_key_can_be_set_by_a_variable(key):
     section, name = key.split(".")
     default = getattr(getattr(Settings(), section), name)
-    value = ",".join(default) if isinstance(default, tuple) else str(default)
+    value = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     settings = load(None, {f"LOWCLOUD_{section}__{name}".upper(): value})
     assert getattr(getattr(settings, section), name) == default
 

@@ -49,6 +49,7 @@ def _path(value: object) -> object:
 
 Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_parts)]
 Folder: TypeAlias = Annotated[Path, BeforeValidator(_path)]
+Ports: TypeAlias = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], BeforeValidator(_parts)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Size: TypeAlias = Annotated[ByteSize, Field(ge=0)]
 
@@ -71,6 +72,8 @@ class Server(_Section):
     write_timeout_s: Seconds = 60.0
     heartbeat_s: Seconds = 10.0
     shutdown_grace_s: Seconds = 30.0
+    image_urls: bool = False
+    image_url_ports: Ports = (80, 443)
 
     @model_validator(mode="after")
     def _lifted_on_loopback_only(self) -> "Server":
@@ -88,10 +91,10 @@ class Storage(_Section):
     stored_completions: int = Field(1_000, ge=1, le=1_000_000)
     stored_bytes: Size = ByteSize(256 * 2**20)
     stored_days: int = Field(30, ge=1, le=36_500)
+    usage_days: int = Field(400, ge=1, le=36_500)
 
     def url(self) -> str:
         """The database: ``database_url``, or the data folder's own file."""
-    usage_days: int = Field(400, ge=1, le=36_500)
         return self.database_url or f"sqlite:///{self.data_dir / 'lowcloud.db'}"
 
 

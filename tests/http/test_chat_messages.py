@@ -6,6 +6,7 @@ import pytest
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Image, Message, ToolCall
+from lowcloud.http.image_links import LinkedImage
 from lowcloud.http.openai.chat_messages import messages_of
 
 ROLES = ["system", "developer", "user", "assistant", "tool", "function"]
@@ -249,9 +250,9 @@ def test_the_detail_of_an_image_is_a_hint():
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/a.png", "HTTPS://example.com/a.png"])
-def test_an_image_is_never_fetched(url):
-    error = refusal({"role": "user", "content": [image(url)]})
-    assert (error.param, type(error)) == ("messages[0].content[0].image_url.url", Unsupported)
+def test_an_image_on_another_server_is_read_as_a_link_at_its_place(url):
+    [message] = read(said("user", [{"type": "text", "text": "ab"}, image(url)]))
+    assert message.images == (LinkedImage(b"", "", 2, url, "messages[0].content[1].image_url.url"),)
 
 
 @pytest.mark.parametrize(

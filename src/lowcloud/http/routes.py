@@ -21,6 +21,7 @@ from lowcloud.http.docs_page import page
 from lowcloud.http.edge import Edge, RequestMetrics, Surroundings
 from lowcloud.http.encode import to_json
 from lowcloud.http.generation import Answerer
+from lowcloud.http.image_links import ImageFetcher, ImageLinks
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai import schemas
 from lowcloud.http.openai.chat import Chat
@@ -64,7 +65,8 @@ class Metrics(RequestMetrics, Protocol):
 class HttpParts:
     """What the HTTP layer is built from. ``new_id`` makes ids that nobody guesses; tests give their own and a clock.
 
-    Without ``completions`` no chat completion is stored, and there are no routes for them.
+    Without ``completions`` no chat completion is stored, and there are no routes for them; without ``images`` none is
+    fetched.
     """
 
     service: Service
@@ -75,6 +77,7 @@ class HttpParts:
     new_id: Callable[[], str] = lambda: str(uuid4())
     logger: FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("lowcloud.http"))
     completions: CompletionStore | None = None
+    images: ImageFetcher | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,8 @@ def _anthropic(path: str, handler: Handler, operation: Operation) -> list[Route]
 def _handlers(parts: HttpParts) -> Handlers:
     offload = Offload()
     pace = Pace(parts.settings.heartbeat_s, parts.settings.write_timeout_s)
-    answerer = Answerer(parts.service, pace, parts.clock, parts.logger)
+    links = ImageLinks(parts.service, parts.images)
+    answerer = Answerer(parts.service, links, pace, parts.clock, parts.logger)
 
     def new_id(prefix: str) -> Callable[[], str]:
         return lambda: prefix + parts.new_id().replace("-", "")
@@ -162,9 +166,9 @@ def _handlers(parts: HttpParts) -> Handlers:
     return Handlers(
         Chat(answerer, offload, parts.clock, new_id("chatcmpl-"), parts.completions),
         Completions(parts.service, CompletionTools(answerer, offload, parts.clock, new_id("cmpl-"))),
-        TokenTexts(parts.service, offload),
+        TokenTexts(parts.service, links, offload),
         Embeddings(parts.service, offload, parts.new_id, accept_token_ids=accepts),
-        AnthropicMessages(parts.service, answerer, offload, new_id("msg_")),
+        AnthropicMessages(parts.service, answerer, links, offload, new_id("msg_")),
         Models(parts.service),
         Operations(parts.service, parts.metrics.render),
         Stored(parts.completions, offload) if parts.completions else None,

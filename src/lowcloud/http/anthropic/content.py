@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Image, Message, ToolCall
 from lowcloud.http.encode import to_json
+from lowcloud.http.image_links import is_link, linked
 from lowcloud.http.openai.chat_content import PART_SEPARATOR, Content, TextPart, image_bytes
 from lowcloud.http.openai.parameters import note_unread
 from lowcloud.http.validation import validated
@@ -35,11 +36,18 @@ class ImageSource(_Block):
     data: str
 
 
+class UrlSource(_Block):
+    """An image on another server; taken where ``server.image_urls`` is set."""
+
+    type: Literal["url"]
+    url: str
+
+
 class ImageBlock(_Block):
     """A picture."""
 
     type: Literal["image"]
-    source: ImageSource
+    source: dict[str, Any]
 
 
 class ToolUseBlock(_Block):
@@ -132,9 +140,7 @@ class _Builder:
         if kind == "redacted_thinking" and self.role == "assistant":
             note_unread({kind: block}, (), path, self.unread)
         elif kind == "image" and self.role == "user":
-            source = validated(ImageBlock, _base64_only(block, path), path).source
-            note_unread(block["source"], ImageSource.model_fields, f"{path}.source", self.unread)
-            self.said.see(Image(image_bytes(source.data, f"{path}.source.data"), source.media_type))
+            self.said.see(self._image(validated(ImageBlock, block, path).source, f"{path}.source"))
         elif kind == "tool_result" and self.role == "user":
             self._result(validated(ToolResultBlock, block, path), path)
         elif kind == "tool_use" and self.role == "assistant":
@@ -147,6 +153,22 @@ class _Builder:
         else:
             where = f"in a message of the role {self.role}" if allowed or kind in _READ else "here"
             raise Unsupported(f"{path}: a block of type {str(kind)[:100]} is not supported {where}.", param=path)
+
+    def _image(self, source: Mapping[str, Any], path: str) -> Image:
+        match source.get("type"):
+            case "base64":
+                image = validated(ImageSource, source, path)
+                note_unread(source, ImageSource.model_fields, path, self.unread)
+                return Image(image_bytes(image.data, f"{path}.data"), image.media_type)
+            case "url":
+                url = validated(UrlSource, source, path).url
+                note_unread(source, UrlSource.model_fields, path, self.unread)
+                if not is_link(url):
+                    raise BadRequest(f"{path}.url: must be an http or https URL.", param=f"{path}.url")
+                return linked(url, f"{path}.url")
+            case "file":
+                raise Unsupported(f"{path}: images are taken in base64 and by URL here, not as files.", param=path)
+        raise BadRequest(f"{path}.type: must be base64 or url.", param=f"{path}.type")
 
     def _result(self, block: ToolResultBlock, path: str) -> None:
         inside = _Builder("user", self.unread)
@@ -161,11 +183,3 @@ class _Builder:
     def _note_unread(self, block: Mapping[str, object], read: set[str], path: str) -> None:
         ours = {"caller"} if block.get("caller") == _DIRECT else set()
         note_unread(block, read | ours, path, self.unread)
-
-
-def _base64_only(block: object, path: str) -> object:
-    source = block.get("source") if isinstance(block, dict) else None
-    kind = source.get("type") if isinstance(source, dict) else None
-    if kind in ("url", "file"):
-        raise Unsupported(f"{path}.source: only base64 images are taken here.", param=f"{path}.source")
-    return block

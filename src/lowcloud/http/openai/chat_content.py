@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Image
+from lowcloud.http.image_links import is_link, linked
 from lowcloud.http.openai.parameters import note_unread
 from lowcloud.http.validation import validated
 
@@ -39,7 +40,7 @@ class RefusalPart(BaseModel):
 
 
 class ImageUrl(BaseModel):
-    """A data URL: ``data:image/png;base64,...``."""
+    """A data URL: ``data:image/png;base64,...``; or an http or https URL, where ``server.image_urls`` is set."""
 
     model_config = ConfigDict(strict=True)
 
@@ -125,9 +126,8 @@ def _image(image: ImageUrl, path: str, unread: dict[str, None]) -> Image:
     if image.detail not in (None, "auto"):
         unread["messages[].content[].image_url.detail"] = None
     path = f"{path}.url"
-    scheme = image.url[:8].lower()
-    if scheme.startswith(("http://", "https://")):
-        raise Unsupported(f"{path}: only data URLs are taken here; nothing is fetched.", param=path)
+    if is_link(image.url):
+        return linked(image.url, path)
     head = _DATA_URL.match(image.url)
     if head is None:
         shown = image.url[:_SHOWN_CHARS]

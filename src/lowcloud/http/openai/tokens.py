@@ -11,6 +11,7 @@ from lowcloud.core.errors import BadRequest
 from lowcloud.core.messages import Messages, Prompt, Text
 from lowcloud.http.call import Call
 from lowcloud.http.encode import answer_headers, to_json
+from lowcloud.http.image_links import ImageLinks
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.chat_messages import ChatMessage
 from lowcloud.http.openai.chat_request import HINTS, PROMPT_REFUSED, ConversationFields, conversation
@@ -90,14 +91,14 @@ class TemplateAnswer(BaseModel):
 class TokenTexts:
     """Handles them. None of them needs the model's weights."""
 
-    def __init__(self, service: Service, offload: Offload) -> None:
-        self._service, self._offload = service, offload
+    def __init__(self, service: Service, links: ImageLinks, offload: Offload) -> None:
+        self._service, self._links, self._offload = service, links, offload
 
     async def tokenize(self, call: Call) -> ASGIApp:
         """A text's or a conversation's tokens."""
         body, prompt, ignored = await self._offload.read(call.body, _tokenize_asked)
         call.trace.model = body.model
-        tokens = await self._service.tokens(body.model, prompt)
+        tokens = await self._service.tokens(body.model, await self._links.followed(body.model, prompt))
         strings = [token.text for token in tokens] if body.return_token_strs else None
         fields = {"count": len(tokens), "tokens": [token.id for token in tokens], "token_strs": strings}
         return self._answer(fields, body.model, ignored)
@@ -106,7 +107,8 @@ class TokenTexts:
         """The tokens of a chat completion's prompt."""
         model, prompt, ignored = await self._offload.read(call.body, _template_asked)
         call.trace.model = model
-        return self._answer({"input_tokens": await self._service.count(model, prompt)}, model, ignored)
+        n_tokens = await self._service.count(model, await self._links.followed(model, prompt))
+        return self._answer({"input_tokens": n_tokens}, model, ignored)
 
     async def detokenize(self, call: Call) -> ASGIApp:
         """Tokens' text."""
@@ -119,7 +121,8 @@ class TokenTexts:
         """A conversation as the model's own chat template renders it."""
         model, prompt, ignored = await self._offload.read(call.body, _template_asked)
         call.trace.model = model
-        return self._answer({"prompt": await self._service.rendered(model, prompt)}, model, ignored)
+        rendered = await self._service.rendered(model, await self._links.followed(model, prompt))
+        return self._answer({"prompt": rendered}, model, ignored)
 
     def _answer(self, fields: Mapping[str, object], model: str, ignored: Sequence[str]) -> Response:
         headers = answer_headers(ignored, self._service.stand_in(model))
