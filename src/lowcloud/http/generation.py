@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from lowcloud.core.errors import LowcloudError
 from lowcloud.core.events import Event, Started
-from lowcloud.core.requests import Generate
+from lowcloud.core.requests import Caller, Generate
 from lowcloud.http.call import Call, Trace
 from lowcloud.http.clock import Clock
 from lowcloud.http.edge import internal_error
@@ -72,6 +72,14 @@ class Asked:
     ignored: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole answer: JSON, and the headers that say more of it."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
 class Answerer:
     """Answers requests of any format."""
 
@@ -83,21 +91,25 @@ class Answerer:
 
     async def answer(self, asked: Asked, form: Form, call: Call) -> ASGIApp:
         """Waits until the generation has started: until then every failure is a status."""
-        call.trace.model = asked.model
+        result = await self.result(asked, form, call.caller, call.trace)
+        return Response(result.body, 200, result.headers, "application/json") if isinstance(result, Whole) else result
+
+    async def result(self, asked: Asked, form: Form, caller: Caller, trace: Trace) -> Whole | EventStream:
+        """The same for who wraps the answer. Until it returns, every failure is raised."""
+        trace.model = asked.model
         prompt = await self._links.followed(asked.model, asked.generate.prompt)
-        events = self._service.generate(asked.model, replace(asked.generate, prompt=prompt), call.caller)
+        events = self._service.generate(asked.model, replace(asked.generate, prompt=prompt), caller)
         try:
             started = await _started(events)
             headers = started_headers(asked.ignored, started)
             if not asked.is_stream:
-                body = await _whole(form, started, events)
-                return Response(body, 200, headers, "application/json")
+                return Whole(await _whole(form, started, events), headers)
         except BaseException:
             await close(events)
             raise
         told = events if form.keep is None else _kept(form, form.keep, started, events)
         chunks = _chunks(form.writer(started), started, told)
-        return self.stream(chunks, form.ending, headers, call.trace, source=events)
+        return self.stream(chunks, form.ending, headers, trace, source=events)
 
     def stream(
         self,
