@@ -41,6 +41,7 @@ def requests(draw, seq):
         stop_ids=draw(st.sampled_from([[], [1, 2]])),
         seed=draw(st.integers(-(2**63), 2**63 - 1)),
         n_logprobs=draw(st.sampled_from([-1, 0, 3])),
+        rank=draw(st.sampled_from([0, 0, 1, 2])),
     )
 
 
@@ -62,6 +63,42 @@ def test_a_reply_does_not_depend_on_its_company(data):
     assert driver.stats[:3] == [0, 0, 0]
     assert all(isinstance(told, Accepted) for told in driver.news)
     assert [told.seq for told in driver.news] != [] and len(driver.news) == len(mix)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_sequence_starts_before_one_of_a_lower_rank_or_an_older_one_of_its_own(data):
+    driver = Driver(FakeModel(data.draw(st.integers(9, 24))), LoopSettings(data.draw(st.integers(1, 4)), 64))
+    waiting: list[tuple[int, int]] = []
+    for seq in range(data.draw(st.integers(2, 8))):
+        rank, n_prompt = data.draw(st.integers(0, 2)), data.draw(st.integers(1, 200))
+        driver.loop.submit(submit(seq, [seq] * n_prompt, max_tokens=data.draw(st.integers(1, 40)), rank=rank))
+        waiting.append((rank, seq))
+        for _ in range(data.draw(st.integers(0, 6))):
+            if driver.loop.is_busy:
+                started = len(driver.news)
+                driver.step()
+                for told in driver.news[started:]:
+                    assert min(waiting)[1] == told.seq
+                    waiting.remove(min(waiting))
+    driver.finish()
+    assert len(driver.news) == len(driver.told)
+
+
+def test_a_live_sequence_is_not_kept_waiting_by_a_batch_that_has_every_seat_and_every_block():
+    driver = Driver(FakeModel(8), LoopSettings(max_seqs=2, prefill_tokens=64))
+    batch = [submit(seq, [seq] * 60, max_tokens=60, rank=2) for seq in range(2)]
+    for request in batch:
+        driver.loop.submit(request)
+    for _ in range(30):
+        driver.step()
+    live = submit(2, [2] * 60, max_tokens=60)
+    driver.loop.submit(live)
+    driver.step()
+    driver.step()
+    assert driver.news[-1] == Accepted(2, 0)
+    assert driver.swapped == 1
+    assert driver.finish() == {request.seq: alone(request) for request in [*batch, live]}
 
 
 @settings(max_examples=40, deadline=None)

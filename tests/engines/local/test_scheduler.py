@@ -1,4 +1,4 @@
-"""What runs next: prompts cut on block borders, first come first served, the youngest gives way."""
+"""What runs next: prompts cut on block borders, by rank and first come first served, the last in line gives way."""
 
 import pytest
 from fake_model import submit
@@ -12,10 +12,10 @@ from lowcloud.engines.local.sequence import Sequence
 LIMITS = Limits(max_seqs=4, prefill_tokens=64)
 
 
-def sequence(order, n_prompt, *, pool=None, done=0, generated=0, first=0):
+def sequence(order, n_prompt, *, pool=None, done=0, generated=0, first=0, rank=0):
     """A sequence of distinct prompts unless ``first`` is shared; with ``done`` it holds that many tokens' blocks."""
     ids = [first or order + 1] * n_prompt
-    made = Sequence(order, submit(order, ids), prefix_keys(ids), ids + [1] * generated, {}, done)
+    made = Sequence(order, submit(order, ids, rank=rank), prefix_keys(ids), ids + [1] * generated, {}, done)
     if pool:
         made.blocks = pool.take(blocks_for(done))
     return made
@@ -83,6 +83,15 @@ def test_the_youngest_gives_way_to_swap_space_and_nothing_starts_in_that_step():
     assert work(decided) == [(0, 1), (1, 1)]
 
 
+def test_the_last_in_line_gives_way_first_and_a_higher_rank_is_behind_all_of_a_lower_one():
+    pool = BlockPool(3)
+    running = [sequence(9, 32, pool=pool, done=32, generated=1)]
+    running += [sequence(order, 32, pool=pool, done=32, generated=1, rank=2) for order in (1, 5)]
+    decided = plan(running, [], pool, 8, LIMITS)
+    assert [s.order for s in decided.swap_out] == [5, 1]
+    assert work(decided) == [(9, 1)]
+
+
 def test_with_the_swap_space_full_the_youngest_starts_again():
     pool = BlockPool(2)
     running = [sequence(order, 32, pool=pool, done=32, generated=1) for order in range(2)]
@@ -132,3 +141,44 @@ def test_a_reused_prefix_leaves_two_tokens_at_least(n_prompt, reused):
     decided = plan([], [made], pool, 0, LIMITS)
     assert [start.reuse for start in decided.start] == [reused]
     assert work(decided) == [(0, n_prompt - reused * BLOCK)]
+
+
+def test_a_waiting_prompt_is_computed_before_the_running_ones_of_higher_ranks_which_get_what_is_left():
+    pool = BlockPool(32)
+    running = [sequence(0, 300, pool=pool, done=64, rank=2)]
+    assert work(plan(running, [], pool, 0, LIMITS)) == [(0, 64)]
+    assert work(plan(running, [sequence(1, 64)], pool, 0, LIMITS)) == [(1, 64)]
+    assert work(plan(running, [sequence(1, 20)], pool, 0, LIMITS)) == [(1, 20), (0, 32)]
+    assert work(plan(running, [sequence(1, 64, rank=2)], pool, 0, LIMITS)) == [(0, 64)]
+
+
+def test_a_higher_rank_gives_its_seat_to_a_lower_one_that_waits_and_goes_on_in_no_pass_of_that_step():
+    pool = BlockPool(32)
+    running = [sequence(order, 32, pool=pool, done=32, generated=1, rank=1) for order in range(4)]
+    decided = plan(running, [sequence(9, 8), sequence(10, 8)], pool, 8, LIMITS)
+    assert [s.order for s in decided.swap_out] == [3]
+    assert (work(decided), decided.start) == ([(0, 1), (1, 1), (2, 1)], [])
+    assert plan(running, [sequence(9, 8, rank=1)], pool, 8, LIMITS).preempted == []
+
+
+def test_a_higher_rank_gives_its_blocks_to_a_lower_one_that_waits():
+    pool = BlockPool(8)
+    running = [sequence(0, 160, pool=pool, done=160, generated=1, rank=2)]
+    decided = plan(running, [sequence(1, 128)], pool, 8, Limits(4, 256))
+    assert [s.order for s in decided.swap_out] == [0]
+    assert work(decided) == []
+
+
+def test_who_lacks_only_the_budget_of_this_step_takes_nobodys_place():
+    pool = BlockPool(32)
+    running = [sequence(0, 64, pool=pool, done=0), sequence(1, 32, pool=pool, done=32, generated=1, rank=2)]
+    decided = plan(running, [sequence(2, 64)], pool, 8, LIMITS)
+    assert work(decided) == [(0, 64), (1, 1)]
+    assert decided.preempted == []
+
+
+def test_a_prompt_waits_for_one_of_its_prefix_only_where_that_is_of_no_higher_rank():
+    pool = BlockPool(32)
+    running = [sequence(0, 96, first=9, rank=1)]
+    assert work(plan(running, [sequence(1, 96, first=9, rank=1)], pool, 0, Limits(4, 256))) == [(0, 96)]
+    assert work(plan(running, [sequence(1, 96, first=9)], pool, 0, Limits(4, 256))) == [(1, 96), (0, 96)]

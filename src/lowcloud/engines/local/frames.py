@@ -33,6 +33,7 @@ class Submit:
     ``n_logprobs``: -1 none, else 0..20 alternatives. ``logit_bias``: [[id, bias], ...]. Counts in tokens;
     ``max_tokens`` includes the forced ones. Randomness is Philox keyed by (seed, choice) at the token's position.
     ``prediction``: tokens that the answer may well have; they make it faster or not, and never another.
+    ``rank``: sequences of a higher one wait for those of a lower one, and give way to them; 0 is a live request's.
     """
 
     seq: int
@@ -53,6 +54,7 @@ class Submit:
     n_logprobs: int
     grammar: str = ""
     prediction: list[int] = field(default_factory=list)
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Loop:
         return bool(self._compiling)
 
     def submit(self, request: Submit) -> None:
-        """Put a sequence at the end of the line, at once or when its grammar is compiled; or refuse it."""
+        """Put a sequence at the end of its rank's line, at once or when its grammar is compiled; or refuse it."""
         refused = self._refusal(request)
         if refused:
             self._tell(refused)
@@ -109,7 +109,7 @@ class Loop:
             self._join(request, None)
 
     def join_compiled(self) -> None:
-        """Put the sequences whose grammars have been compiled since at the end of the line, or refuse them."""
+        """Put the sequences whose grammars have been compiled since in line, as ``submit`` does, or refuse them."""
         for seq, answer in self._grammars.answers() if self._grammars else ():
             request = self._compiling.pop(seq, None)
             if request and isinstance(answer, GrammarError):
@@ -127,7 +127,7 @@ class Loop:
         sequence.drafter = self._drafter(request)
         self._order += 1
         self._sequences[request.seq] = sequence
-        self._waiting.append(sequence)
+        insort(self._waiting, sequence, key=_place)
 
     def _drafter(self, request: Submit) -> Drafter | None:
         settings = self._settings
@@ -303,8 +303,8 @@ class Loop:
         return [waiting, len(self._running), self._pool.used, self._pool.n_blocks, swapped, self._preemptions]
 
 
-def _place(sequence: Sequence) -> int:
-    return sequence.order
+def _place(sequence: Sequence) -> tuple[int, int]:
+    return sequence.place
 
 
 def _rows(work: Work) -> list[Row]:

@@ -1,10 +1,11 @@
 """Which sequences run in the next step: pure, sequences and counts in, a plan out.
 
 Continuous batching: every running sequence decodes one token a step, and up to ``prefill_tokens`` of prompts are
-computed beside them, first come, first served. What must hold so that a reply doesn't depend on its company:
-prompts are cut on block borders, no cut leaves a lone last token, and nothing is recomputed in another way than it was
-computed first. So a preempted sequence is swapped out, or, when the swap space is full, starts again: its prompt by
-prefill, its generated tokens by decode steps.
+computed beside them, the lowest rank first, within it first come, first served. A sequence that lacks room takes that
+of a higher rank. What must hold so that a reply doesn't depend on its company: prompts are cut on block borders, no cut
+leaves a lone last token, and nothing is recomputed in another way than it was computed first. So a preempted sequence
+is swapped out, or, when the swap space is full, starts again: its prompt by prefill, its generated tokens by decode
+steps.
 """
 
 from collections import Counter
@@ -82,14 +83,16 @@ class Plan:
 
 
 def plan(running: Items[Sequence], waiting: Items[Sequence], pool: PoolView, swap_blocks: int, limits: Limits) -> Plan:
-    """The next step. ``running`` and ``waiting`` are in order of arrival; ``swap_blocks`` are free in the swap space.
+    """The next step. ``running`` and ``waiting`` are sorted by place; ``swap_blocks`` are free in the swap space.
 
     Nothing starts in a step that preempts: what has just left would come straight back.
     """
     planner = _Planner(list(running), pool, swap_blocks, limits)
+    planner.hold_back(waiting)
     planner.keep_running()
     if not planner.plan.preempted:
         planner.admit(waiting)
+    planner.go_on()
     return planner.plan
 
 
@@ -130,13 +133,18 @@ class _Planner:
         self._available, self._taken, self._reserved = pool.available, 0, 0
         self._leaving: Counter[int] = Counter()
         self._swap, self._budget = swap_blocks, limits.prefill_tokens
+        self._held_back: list[Sequence] = []
 
     @property
     def _free(self) -> int:
         return self._available + self._pool.freed(self._leaving) - self._taken
 
+    def hold_back(self, waiting: Items[Sequence]) -> None:
+        """The prompts of higher ranks than waits get what it leaves of the budget."""
+        self._held_back = [s for s in self._running if waiting and s.rank > waiting[0].rank and s.done < s.n_prompt]
+
     def keep_running(self) -> None:
-        """Work and blocks for what runs, the oldest first; the youngest give way when blocks run out."""
+        """Work and blocks for what runs, in order; the last in line give way when blocks run out."""
         index = 0
         while index < len(self._running):
             sequence = self._running[index]
@@ -152,7 +160,8 @@ class _Planner:
 
     def _work(self, sequence: Sequence) -> Work:
         """With a draft where there are blocks for it: nobody gives way to a guess."""
-        work = Work(sequence, next_tokens(sequence, sequence.done, self._budget), sequence.draft)
+        budget = 0 if sequence in self._held_back else self._budget
+        work = Work(sequence, next_tokens(sequence, sequence.done, budget), sequence.draft)
         fits = blocks_for(work.end) - len(sequence.blocks) <= self._free
         return work if fits else Work(sequence, work.n_tokens)
 
@@ -173,28 +182,51 @@ class _Planner:
     def admit(self, waiting: Items[Sequence]) -> None:
         """Start what fits, in order; one that lacks blocks or budget holds back all behind it.
 
-        A sequence whose next prefix block is being computed for another waits for it, and holds nobody back.
+        A sequence whose next prefix block is being computed for another, of no higher rank, waits for it, and holds
+        nobody back.
         """
         room = self._limits.max_seqs - len(self._running)
-        coming = {key for sequence in self._running for key in sequence.keys[sequence.done // BLOCK :]}
+        coming = {key: s.rank for s in reversed(self._running) for key in s.keys[s.done // BLOCK :]}
         for sequence in waiting:
             if len(self.plan.start) >= room:
+                self._outrank(sequence)
                 break
             match = self._pool.match(sequence.reusable_keys)
-            if not coming.isdisjoint(sequence.reusable_keys[match.blocks : match.blocks + 1]):
+            following = sequence.reusable_keys[match.blocks : match.blocks + 1]
+            if any(key in coming and coming[key] <= sequence.rank for key in following):
                 continue
             if not self._start(sequence, match):
                 break
-            coming.update(sequence.keys[match.blocks :] if not sequence.is_swapped else ())
+            if not sequence.is_swapped:
+                coming.update(dict.fromkeys(sequence.keys[match.blocks :], sequence.rank))
 
     def _start(self, sequence: Sequence, match: Match) -> bool:
         done = match.blocks * BLOCK if not sequence.is_swapped else sequence.done
         n_tokens = next_tokens(sequence, done, self._budget)
+        if not n_tokens:
+            return False
         # All known tokens must fit, not only the first piece: a sequence that starts should not soon be preempted.
         need = sequence.blocks_wanted - match.blocks + match.idle
-        if not n_tokens or need > self._free - self._reserved:
+        if need > self._free - self._reserved:
+            self._outrank(sequence)
             return False
         self._taken += need
         self.plan.start.append(Start(sequence, match.blocks))
         self._add(Work(sequence, n_tokens), done)
         return True
+
+    def _outrank(self, sequence: Sequence) -> None:
+        """The last of what runs, if of a higher rank, gives way to one that lacks room and is the next to start."""
+        if not self.plan.start and self._running and self._running[-1].rank > sequence.rank:
+            victim = self._running.pop()
+            self.plan.work = [work for work in self.plan.work if work.sequence is not victim]
+            self._preempt(victim)
+
+    def go_on(self) -> None:
+        """With the prompts that were held back, in order, as far as the budget reaches."""
+        for sequence in self._held_back:
+            work = Work(sequence, next_tokens(sequence, sequence.done, self._budget))
+            missing = blocks_for(work.end) - len(sequence.blocks)
+            if sequence in self._running and missing <= self._free:
+                self._taken += missing
+                self._add(work, sequence.done)

@@ -17,7 +17,7 @@ from lowcloud.engines.local.grammar import Constraint
 class Sequence:
     """``tokens`` are the prompt's and the generated ones, forced ones included; ``done`` of them have KV in ``blocks``.
 
-    ``order`` is the place in line, kept through preemption. ``keys`` name the prompt's whole blocks, none without
+    ``order`` is that of arrival, kept through preemption. ``keys`` name the prompt's whole blocks, none without
     prefix reuse. ``counts`` has how often each token was generated. ``constraint`` and ``drafter``
     have taken all generated tokens.
     """
@@ -33,6 +33,15 @@ class Sequence:
     is_swapped: bool = False
     constraint: Constraint | None = None
     drafter: Drafter | None = None
+
+    @property
+    def rank(self) -> int:
+        return self.request.rank
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its place in line: by rank, then by arrival."""
+        return self.rank, self.order
 
     @property
     def n_prompt(self) -> int:
