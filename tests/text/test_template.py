@@ -42,6 +42,27 @@ def test_a_chatml_template_renders_every_turn_and_begins_the_assistants():
 
 
 @pytest.mark.parametrize(
+    "source",
+    [
+        # As templates of models that see have it: what isn't a list of parts has no text, or is an error.
+        "{% for m in messages %}[{{ m.role }}]{% for part in m.content | selectattr('type', 'equalto', 'text') %}"
+        "{{ part.text }}{% endfor %}{% endfor %}",
+        "{% for m in messages %}[{{ m.role }}]{{ m.content[0]['text'] }}{% endfor %}",
+        "{% for m in messages %}[{{ m.role }}]{% if m.content is string %}{{ raise_exception('parts!') }}{% endif %}"
+        "{% for part in m.content %}{{ part['text'] }}{% endfor %}{% endfor %}",
+    ],
+)
+def test_a_template_that_takes_parts_alone_gets_them(source):
+    assert render(source, [Message("system", "Be kind"), Message("user", "Hi")]) == "[system]Be kind[user]Hi"
+
+
+def test_a_template_that_takes_strings_gets_them_whatever_else_it_takes():
+    source = "{% for m in messages %}{{ m.content if m.content is string else m.content[0].text }}{% endfor %}"
+    assert render(source) == "Hi"
+    assert told("messages[0].content") == "Hi"
+
+
+@pytest.mark.parametrize(
     ("source", "text"),
     [
         ("{{ bos_token }}{{ eos_token }}", "<s></s>"),

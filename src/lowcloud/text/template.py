@@ -41,7 +41,9 @@ _CALL = Messages(
     ),
     (Tool("f_name", "Does it.", {"type": "object", "properties": {}}),),
 )
+_HELLO = Messages((Message("user", "a_greeting"),))
 _QUOTED_KEY = re.compile(r"""'a_key'|\\"a_key""")
+_QUOTED_PART = re.compile(r"""['"]a_greeting""")
 
 
 class ChatTemplate:
@@ -60,8 +62,10 @@ class ChatTemplate:
             message = f"The chat template doesn't compile{where}; the log says more."
             raise ModelUnusable(message) from error
         self._limits = limits or Limits()
+        self._trial_limits = replace(self._limits, max_seconds=min(self._limits.max_seconds, _MAX_TRIAL_S))
         self._knows_developer = "developer" in source
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token}
+        self._has_parts = self._wants_parts()
         self._shapes = tuple(self._shapes_shown())
 
     def render(self, prompt: Messages, hide: Hide = str, *, has_text_arguments: bool = False) -> str:
@@ -71,7 +75,8 @@ class ChatTemplate:
         takes calls' arguments either way. A developer's message is the system's to a template that doesn't know
         developers. Raises BadRequest, with the template's own words where it refuses the conversation.
         """
-        turns = Turns(hide, self._knows_developer, self.shape(has_text_arguments=has_text_arguments))
+        shape = self.shape(has_text_arguments=has_text_arguments)
+        turns = Turns(hide, self._knows_developer, shape, self._has_parts)
         try:
             return self._joined(turns.variables(prompt), self._limits)
         except TooLong as error:
@@ -88,12 +93,25 @@ class ChatTemplate:
         asked = CallShape(has_text_arguments)
         return asked if asked in self._shapes else next(iter(self._shapes), asked)
 
+    def _wants_parts(self) -> bool:
+        """Whether a text comes into the prompt as a list's part alone: not as a string, nor as a list in notation."""
+        for has_parts in (False, True):
+            try:
+                text = self._joined(Turns(str, has_parts=has_parts).variables(_HELLO), self._trial_limits)
+            except TooLong:
+                return False
+            except (TemplateError, BadRequest, *_FAILURES):
+                continue
+            if "a_greeting" in text and not _QUOTED_PART.search(text):
+                return has_parts
+        return False
+
     def _shapes_shown(self) -> Iterator[CallShape]:
         """The shapes in which a call comes into the prompt, its arguments neither as Python nor as JSON in JSON."""
-        limits = replace(self._limits, max_seconds=min(self._limits.max_seconds, _MAX_TRIAL_S))
         for shape in _SHAPES:
+            turns = Turns(str, shape=shape, has_parts=self._has_parts)
             try:
-                text = self._joined(Turns(str, shape=shape).variables(_CALL), limits)
+                text = self._joined(turns.variables(_CALL), self._trial_limits)
             except TooLong:
                 return
             except (TemplateError, BadRequest, *_FAILURES):

@@ -32,11 +32,13 @@ class Turns:
     """Writes prompts as templates take them. ``hide`` is applied to every text of a caller's, and to nothing else.
 
     ``knows_developer``: the template has a role for developers, whose messages are the system's otherwise.
+    ``has_parts``: it takes content as a list of parts alone, as templates of models that see may do.
     """
 
     hide: Hide
     knows_developer: bool = True
     shape: CallShape = CallShape()
+    has_parts: bool = False
 
     def variables(self, prompt: Messages) -> Values:
         """The template's variables. Raises BadRequest for an option that would take the place of the conversation."""
@@ -55,7 +57,7 @@ class Turns:
     def _turn(self, message: Message, names: Mapping[str, str]) -> Iterator[tuple[str, object]]:
         yield "role", self._role(message)
         is_none = self.shape.has_none and message.calls and not message.text
-        yield "content", None if is_none else self.hide(message.text)
+        yield "content", None if is_none else self._content(message.text)
         name = message.name if message.name is not None else names.get(message.call_id or "")
         if name is not None:
             yield "name", self.hide(name)
@@ -66,6 +68,10 @@ class Turns:
         if message.reasoning is not None:
             for key in ("reasoning_content", "reasoning", "thinking"):
                 yield key, self.hide(message.reasoning)
+
+    def _content(self, text: str) -> object:
+        hidden = self.hide(text)
+        return [{"type": "text", "text": hidden}] if self.has_parts else hidden
 
     def _role(self, message: Message) -> str:
         if message.role == "developer" and not self.knows_developer:
