@@ -12,6 +12,7 @@ import pytest
 from lowcloud.cli.main import main
 from lowcloud.core import errors
 from lowcloud.http import routes
+from lowcloud.http.workers_ai import routes as native_routes
 from lowcloud.settings import Model, Settings, keys, load
 from lowcloud.telemetry.metrics import Metrics
 
@@ -105,14 +106,14 @@ def test_every_error_code_is_documented_with_its_status_and_number():
 
 
 def paths_of_the_route_table() -> set[str]:
-    """Every path below ``BASES`` and beside them, as ``routes.py`` writes it."""
-    source = inspect.getsource(routes)
-    return set(re.findall(r'(?:Route|_both)\(\s*"[A-Z]+",\s*"(/[^"]*)"', source))
+    """Every path below the bases and beside them, as the modules of routes write it."""
+    source = inspect.getsource(routes) + inspect.getsource(native_routes)
+    return set(re.findall(r'(?:Route|_both|_native)\(\s*"[A-Z]+",\s*"(/[^"]*)"', source))
 
 
 def test_every_route_is_documented():
     paths = paths_of_the_route_table()
-    assert {"/chat/completions", "/embeddings", "/models", "/healthz"} <= paths
+    assert {"/chat/completions", "/embeddings", "/models", "/healthz", "/models/search"} <= paths
     text = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
     missing = [path for path in paths if re.sub(r"\{(\w+)[^}]*\}", r"{\1}", path).lstrip("/").split("{")[0] not in text]
     assert missing == []

@@ -46,16 +46,56 @@ def test_a_model_that_is_not_there_is_a_404_with_its_number(served):
     assert "@cf/no/such" in message
 
 
-def test_the_sdks_own_methods_find_no_route_yet_and_are_told_so(served):
-    with client_of(served) as client:
-        with pytest.raises(cloudflare.NotFoundError) as run:
-            client.ai.run(LLAMA, account_id=ACCOUNT, prompt="Make some robot noises")
-        with pytest.raises(cloudflare.NotFoundError) as listed:
-            client.ai.models.list(account_id=ACCOUNT)
+def test_the_sdks_own_method_of_a_run_finds_no_route_yet_and_is_told_so(served):
+    with client_of(served) as client, pytest.raises(cloudflare.NotFoundError) as run:
+        client.ai.run(LLAMA, account_id=ACCOUNT, prompt="Make some robot noises")
     path = f"/client/v4/accounts/{ACCOUNT}/ai/run/{quote(LLAMA, safe='@')}"
     assert told(run.value) == [(7000, f"No route for {path}.")]
-    ((code, message),) = told(listed.value)
-    assert (code, "/ai/models/search" in message) == (7000, True)
+
+
+def test_the_models_come_page_by_page_to_the_last(served):
+    with client_of(served) as client:
+        paged = [model["name"] for model in client.ai.models.list(account_id=ACCOUNT, per_page=20)]
+        whole = [model["name"] for model in client.ai.models.list(account_id=ACCOUNT, per_page=1000)]
+    assert paged == whole
+    assert len(set(paged)) == len(paged) > 60
+
+
+def test_models_are_searched_by_every_parameter_of_the_sdk(served):
+    with client_of(served) as client:
+        found = client.ai.models.list(
+            account_id=ACCOUNT,
+            author="baai",
+            task="Text Embeddings",
+            search="LARGE",
+            source=1,
+            hide_experimental=True,
+            include_deprecated=True,
+            page=1,
+            per_page=5,
+        )
+        market = client.ai.models.list(account_id=ACCOUNT, format="openrouter", search=LLAMA, include_deprecated=True)
+        assert [model["name"] for model in found] == [BGE]
+        assert LLAMA in [model["id"] for model in market]
+    assert found.result_info.page == 1
+
+
+def test_a_models_schema_and_its_error(served):
+    with client_of(served) as client:
+        schema = client.ai.models.schema.get(account_id=ACCOUNT, model=BGE)
+        with pytest.raises(cloudflare.BadRequestError) as raised:
+            client.ai.models.schema.get(account_id=ACCOUNT, model="@cf/no/such")
+    assert schema.input.type == "object"
+    ((code, message),) = told(raised.value)
+    assert (code, "@cf/no/such" in message) == (5007, True)
+
+
+def test_authors_and_tasks_are_lists(served):
+    with client_of(served) as client:
+        authors = [author["name"] for author in client.ai.authors.list(account_id=ACCOUNT)]
+        tasks = {task["name"] for task in client.ai.tasks.list(account_id=ACCOUNT)}
+    assert {"meta", "openai", "baai"} <= set(authors)
+    assert {"Text Generation", "Text Embeddings"} <= tasks
 
 
 def test_a_full_queue_is_its_rate_limit(served):
@@ -72,6 +112,6 @@ def test_serve_wants_a_token_that_is_known_and_may_do_it(served):
         client.post(CHAT, body=body, cast_to=object)
     with client_of(served, "sk-powerless") as client, pytest.raises(cloudflare.PermissionDeniedError) as powerless:
         client.post(CHAT, body=body, cast_to=object)
-    assert [told(error.value)[0][0] for error in (unknown, powerless)] == [10000, 9109]
+    assert [told(error.value)[0][0] for error in (unknown, powerless)] == [10000, 10000]
     with client_of(served, "sk-good") as client:
         assert client.post(CHAT, body=body, cast_to=object)["object"] == "chat.completion"

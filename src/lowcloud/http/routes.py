@@ -47,6 +47,8 @@ from lowcloud.http.operations import METRICS_TYPE, Document, Operations
 from lowcloud.http.router import Route, Router, Table
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.sse import Pace
+from lowcloud.http.workers_ai.catalogue import CatalogueSearch
+from lowcloud.http.workers_ai.routes import catalogue_routes
 from lowcloud.serving.service import Service
 from lowcloud.storage.completions import CompletionStore
 
@@ -90,6 +92,7 @@ class Handlers:
     embeddings: Embeddings
     messages: AnthropicMessages
     models: Models
+    catalogue: CatalogueSearch
     operations: Operations
     stored: Stored | None = None
 
@@ -120,6 +123,7 @@ def table(on: Handlers) -> tuple[Route, ...]:
         *_anthropic("/messages/count_tokens", on.messages.count, COUNT),
         *_both("GET", "/models", on.models.index, MODELS),
         *_both("GET", "/models/{model...}", on.models.show, MODEL),
+        *catalogue_routes(on.catalogue),
         Route("GET", "/healthz", on.operations.health, HEALTH, is_open=True),
         Route("GET", "/readyz", on.operations.ready, READY, is_open=True),
         Route("GET", "/metrics", on.operations.metrics, METRICS, is_open=True),
@@ -170,6 +174,7 @@ def _handlers(parts: HttpParts) -> Handlers:
         Embeddings(parts.service, offload, parts.new_id, accept_token_ids=accepts),
         AnthropicMessages(parts.service, answerer, links, offload, new_id("msg_")),
         Models(parts.service),
+        CatalogueSearch(parts.service, offload, parts.clock),
         Operations(parts.service, parts.metrics.render),
         Stored(parts.completions, offload) if parts.completions else None,
     )

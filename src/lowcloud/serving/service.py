@@ -21,7 +21,7 @@ from lowcloud.core.messages import Messages, Prompt, Text
 from lowcloud.core.requests import Caller, Embed, Generate
 from lowcloud.engines.engine import Embedder, Engine, Token, Wording
 from lowcloud.models.card import Task
-from lowcloud.models.catalogue import Answer, Catalogue
+from lowcloud.models.catalogue import Answer, Catalogue, Listing
 from lowcloud.serving.admission import Bounds, Queue
 from lowcloud.serving.pool import ModelStatus, Pool, Served
 from lowcloud.serving.standin import dimensions_of, is_cut, resized
@@ -76,6 +76,10 @@ class Service:
     def models(self) -> tuple[Answer, ...]:
         """Exactly the models that would answer."""
         return self._catalogue.answerable()
+
+    def listings(self) -> tuple[Listing, ...]:
+        """Every model that is known, and who would answer for it."""
+        return self._catalogue.listings()
 
     def model(self, model_id: str) -> Answer:
         """The model that would answer for an id. Raises ModelNotFound."""

@@ -1,0 +1,71 @@
+"""The JSON schemas of what a model's native run takes and gives."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from lowcloud.http.workers_ai import task_inputs as takes
+from lowcloud.http.workers_ai import task_outputs as gives
+from lowcloud.http.workers_ai import text_shapes as texts
+from lowcloud.models.card import Card, Task
+
+Shapes = tuple[Any, Any]  # types: what goes in, what comes out
+
+
+class Undocumented(BaseModel):
+    """The service doesn't document it."""
+
+
+# By a family, an embedding model's input, a task, or the id of a model that doesn't speak as its task does.
+_SHAPES: Mapping[str, Shapes] = {
+    "classic": (texts.TextInput, texts.TextOutput),
+    "chat": (texts.TextInput, texts.ChatOutput),
+    "text": (texts.TextsInput, texts.Vectors),
+    "bge": (texts.PooledInput, texts.PooledVectors),
+    "bge-m3": (
+        texts.M3ContextsInput | texts.M3TextsInput,
+        texts.M3Scores | texts.M3ContextVectors | texts.PooledVectors,
+    ),
+    "qwen3-embedding": (texts.QwenInput, texts.Vectors),
+    Task.TEXT_CLASSIFICATION: (takes.Classified, gives.Labels),
+    Task.RERANK: (takes.Reranked, gives.Ranking),
+    Task.TRANSLATION: (takes.Translated, gives.Translation),
+    "@cf/ai4bharat/indictrans2-en-indic-1B": (takes.IndicTranslated, gives.Translations),
+    Task.SUMMARIZATION: (takes.Summarized, gives.Summary),
+    Task.IMAGE_CLASSIFICATION: (takes.Raw | takes.Seen, gives.Labels),
+    Task.OBJECT_DETECTION: (takes.Raw | takes.Seen, gives.Detections),
+    Task.IMAGE_TO_TEXT: (takes.Raw | takes.Described, gives.Description),
+    Task.TEXT_TO_IMAGE: (takes.Diffused, gives.Png),
+    "@cf/black-forest-labs/flux-1-schnell": (takes.Schnell, gives.Image),
+    "@cf/black-forest-labs/flux-2-dev": (takes.Flux2, gives.Image),
+    "@cf/black-forest-labs/flux-2-klein-4b": (takes.Flux2, gives.Image),
+    "@cf/black-forest-labs/flux-2-klein-9b": (takes.Flux2, gives.Image),
+    "@cf/leonardo/phoenix-1.0": (takes.Phoenix, gives.Jpeg),
+    "@cf/leonardo/lucid-origin": (takes.Lucid, gives.Image),
+    Task.SPEECH_RECOGNITION: (takes.Raw | takes.Heard, gives.Transcript),
+    "@cf/openai/whisper-large-v3-turbo": (takes.HeardTurbo, gives.LongTranscript),
+    "@cf/deepgram/nova-3": (takes.HeardNova, gives.NovaTranscript),
+    "@cf/deepgram/flux": (takes.HeardFlux, gives.FluxMessage),
+    Task.TEXT_TO_SPEECH: (takes.SpokenAura, gives.Mp3),
+    "@cf/myshell-ai/melotts": (takes.SpokenMelo, gives.Speech | gives.Mp3),
+    Task.VOICE_ACTIVITY_DETECTION: (takes.Turn, gives.TurnEnd),
+    Task.MODERATION: (takes.Guarded, gives.Judged),
+    "@cf/meta/prompt-guard-2-86m": (Undocumented, Undocumented),
+    Task.DECISION: (takes.Decided, gives.Decisions),
+}
+
+
+def shape_of(card: Card) -> str:
+    """The name of what a model takes and gives; many models share one."""
+    if card.task == Task.TEXT_GENERATION:
+        return card.family
+    if card.task == Task.TEXT_EMBEDDINGS:
+        return card.embedding_input
+    return card.id if card.id in _SHAPES else card.task
+
+
+def schemas(shape: str) -> dict[str, object]:
+    """``{"input", "output"}`` of a name that ``shape_of`` gives. Takes tens of milliseconds."""
+    taken, given = _SHAPES[shape]
+    return {"input": TypeAdapter(taken).json_schema(), "output": TypeAdapter(given).json_schema()}

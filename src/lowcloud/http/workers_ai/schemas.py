@@ -1,0 +1,128 @@
+"""The shapes of answers of the native API, for the OpenAPI document and for tests; the answers are written by hand."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
+
+from lowcloud.http.openai.schemas import V4Error
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Enveloped(_Shape):
+    """Cloudflare's v4 envelope."""
+
+    success: Literal[True]
+    errors: list[V4Error]
+    messages: list[str]
+
+
+class ResultInfo(_Shape):
+    page: int
+    per_page: int
+    count: int = Field(description="on this page")
+    total_count: int
+    total_pages: int
+
+
+class CatalogueTask(_Shape):
+    id: str
+    name: str
+    description: str
+
+
+class CataloguePrice(_Shape):
+    unit: str
+    price: float = Field(description="what the service takes for one, in the currency; nothing is sold here")
+    currency: Literal["USD"]
+
+
+class CatalogueEfforts(_Shape):
+    supported_efforts: list[str] | None = None
+    default_effort: str | None = None
+    normalizes_to: dict[str, str] | None = None
+    mandatory: bool
+    default_enabled: bool
+
+
+class CatalogueProperty(_Shape):
+    property_id: str = Field(description="ours begin with lowcloud_")
+    value: str | list[CataloguePrice] | CatalogueEfforts
+
+
+class CatalogueModel(_Shape):
+    id: str = Field(description="a UUID; runs take the name")
+    source: Literal[1]
+    name: str
+    description: str
+    task: CatalogueTask
+    created_at: str | None = Field(None, description="absent where it isn't known")
+    tags: list[str]
+    properties: list[CatalogueProperty]
+
+
+class CatalogueModels(Enveloped):
+    result: list[CatalogueModel]
+    result_info: ResultInfo
+
+
+class MarketplacePrices(_Shape):
+    """Dollars a token, as text."""
+
+    prompt: str
+    completion: str
+    input_cache_read: str | None = Field(None, description="absent where it isn't another")
+
+
+class MarketplaceModel(_Shape):
+    id: str
+    name: str
+    created: int
+    hugging_face_id: str | None
+    context_length: int
+    max_output_length: int
+    input_modalities: list[str]
+    output_modalities: list[str]
+    pricing: MarketplacePrices
+    supported_features: list[str]
+    supported_sampling_parameters: list[str]
+
+
+class MarketplaceModels(Enveloped):
+    """``result`` and ``data`` are the same."""
+
+    result: list[MarketplaceModel]
+    data: list[MarketplaceModel]
+    result_info: ResultInfo
+
+
+class FoundModels(RootModel[CatalogueModels | MarketplaceModels]):
+    """The second with ``format=openrouter``."""
+
+
+class CatalogueAuthor(_Shape):
+    id: str
+    name: str
+
+
+class CatalogueAuthors(Enveloped):
+    result: list[CatalogueAuthor]
+    result_info: ResultInfo
+
+
+class CatalogueTasks(Enveloped):
+    result: list[CatalogueTask]
+    result_info: ResultInfo
+
+
+class InputAndOutput(_Shape):
+    """JSON schemas."""
+
+    input: dict[str, JsonValue]
+    output: dict[str, JsonValue]
+
+
+class ModelSchema(Enveloped):
+    result: InputAndOutput
