@@ -1,11 +1,12 @@
 """The queue in front of a model: who is let in, what the others are told, and that nothing is left over."""
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lowcloud.core.errors import Overloaded
-from lowcloud.serving.admission import Bounds, Place, Queue, Rate, State, admit, departed, retry_after_s
+from lowcloud.serving.admission import RANKS, Bounds, Place, Queue, Rate, State, admit, departed, may_go, retry_after_s
 
 BOUNDS = Bounds(requests=3, tokens=100)
 COUNTS = st.integers(0, 1000)
@@ -79,7 +80,7 @@ def test_a_request_waits_from_its_arrival_until_it_has_started():
         place.count(7)
         place.started()
         place.started()
-        assert waiting.state.requests == 0
+        assert waiting.state().requests == 0
     assert reports == [(1, 0), (1, 7), (0, 0)]
 
 
@@ -89,7 +90,7 @@ def test_a_request_that_ends_unstarted_leaves_the_queue_and_measures_nothing():
         place.count(7)
         raise KeyError
     assert reports[-1] == (0, 0)
-    assert waiting.state == State(0, 0, Rate())
+    assert waiting.state() == State(0, 0, Rate())
 
 
 def test_a_full_queue_raises_overloaded_with_the_wait_and_holds_no_place_for_the_refused():
@@ -103,7 +104,7 @@ def test_a_full_queue_raises_overloaded_with_the_wait_and_holds_no_place_for_the
     with pytest.raises(Overloaded, match="3 requests of 90 tokens") as refused:
         waiting.enter()
     assert refused.value.retry_after_s == 18
-    assert waiting.state.requests == 3
+    assert waiting.state().requests == 3
 
 
 def test_a_request_refused_for_its_tokens_gives_its_place_back():
@@ -111,7 +112,7 @@ def test_a_request_refused_for_its_tokens_gives_its_place_back():
     enter(waiting, 90)
     with pytest.raises(Overloaded), waiting.enter() as place:
         place.count(11)
-    assert (waiting.state.requests, waiting.state.tokens) == (1, 90)
+    assert (waiting.state().requests, waiting.state().tokens) == (1, 90)
 
 
 def test_the_rate_counts_from_the_last_departure_or_the_later_arrival():
@@ -122,12 +123,12 @@ def test_the_rate_counts_from_the_last_departure_or_the_later_arrival():
     first.started()
     clock.now = 3.0
     second.started()
-    assert waiting.state.rate == Rate(10 * 0.9 + 10, 1.0 * 0.9 + 2.0)
+    assert waiting.state().rate == Rate(10 * 0.9 + 10, 1.0 * 0.9 + 2.0)
     clock.now = 100.0
     idle = enter(waiting, 10)
     clock.now = 101.0
     idle.started()
-    assert waiting.state.rate.seconds == pytest.approx(2.9 * 0.9 + 1.0)
+    assert waiting.state().rate.seconds == pytest.approx(2.9 * 0.9 + 1.0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.sampled_from(["start", "leave"])), max_size=40))
@@ -141,11 +142,11 @@ def test_whatever_comes_and_goes_the_queue_is_within_its_bounds_and_empty_at_the
         except Overloaded:
             oldest = places.pop(0)
             oldest.started() if how == "start" else oldest.__exit__(None, None, None)
-        assert waiting.state.requests <= BOUNDS.requests
-        assert waiting.state.tokens <= BOUNDS.tokens
+        assert waiting.state().requests <= BOUNDS.requests
+        assert waiting.state().tokens <= BOUNDS.tokens
     for place in places:
         place.__exit__(None, None, None)
-    assert (waiting.state.requests, waiting.state.tokens) == (0, 0)
+    assert (waiting.state().requests, waiting.state().tokens) == (0, 0)
     assert not reports or reports[-1] == (0, 0)
 
 
@@ -157,4 +158,59 @@ def test_who_rejects_a_wait_is_let_into_an_empty_queue_and_refused_behind_anothe
         assert refused.value.retry_after_s is not None
         queue.enter()
         first.started()
-    assert queue.state.requests == 1
+    assert queue.state().requests == 1
+
+
+@given(st.integers(0, 2), st.lists(st.integers(0, 3), min_size=3, max_size=3))
+def test_a_request_may_go_where_none_of_a_class_before_its_own_waits(rank: int, waiting: list[int]):
+    assert may_go(rank, waiting) is (sum(waiting[:rank]) == 0)
+
+
+def test_each_class_has_bounds_of_its_own_and_the_report_is_of_all():
+    waiting, reports = queue()
+    for _ in range(3):
+        waiting.enter("batch").count(50 // 3)
+    with pytest.raises(Overloaded, match="3 requests of 48 tokens"):
+        waiting.enter("batch")
+    for admission in RANKS:
+        if admission != "batch":
+            waiting.enter(admission, rejects_if_busy=True).count(100)
+    assert [waiting.state(admission).requests for admission in RANKS] == [1, 1, 3]
+    assert reports[-1] == (5, 248)
+
+
+async def went(log: list[str], name: str, place: Place) -> None:
+    with place:
+        await place.turn()
+        log.append(name)
+        place.started()
+
+
+@pytest.mark.anyio
+async def test_who_waits_goes_when_the_classes_before_its_own_have_started_and_live_requests_at_once():
+    waiting, _ = queue()
+    log: list[str] = []
+    first, second = waiting.enter(), waiting.enter()
+    await second.turn()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(went, log, "batch", waiting.enter("batch"))
+        tasks.start_soon(went, log, "background", waiting.enter("background"))
+        await anyio.wait_all_tasks_blocked()
+        first.started()
+        await anyio.wait_all_tasks_blocked()
+        assert log == []
+        second.__exit__(None, None, None)
+    assert log == ["background", "batch"]
+
+
+@pytest.mark.anyio
+async def test_who_is_cancelled_while_it_waits_for_its_turn_leaves_nothing_behind():
+    waiting, reports = queue()
+    waiting.enter()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(went, [], "batch", waiting.enter("batch"))
+        await anyio.wait_all_tasks_blocked()
+        assert reports[-1] == (2, 0)
+        tasks.cancel_scope.cancel()
+    assert reports[-1] == (1, 0)
+    assert waiting.state("batch") == State()
