@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Column, Dialect, Double, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.types import TypeDecorator
 
-REVISION = "0003"  # the newest migration
+REVISION = "0004"  # the newest migration
 
 
 class Name(TypeDecorator[str]):
@@ -73,4 +73,31 @@ usage = Table(
     Column("cached_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
     Column("neurons", Double, nullable=False),
+)
+
+# ``attempts`` are starts; the newest one holds the lease, until ``lease_until``. ``payload`` goes when a job ends;
+# ``payload``, ``result`` and ``external_reference`` are JSON.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Name(80), primary_key=True),
+    Column("kind", String(64), nullable=False),
+    Column("account_id", Name(200), nullable=False),
+    Column("group_id", Name(64), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("lease_until", Double),
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Column("expires_at", Double, nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("external_reference", Text, nullable=False),
+    Column("error_code", String(64)),
+    Column("error_message", Name(2000)),
+    Column("payload", Text, nullable=False),
+    Column("result", Text),
+    Index("ix_jobs_kind", "kind", "state", "created_at", "position"),
+    Index("ix_jobs_account_id", "account_id", "group_id", "position", unique=True),
 )

@@ -1,0 +1,240 @@
+"""Work that is done later: every job ends with one result or one error, whoever dies on the way.
+
+A runner leases jobs, renews its leases while it works, and finishes them. A lease that isn't renewed lapses, and the
+job is anyone's again. Each start of a job has a number, its attempt: only the newest may renew or finish it.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, insert, select, update
+
+from lowcloud.core.errors import RETRY_S, Overloaded
+from lowcloud.storage.database import Database
+from lowcloud.storage.tables import jobs
+
+QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobLimits:
+    """Jobs of an account that haven't ended, bytes of all that it has, bytes of one result, and starts of a job."""
+
+    jobs: int = 10_000
+    size_bytes: int = 2**30
+    result_bytes: int = 16 * 2**20
+    starts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class JobGroup:
+    """Jobs that one request asked for. ``kind`` says who runs them; they are gone at ``expires_at``, ended or not."""
+
+    id: str
+    kind: str
+    account_id: str
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """``payload`` is JSON: all that is needed to run it. ``seed`` makes a second start like the first."""
+
+    payload: str
+    seed: int
+    external_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedJob:
+    """A job that is the caller's to run, for a while."""
+
+    id: str
+    account_id: str
+    group_id: str
+    position: int
+    attempt: int
+    payload: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed, for its account to see."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndedJob:
+    """``outcome`` is JSON where the job is done."""
+
+    position: int
+    external_reference: str | None
+    outcome: str | JobError
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """How many jobs of a group are in each state; ``ended`` has all of them, in order, once none is left to run."""
+
+    queued: int
+    running: int
+    done: int
+    failed: int
+    ended: tuple[EndedJob, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every job has ended."""
+        return not self.queued and not self.running
+
+
+GAVE_UP = JobError("engine_failed", "It was started several times, and none of the starts came to an end.")
+TOO_LARGE = JobError("engine_failed", "The result is too large to be kept.")
+
+
+class JobStore:
+    """The jobs of one database. ``clock`` gives seconds since 1970."""
+
+    def __init__(
+        self, database: Database, limits: JobLimits = JobLimits(), clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._limits = limits
+        self._clock = clock
+
+    async def enqueue(self, group: JobGroup, new: Sequence[NewJob]) -> None:
+        """Queue a new group's jobs, at least one: all, or none where the account has too many (Overloaded)."""
+        now = self._clock()
+        rows = [_row(group, position, job, now) for position, job in enumerate(new)]
+
+        def enqueue(connection: Connection) -> None:
+            self._check_room(connection, group.account_id, rows)
+            connection.execute(insert(jobs), rows)
+
+        await self._database.writer.put(enqueue)
+
+    async def lease(self, kind: str, lease_s: float, limit: int) -> tuple[LeasedJob, ...]:
+        """At most ``limit`` jobs to run, started before the others those whose lease has lapsed, then the oldest.
+
+        One whose lease lapsed at its last start has failed.
+        """
+        now = self._clock()
+        this_kind = (jobs.c.kind == kind) & (jobs.c.expires_at > now)
+        has_lapsed = this_kind & (jobs.c.state == RUNNING) & (jobs.c.lease_until <= now)
+        lapsed = select(jobs).where(has_lapsed).order_by(jobs.c.lease_until)
+        queued = select(jobs).where(this_kind, jobs.c.state == QUEUED).order_by(jobs.c.created_at, jobs.c.position)
+
+        def lease(connection: Connection) -> tuple[LeasedJob, ...]:
+            is_last = has_lapsed & (jobs.c.attempts >= self._limits.starts)
+            connection.execute(update(jobs).where(is_last).values(_end(GAVE_UP, now)))
+            rows = _locked(connection, lapsed, limit)
+            rows += _locked(connection, queued, limit - len(rows))
+            change = {"state": RUNNING, "attempts": jobs.c.attempts + 1, "lease_until": now + lease_s}
+            connection.execute(update(jobs).where(jobs.c.id.in_([row.id for row in rows])).values(change))
+            return tuple(_leased(row) for row in rows)
+
+        return await self._database.writer.put(lease)
+
+    async def renew(self, held: Iterable[LeasedJob], lease_s: float) -> tuple[LeasedJob, ...]:
+        """Keep the leases for longer; those that are still the caller's. The others are to be abandoned."""
+        change = {"lease_until": self._clock() + lease_s}
+        return await self._database.writer.put(
+            lambda connection: tuple(job for job in held if _change(connection, job, change))
+        )
+
+    async def release(self, held: Iterable[LeasedJob]) -> None:
+        """Give the jobs back unfinished, for another to start at once."""
+        change = {"state": QUEUED, "lease_until": None}
+        await self._database.writer.put(lambda connection: [_change(connection, job, change) for job in held])
+
+    async def finish(self, job: LeasedJob, outcome: str | JobError) -> bool:
+        """Store what came of a job, JSON or an error. False: it is another's by now, or gone, and nothing is stored."""
+        if isinstance(outcome, str) and len(outcome.encode()) > self._limits.result_bytes:
+            outcome = TOO_LARGE
+        change = _end(outcome, self._clock())
+        return await self._database.writer.put(lambda connection: _change(connection, job, change))
+
+    async def group(self, account_id: str, group_id: str) -> GroupState | None:
+        """One of an account's groups; None: there is none of that id, or not any more."""
+        mine = and_(jobs.c.account_id == account_id, jobs.c.group_id == group_id, jobs.c.expires_at > self._clock())
+        return await self._database.run(lambda connection: _group(connection, mine))
+
+    async def delete_expired(self, limit: int = 1_000) -> int:
+        """Delete at most ``limit`` jobs whose time is over, which nobody sees any more; how many."""
+        over = select(jobs.c.id).where(jobs.c.expires_at <= self._clock()).limit(limit)
+        change = delete(jobs).where(jobs.c.id.in_(over.scalar_subquery()))
+        return await self._database.writer.put(lambda connection: connection.execute(change).rowcount)
+
+    def _check_room(self, connection: Connection, account_id: str, rows: Sequence[dict[str, Any]]) -> None:
+        mine = jobs.c.account_id == account_id
+        size = connection.execute(select(func.coalesce(func.sum(jobs.c.size_bytes), 0)).where(mine)).scalar_one()
+        live = select(func.count()).select_from(jobs).where(mine, jobs.c.state.in_([QUEUED, RUNNING]))
+        if connection.execute(live).scalar_one() + len(rows) > self._limits.jobs:
+            raise Overloaded(f"More than {self._limits.jobs} requests would wait to be run.", retry_after_s=RETRY_S)
+        if size + sum(row["size_bytes"] for row in rows) > self._limits.size_bytes:
+            raise Overloaded("There is no room for more requests until older results expire.", retry_after_s=RETRY_S)
+
+
+def _row(group: JobGroup, position: int, job: NewJob, now: float) -> dict[str, Any]:
+    return {
+        "id": f"{group.id}-{position}",
+        "kind": group.kind,
+        "account_id": group.account_id,
+        "group_id": group.id,
+        "position": position,
+        "state": QUEUED,
+        "attempts": 0,
+        "created_at": now,
+        "expires_at": group.expires_at,
+        "size_bytes": len(job.payload.encode()),
+        "seed": job.seed,
+        "external_reference": json.dumps(job.external_reference),
+        "payload": job.payload,
+    }
+
+
+def _locked(connection: Connection, query: Select[Any], limit: int) -> list[Row[Any]]:
+    """At most ``limit`` rows that no other server is leasing at this moment (SQLite has one writer at a time)."""
+    return list(connection.execute(query.limit(limit).with_for_update(skip_locked=True)))
+
+
+def _leased(row: Row[Any]) -> LeasedJob:
+    return LeasedJob(row.id, row.account_id, row.group_id, row.position, row.attempts + 1, row.payload, row.seed)
+
+
+def _change(connection: Connection, job: LeasedJob, change: dict[str, Any]) -> bool:
+    """Whether the lease was still this attempt's; only then the job is changed."""
+    is_held = (jobs.c.id == job.id) & (jobs.c.state == RUNNING) & (jobs.c.attempts == job.attempt)
+    return connection.execute(update(jobs).where(is_held).values(change)).rowcount == 1
+
+
+def _end(outcome: str | JobError, now: float) -> dict[str, Any]:
+    """What changes in a job that ends. Its payload has served, and prompts aren't kept for longer than they must."""
+    end: dict[str, Any] = {"finished_at": now, "lease_until": None, "payload": ""}
+    if isinstance(outcome, JobError):
+        error = {"error_code": outcome.code, "error_message": outcome.message}
+        return end | error | {"state": FAILED, "size_bytes": 0}
+    return end | {"state": DONE, "result": outcome, "size_bytes": len(outcome.encode())}
+
+
+def _group(connection: Connection, mine: ColumnElement[bool]) -> GroupState | None:
+    counts = select(jobs.c.state, func.count().label("jobs")).where(mine).group_by(jobs.c.state)
+    by_state = {row.state: row.jobs for row in connection.execute(counts)}
+    if not by_state:
+        return None
+    queued, running, done, failed = (by_state.get(state, 0) for state in (QUEUED, RUNNING, DONE, FAILED))
+    if queued or running:
+        return GroupState(queued, running, done, failed)
+    rows = connection.execute(select(jobs).where(mine).order_by(jobs.c.position))
+    return GroupState(queued, running, done, failed, tuple(_ended(row) for row in rows))
+
+
+def _ended(row: Row[Any]) -> EndedJob:
+    outcome = JobError(row.error_code, row.error_message) if row.state == FAILED else row.result
+    return EndedJob(row.position, json.loads(row.external_reference), outcome)

@@ -1,0 +1,318 @@
+"""Jobs: queued together, leased, renewed, and ended once each, whoever dies on the way."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from sqlalchemy import delete, select
+
+from lowcloud.core.errors import Overloaded
+from lowcloud.storage.database import open_database
+from lowcloud.storage.jobs import (
+    GAVE_UP,
+    TOO_LARGE,
+    EndedJob,
+    GroupState,
+    JobError,
+    JobGroup,
+    JobLimits,
+    JobStore,
+    NewJob,
+)
+from lowcloud.storage.tables import jobs
+
+ACCOUNT, OTHER = "a" * 32, "b" * 32
+LEASE_S = 60.0
+KEPT_S = 86_400.0
+BAD = JobError("invalid_request", "messages: required")
+
+
+class Clock:
+    """Seconds since 1970, as told."""
+
+    def __init__(self):
+        self.now = 1_000_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def database(tmp_path):
+    with open_database(f"sqlite:///{tmp_path}/lowcloud.db") as database:
+        yield database
+
+
+@pytest.fixture
+def store(database, clock):
+    return JobStore(database, clock=clock)
+
+
+def group(name="g", account=ACCOUNT, kind="batch", expires_at=1_000_000_000.0 + KEPT_S):
+    return JobGroup(name, kind, account, expires_at)
+
+
+def new(count, first=0):
+    return [NewJob(f'{{"n":{n}}}', n, f"ref {n}") for n in range(first, first + count)]
+
+
+@pytest.mark.anyio
+async def test_jobs_are_leased_in_the_order_in_which_they_came(store, clock):
+    await store.enqueue(group("z"), new(2))
+    clock.now += 1
+    await store.enqueue(group("a"), new(2, first=2))
+    leased = [*await store.lease("batch", LEASE_S, 3), *await store.lease("batch", LEASE_S, 3)]
+    assert [(job.group_id, job.position, job.seed, job.payload, job.attempt) for job in leased] == [
+        ("z", 0, 0, '{"n":0}', 1),
+        ("z", 1, 1, '{"n":1}', 1),
+        ("a", 0, 2, '{"n":2}', 1),
+        ("a", 1, 3, '{"n":3}', 1),
+    ]
+    assert await store.lease("batch", LEASE_S, 3) == ()
+
+
+@pytest.mark.anyio
+async def test_a_kind_has_its_own_queue(store):
+    await store.enqueue(group(kind="batch"), new(1))
+    assert await store.lease("response", LEASE_S, 9) == ()
+    assert len(await store.lease("batch", LEASE_S, 9)) == 1
+
+
+@pytest.mark.anyio
+async def test_a_group_tells_how_far_it_is_and_in_the_end_what_came_of_it_in_order(store):
+    await store.enqueue(group(), new(3))
+    first, second = await store.lease("batch", LEASE_S, 2)
+    assert await store.group(ACCOUNT, "g") == GroupState(queued=1, running=2, done=0, failed=0)
+    assert await store.finish(second, BAD)
+    assert await store.finish(first, '{"response":"é"}')
+    assert await store.group(ACCOUNT, "g") == GroupState(queued=1, running=0, done=1, failed=1)
+    (third,) = await store.lease("batch", LEASE_S, 2)
+    assert await store.finish(third, "3")
+    ended = (EndedJob(0, "ref 0", '{"response":"é"}'), EndedJob(1, "ref 1", BAD), EndedJob(2, "ref 2", "3"))
+    assert await store.group(ACCOUNT, "g") == GroupState(queued=0, running=0, done=2, failed=1, ended=ended)
+
+
+@pytest.mark.anyio
+async def test_a_group_is_its_accounts_alone(store):
+    await store.enqueue(group(), new(1))
+    assert await store.group(OTHER, "g") is None
+    assert await store.group(ACCOUNT, "h") is None
+
+
+@pytest.mark.anyio
+async def test_a_lapsed_lease_is_anothers_and_the_first_holder_stores_nothing(store, clock):
+    await store.enqueue(group(), new(1))
+    (dead,) = await store.lease("batch", LEASE_S, 1)
+    clock.now += LEASE_S
+    (alive,) = await store.lease("batch", LEASE_S, 1)
+    assert alive == replace(dead, attempt=2)
+    assert await store.finish(dead, '"dead"') is False
+    assert await store.renew([dead], LEASE_S) == ()
+    await store.release([dead])
+    assert await store.finish(alive, '"alive"') is True
+    assert await store.finish(alive, '"again"') is False
+    assert (await store.group(ACCOUNT, "g")).ended == (EndedJob(0, "ref 0", '"alive"'),)
+
+
+@pytest.mark.anyio
+async def test_a_renewed_lease_lasts(store, clock):
+    await store.enqueue(group(), new(2))
+    kept, left = await store.lease("batch", LEASE_S, 2)
+    clock.now += LEASE_S / 2
+    assert await store.renew([kept], LEASE_S) == (kept,)
+    clock.now += LEASE_S / 2
+    assert await store.lease("batch", LEASE_S, 2) == (replace(left, attempt=2),)
+    assert await store.finish(kept, "1") is True
+
+
+@pytest.mark.anyio
+async def test_a_released_job_starts_again_at_once(store):
+    await store.enqueue(group(), new(1))
+    (job,) = await store.lease("batch", LEASE_S, 1)
+    await store.release([job])
+    assert await store.finish(job, "1") is False
+    assert await store.lease("batch", LEASE_S, 1) == (replace(job, attempt=2),)
+
+
+@pytest.mark.anyio
+async def test_a_job_whose_starts_all_came_to_nothing_has_failed(store, clock):
+    await store.enqueue(group(), new(1))
+    for attempt in (1, 2, 3):
+        assert [job.attempt for job in await store.lease("batch", LEASE_S, 1)] == [attempt]
+        clock.now += LEASE_S
+    assert await store.lease("batch", LEASE_S, 1) == ()
+    assert (await store.group(ACCOUNT, "g")).ended == (EndedJob(0, "ref 0", GAVE_UP),)
+
+
+@pytest.mark.anyio
+async def test_a_group_is_queued_whole_or_not_at_all(database, clock):
+    store = JobStore(database, JobLimits(jobs=3), clock)
+    await store.enqueue(group("g"), new(2))
+    with pytest.raises(Overloaded):
+        await store.enqueue(group("h"), new(2))
+    assert await store.group(ACCOUNT, "h") is None
+    await store.enqueue(group("o", OTHER), new(3))
+    for job in await store.lease("batch", LEASE_S, 2):
+        assert await store.finish(job, "1")
+    await store.enqueue(group("h"), new(2))
+
+
+@pytest.mark.anyio
+async def test_what_an_account_has_is_bounded_in_bytes_until_it_expires(database, clock):
+    store = JobStore(database, JobLimits(size_bytes=100), clock)
+    await store.enqueue(group("g"), [NewJob("x" * 90, 0)])
+    with pytest.raises(Overloaded):
+        await store.enqueue(group("h"), [NewJob("y" * 20, 0)])
+    (job,) = await store.lease("batch", LEASE_S, 1)
+    assert await store.finish(job, "z" * 80)
+    await store.enqueue(group("h"), [NewJob("y" * 20, 0)])
+    with pytest.raises(Overloaded):
+        await store.enqueue(group("i"), [NewJob("y", 0)])
+
+
+@pytest.mark.anyio
+async def test_a_result_that_is_too_large_is_a_failure(database, clock):
+    store = JobStore(database, JobLimits(result_bytes=10), clock)
+    await store.enqueue(group(), new(1))
+    (job,) = await store.lease("batch", LEASE_S, 1)
+    assert await store.finish(job, "é" * 6)
+    assert [each.outcome for each in (await store.group(ACCOUNT, "g")).ended] == [TOO_LARGE]
+
+
+@pytest.mark.anyio
+async def test_any_reference_and_message_come_back(store):
+    odd = ["", "é\0\n", None]
+    await store.enqueue(group(), [NewJob("{}", -(2**63), reference) for reference in odd])
+    for job in await store.lease("batch", LEASE_S, 3):
+        assert job.seed == -(2**63)
+        assert await store.finish(job, JobError("engine_failed", "x" * 5000 + "\0"))
+    ended = (await store.group(ACCOUNT, "g")).ended
+    assert [each.external_reference for each in ended] == odd
+    assert {len(each.outcome.message) for each in ended} == {2000}
+
+
+@pytest.mark.anyio
+async def test_a_payload_is_gone_when_its_job_has_ended(store, database):
+    await store.enqueue(group(), new(1))
+    (job,) = await store.lease("batch", LEASE_S, 1)
+    await store.finish(job, "1")
+    assert await database.run(lambda connection: connection.execute(select(jobs.c.payload)).scalar()) == ""
+
+
+@pytest.mark.anyio
+async def test_what_has_expired_is_not_there_and_goes_in_bounded_steps(store, database, clock):
+    await store.enqueue(group("g"), new(3))
+    await store.enqueue(group("h", expires_at=clock.now + 2 * KEPT_S), new(1))
+    clock.now += KEPT_S
+    assert await store.group(ACCOUNT, "g") is None
+    assert [job.group_id for job in await store.lease("batch", LEASE_S, 9)] == ["h"]
+    assert [await store.delete_expired(2) for _ in range(3)] == [2, 1, 0]
+    assert await database.run(lambda connection: connection.execute(select(jobs.c.group_id)).scalars().all()) == ["h"]
+
+
+@pytest.mark.anyio
+async def test_runners_at_once_get_different_jobs(store):
+    await store.enqueue(group(), new(20))
+    leased = await asyncio.gather(*(store.lease("batch", LEASE_S, 3) for _ in range(9)))
+    ids = [job.id for each in leased for job in each]
+    assert sorted(ids) == sorted(f"g-{n}" for n in range(20))
+
+
+class Runners(RuleBasedStateMachine):
+    """Groups come, runners start, stop, die and come back late, in any order; the database is opened anew."""
+
+    held = Bundle("held")  # every lease that was ever given: a runner may think that it is its own long after
+    url = ""  # of the test's database
+
+    def __init__(self):
+        super().__init__()
+        self.clock = Clock()
+        self.runner = asyncio.Runner()
+        self.database = open_database(self.url)
+        self.groups = {}
+        self.newest = {}
+        self.stored = {}
+        self.run(self.database.writer.put(lambda connection: connection.execute(delete(jobs))))
+
+    @property
+    def store(self):
+        return JobStore(self.database, clock=self.clock)
+
+    def run(self, work):
+        return self.runner.run(work)
+
+    @rule(count=st.integers(1, 3))
+    def enqueue(self, count):
+        name = f"group{len(self.groups)}"
+        self.groups[name] = count
+        self.run(self.store.enqueue(group(name), new(count)))
+
+    @rule(target=held, limit=st.integers(1, 3))
+    def lease(self, limit):
+        leased = self.run(self.store.lease("batch", LEASE_S, limit))
+        for job in leased:
+            assert job.id not in self.stored
+            assert job.attempt == self.newest.get(job.id, 0) + 1 <= 3
+            self.newest[job.id] = job.attempt
+        return multiple(*leased)
+
+    @rule(seconds=st.sampled_from([1.0, LEASE_S / 2, LEASE_S]))
+    def time_passes(self, seconds):
+        self.clock.now += seconds
+
+    @rule(job=held)
+    def renew(self, job):
+        self.run(self.store.renew([job], LEASE_S))
+
+    @rule(job=consumes(held))
+    def release(self, job):
+        self.run(self.store.release([job]))
+
+    @rule(job=held, fails=st.booleans())
+    def finish(self, job, fails):
+        outcome = BAD if fails else f'"{job.id} {job.attempt}"'
+        if self.run(self.store.finish(job, outcome)):
+            assert job.id not in self.stored, "a second result"
+            assert job.attempt == self.newest[job.id], "a result of one whose lease is another's by now"
+            self.stored[job.id] = outcome
+
+    @rule()
+    def restart(self):
+        self.database.close()
+        self.database = open_database(self.url)
+
+    @invariant()
+    def what_is_stored_stays(self):
+        for name, count in self.groups.items():
+            state = self.run(self.store.group(ACCOUNT, name))
+            assert state.queued + state.running + state.done + state.failed == count
+            for each in state.ended:
+                assert each.outcome == self.stored.get(f"{name}-{each.position}", GAVE_UP)
+
+    def teardown(self):
+        """Whatever happened, a runner that lives brings every job to its end."""
+        for _ in range(4):
+            self.clock.now += LEASE_S
+            for job in self.run(self.store.lease("batch", LEASE_S, 1_000)):
+                assert self.run(self.store.finish(job, "late"))
+                self.stored[job.id] = "late"
+        for name, count in self.groups.items():
+            assert len(self.run(self.store.group(ACCOUNT, name)).ended) == count
+        self.what_is_stored_stays()
+        self.database.close()
+        self.runner.close()
+
+
+def test_every_job_ends_with_exactly_one_outcome_whatever_happens_when(tmp_path):
+    Runners.url = f"sqlite:///{tmp_path}/lowcloud.db"
+    machine = type("Runners", (Runners,), {})
+    machine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+    machine.TestCase().runTest()
