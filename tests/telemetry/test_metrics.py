@@ -49,6 +49,20 @@ def test_tokens_and_cache_hits_add_up(metrics):
     assert [value(metrics, f"lowcloud_{kind}_tokens_total", model="@m") for kind in kinds] == [15, 8, 4]
 
 
+def test_runs_are_counted_by_task_and_outcome_and_their_neurons_by_model(metrics):
+    metrics.run("@m", "Text Generation", "done", 1.5)
+    metrics.run("@n", "Text Generation", "done", 0.25)
+    metrics.run("@n", "Text Embeddings", "client_gone", 0.5)
+    assert value(metrics, "lowcloud_runs_total", task="Text Generation", outcome="done") == 2
+    assert value(metrics, "lowcloud_runs_total", task="Text Embeddings", outcome="client_gone") == 1
+    assert [value(metrics, "lowcloud_neurons_total", model=model) for model in ("@m", "@n")] == [1.5, 0.75]
+
+
+def test_refused_requests_are_counted_by_limit(metrics):
+    metrics.refused("neurons_per_day")
+    assert value(metrics, "lowcloud_refused_requests_total", limit="neurons_per_day") == 1
+
+
 def test_the_queue_is_what_it_is_now(metrics):
     metrics.queue("@m", requests=4, tokens=400)
     metrics.queue("@m", requests=1, tokens=10)

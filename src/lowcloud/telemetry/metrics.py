@@ -36,6 +36,9 @@ class Metrics:
         self._prompt_tokens = counter("prompt_tokens", "Prompt tokens, cached ones too.", on_model)
         self._cached_tokens = counter("cached_tokens", "Prompt tokens that the prefix cache had.", on_model)
         self._completion_tokens = counter("completion_tokens", "Tokens generated.", on_model)
+        self._runs = counter("runs", "Runs of models, however they ended.", ["task", "outcome"])
+        self._neurons = counter("neurons", "Neurons used.", on_model)
+        self._refused = counter("refused_requests", "Requests over an account's limit.", ["limit"])
         self._queued_requests = gauge("queued_requests", "Requests that wait for the engine.")
         self._queued_tokens = gauge("queued_tokens", "Prompt tokens of the requests that wait.")
         self._running = gauge("running_sequences", "Sequences in the batch.")
@@ -66,6 +69,15 @@ class Metrics:
         self._prompt_tokens.labels(model).inc(prompt)
         self._cached_tokens.labels(model).inc(cached)
         self._completion_tokens.labels(model).inc(completion)
+
+    def run(self, model: str, task: str, outcome: str, neurons: float) -> None:
+        """A run ended."""
+        self._runs.labels(task, outcome).inc()
+        self._neurons.labels(model).inc(neurons)
+
+    def refused(self, limit: str) -> None:
+        """A request was refused for what its account has used; ``limit`` is the setting's name."""
+        self._refused.labels(limit).inc()
 
     def queue(self, model: str, *, requests: int, tokens: int) -> None:
         """What waits in front of a model now."""
