@@ -1,9 +1,9 @@
 """The bounded queue in front of a model: full gives 429 with a Retry-After, never growth.
 
 A request is queued from its arrival until its engine has started it. Bounds are in requests and in prompt tokens;
-``max_tokens`` doesn't count, since the engine preempts. Each class of requests has its own line, with its own bounds, and
-goes on to the engine when nobody waits in a line before it. ``admit``, ``departed`` and ``may_go`` are pure; ``Queue``
-keeps the state.
+``max_tokens`` doesn't count, since the engine preempts. Each class of requests has its own line, with its own bounds,
+and goes on to the engine when nobody waits in a line before it. ``admit``, ``departed`` and ``may_go`` are pure;
+``Queue`` keeps the state.
 """
 
 import math

@@ -21,11 +21,13 @@ QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """Jobs of an account that haven't ended, bytes of all that it has, bytes of one result, and starts of a job."""
+    """Jobs of an account that haven't ended, bytes of all that it has, bytes of one result and of a group's together, and
+    starts of a job."""
 
     jobs: int = 10_000
     size_bytes: int = 2**30
     result_bytes: int = 16 * 2**20
+    group_bytes: int = 256 * 2**20
     starts: int = 3
 
 
@@ -80,13 +82,15 @@ class EndedJob:
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """How many jobs of a group are in each state; ``ended`` has all of them, in order, once none is left to run."""
+    """How many jobs of a group are in each state; ``ended`` has all of them, in order, once none is left to run; until
+    then ``payload`` is that of the first one left."""
 
     queued: int
     running: int
     done: int
     failed: int
     ended: tuple[EndedJob, ...] = ()
+    payload: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -95,7 +99,7 @@ class GroupState:
 
 
 GAVE_UP = JobError("engine_failed", "It was started several times, and none of the starts came to an end.")
-TOO_LARGE = JobError("engine_failed", "The result is too large to be kept.")
+TOO_LARGE = JobError("engine_failed", "The result is too large to be kept, by itself or with the others asked for.")
 
 
 class JobStore:
@@ -149,20 +153,25 @@ class JobStore:
         )
 
     async def release(self, held: Iterable[LeasedJob]) -> None:
-        """Give the jobs back unfinished, for another to start at once."""
-        change = {"state": QUEUED, "lease_until": None}
+        """Give the jobs back unfinished, for another to start at once; the start doesn't count."""
+        change = {"state": QUEUED, "lease_until": None, "attempts": jobs.c.attempts - 1}
         await self._database.writer.put(lambda connection: [_change(connection, job, change) for job in held])
 
     async def finish(self, job: LeasedJob, outcome: str | JobError) -> bool:
         """Store what came of a job, JSON or an error. False: it is another's by now, or gone, and nothing is stored."""
-        if isinstance(outcome, str) and len(outcome.encode()) > self._limits.result_bytes:
-            outcome = TOO_LARGE
-        change = _end(outcome, self._clock())
-        return await self._database.writer.put(lambda connection: _change(connection, job, change))
+        now = self._clock()
+        size = 0 if isinstance(outcome, JobError) else len(outcome.encode())
 
-    async def group(self, account_id: str, group_id: str) -> GroupState | None:
-        """One of an account's groups; None: there is none of that id, or not any more."""
-        mine = and_(jobs.c.account_id == account_id, jobs.c.group_id == group_id, jobs.c.expires_at > self._clock())
+        def finish(connection: Connection) -> bool:
+            fits = size <= self._limits.result_bytes and size <= self._limits.group_bytes - _results(connection, job)
+            return _change(connection, job, _end(outcome if not size or fits else TOO_LARGE, now))
+
+        return await self._database.writer.put(finish)
+
+    async def group(self, kind: str, account_id: str, group_id: str) -> GroupState | None:
+        """One of an account's groups; None: there is none of that kind and id, or not any more."""
+        its_own = and_(jobs.c.account_id == account_id, jobs.c.group_id == group_id)
+        mine = and_(its_own, jobs.c.kind == kind, jobs.c.expires_at > self._clock())
         return await self._database.run(lambda connection: _group(connection, mine))
 
     async def delete_expired(self, limit: int = 1_000) -> int:
@@ -223,6 +232,13 @@ def _end(outcome: str | JobError, now: float) -> dict[str, Any]:
     return end | {"state": DONE, "result": outcome, "size_bytes": len(outcome.encode())}
 
 
+def _results(connection: Connection, job: LeasedJob) -> int:
+    """Bytes of the results that the job's group has."""
+    group = (jobs.c.account_id == job.account_id) & (jobs.c.group_id == job.group_id) & (jobs.c.state == DONE)
+    size = connection.execute(select(func.coalesce(func.sum(jobs.c.size_bytes), 0)).where(group)).scalar_one()
+    return int(size)
+
+
 def _group(connection: Connection, mine: ColumnElement[bool]) -> GroupState | None:
     counts = select(jobs.c.state, func.count().label("jobs")).where(mine).group_by(jobs.c.state)
     by_state = {row.state: row.jobs for row in connection.execute(counts)}
@@ -230,7 +246,8 @@ def _group(connection: Connection, mine: ColumnElement[bool]) -> GroupState | No
         return None
     queued, running, done, failed = (by_state.get(state, 0) for state in (QUEUED, RUNNING, DONE, FAILED))
     if queued or running:
-        return GroupState(queued, running, done, failed)
+        left = select(jobs.c.payload).where(mine, jobs.c.state.in_([QUEUED, RUNNING])).order_by(jobs.c.position)
+        return GroupState(queued, running, done, failed, payload=connection.execute(left.limit(1)).scalar_one())
     rows = connection.execute(select(jobs).where(mine).order_by(jobs.c.position))
     return GroupState(queued, running, done, failed, tuple(_ended(row) for row in rows))
 
