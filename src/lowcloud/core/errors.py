@@ -3,6 +3,7 @@
     LowcloudError
     ├── BadRequest 400              the caller's request can't be met as it stands; ``param`` names the field
     │   ├── MissingBody             there is none
+    │   ├── JsonModeFailed          the answer's JSON was cut before its end
     │   ├── Unsupported             a known field or value that this server doesn't do (yet)
     │   │   └── LoraUnsupported     an adapter for a model that takes none
     │   ├── UnsupportedSchema       a keyword of a JSON schema that can't be enforced
@@ -68,6 +69,13 @@ class MissingBody(BadRequest):
     """There is no body where one is needed."""
 
     number = 3003
+
+
+class JsonModeFailed(BadRequest):
+    """The answer was to be a JSON value, and isn't one: it was cut."""
+
+    code = "json_mode_failed"
+    number = 5024
 
 
 class Unsupported(BadRequest):

@@ -15,11 +15,12 @@ from zlib import crc32
 import anyio
 
 from lowcloud.core.errors import BadRequest, PromptTooLong, Unsupported
-from lowcloud.core.events import Alternative, Embedded, Event, Finished, Started, TextDelta, TokenLogprob, Usage
+from lowcloud.core.events import Alternative, Event, Finished, Started, TextDelta, TokenLogprob, Usage
 from lowcloud.core.messages import Messages, Prompt, Text, Tokens
 from lowcloud.core.requests import Embed, Generate
+from lowcloud.core.results import Embedded
 from lowcloud.engines.engine import Prepared, RuntimeState
-from lowcloud.engines.sampling import filled
+from lowcloud.engines.sampling import default_length, filled
 from lowcloud.engines.scripted_reply import BABBLE, Delta, Line, Reply, Said, SaidCall, Turn, babble, line_of, words
 from lowcloud.models.card import Card
 
@@ -44,7 +45,8 @@ UNBOUNDED_INPUT = 512
 
 class Stage:
     """Named points that an engine passes, in order: ``prepare``, ``start``, ``token:0`` (before the first
-    step's tokens), ``token:1`` and on, ``finish``. An embedder passes ``embed``; a runtime ``load`` and, when that
+    step's tokens), ``token:1`` and on, ``finish``. An embedder passes ``embed``, a reranker ``rerank``, a classifier
+    ``classify``; a runtime ``load`` and, when that
     fails, ``retry``.
     """
 
@@ -147,7 +149,9 @@ class ScriptedEngine:
                 raise BadRequest(f"Token id {token} is not in the vocabulary of {N_VOCAB}.", param="logit_bias")
         tokens = words(_rendered(request.prompt))
         limit = self._card.context_window or UNBOUNDED_CONTEXT
-        max_tokens, by_default = _max_tokens(len(tokens), request.max_tokens, self._card.defaults.max_tokens, limit)
+        max_tokens, by_default = _max_tokens(
+            len(tokens), request.max_tokens, default_length(request, self._card), limit
+        )
         ids = tuple(crc32(token.encode()) % N_VOCAB for token in tokens)
         whole = replace(request, sampling=filled(request.sampling, self._card.defaults))
         return Prepared(whole, ids, len(tokens), max_tokens, max_tokens if by_default else None)
@@ -279,8 +283,8 @@ class ScriptedEmbedder:
         for index, tokens in enumerate(inputs):
             if len(tokens) > limit and not request.truncate:
                 raise BadRequest(
-                    f"Input {index} has {len(tokens)} tokens; this model takes at most {limit}.",
-                    param=f"input[{index}]",
+                    f"{request.name(index)} has {len(tokens)} tokens; this model takes at most {limit}.",
+                    param=request.name(index),
                 )
         try:
             await self.stage.at("embed")
@@ -288,8 +292,9 @@ class ScriptedEmbedder:
             self.cancelled.append(request.id)
             raise
         kept = [tokens[:limit] for tokens in inputs]
-        vectors = tuple(unit_vector("".join(tokens), self._dimensions, request.pooling or "mean") for tokens in kept)
-        return Embedded(vectors, sum(len(tokens) for tokens in kept), self._weights)
+        pooling = request.pooling or self._card.pooling or "mean"
+        vectors = tuple(unit_vector("".join(tokens), self._dimensions, pooling) for tokens in kept)
+        return Embedded(vectors, sum(len(tokens) for tokens in kept), self._weights, pooling=pooling)
 
 
 def unit_vector(text: str, dimensions: int, salt: str = "mean") -> bytes:

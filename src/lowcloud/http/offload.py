@@ -20,9 +20,11 @@ class Offload:
 
     async def read(self, body: bytes, to_request: Callable[[dict[str, object]], T]) -> T:
         """What ``to_request`` makes of the JSON object in ``body``. Raises BadRequest."""
-        if len(body) <= LARGE_BYTES:
-            return to_request(parse_object(body))
-        return await self.run(lambda: to_request(parse_object(body)))
+        return await self.sized(len(body), lambda: to_request(parse_object(body)))
+
+    async def sized(self, n_bytes: int, work: Callable[[], T]) -> T:
+        """What ``work`` returns: from a thread where what it works on is large."""
+        return work() if n_bytes <= LARGE_BYTES else await self.run(work)
 
     async def run(self, work: Callable[[], T]) -> T:
         """What ``work`` returns, from a thread. A caller that is cancelled doesn't wait for it."""

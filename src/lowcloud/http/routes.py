@@ -48,7 +48,11 @@ from lowcloud.http.router import Route, Router, Table
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.sse import Pace
 from lowcloud.http.workers_ai.catalogue import CatalogueSearch
-from lowcloud.http.workers_ai.routes import catalogue_routes
+from lowcloud.http.workers_ai.native import Native, TaskRunner
+from lowcloud.http.workers_ai.routes import catalogue_routes, run_routes
+from lowcloud.http.workers_ai.run import Runs
+from lowcloud.http.workers_ai.text import TextRunner
+from lowcloud.models.card import Task
 from lowcloud.serving.service import Service
 from lowcloud.storage.completions import CompletionStore
 
@@ -93,6 +97,7 @@ class Handlers:
     messages: AnthropicMessages
     models: Models
     catalogue: CatalogueSearch
+    runs: Runs
     operations: Operations
     stored: Stored | None = None
 
@@ -123,6 +128,7 @@ def table(on: Handlers) -> tuple[Route, ...]:
         *_anthropic("/messages/count_tokens", on.messages.count, COUNT),
         *_both("GET", "/models", on.models.index, MODELS),
         *_both("GET", "/models/{model...}", on.models.show, MODEL),
+        *run_routes(on.runs),
         *catalogue_routes(on.catalogue),
         Route("GET", "/healthz", on.operations.health, HEALTH, is_open=True),
         Route("GET", "/readyz", on.operations.ready, READY, is_open=True),
@@ -167,6 +173,9 @@ def _handlers(parts: HttpParts) -> Handlers:
         return lambda: prefix + parts.new_id().replace("-", "")
 
     accepts = parts.settings.accept_token_ids
+    runners: dict[Task, TaskRunner] = {
+        Task.TEXT_GENERATION: TextRunner(answerer, offload, parts.clock, new_id("")).run,
+    }
     return Handlers(
         Chat(answerer, offload, parts.clock, new_id("chatcmpl-"), parts.completions),
         Completions(parts.service, CompletionTools(answerer, offload, parts.clock, new_id("cmpl-"))),
@@ -175,6 +184,7 @@ def _handlers(parts: HttpParts) -> Handlers:
         AnthropicMessages(parts.service, answerer, links, offload, new_id("msg_")),
         Models(parts.service),
         CatalogueSearch(parts.service, offload, parts.clock),
+        Runs(Native(parts.service, runners), offload),
         Operations(parts.service, parts.metrics.render),
         Stored(parts.completions, offload) if parts.completions else None,
     )

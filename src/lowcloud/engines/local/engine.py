@@ -18,13 +18,14 @@ from lowcloud.core.messages import Messages, Prompt, Text, Tokens
 from lowcloud.core.requests import Generate
 from lowcloud.engines.calls import new_call_id
 from lowcloud.engines.engine import Prepared, Token
-from lowcloud.engines.local.bounds import Bounds, bounds_of, check_images, dialect_of, may_think, outlook_of
+from lowcloud.engines.local.bounds import Bounds, bounds_of, dialect_of, may_think, outlook_of, refuse_images
 from lowcloud.engines.local.defaults import Context, Length, check_bias, length_of, param_of, sampling_of
 from lowcloud.engines.local.generation import Generation, Reading, Vocabulary
 from lowcloud.engines.local.infill import Infill
 from lowcloud.engines.local.process import WorkerProcess
 from lowcloud.engines.local.tokenizer import TextAssets
 from lowcloud.engines.local.vocabulary import Detokenizer
+from lowcloud.engines.sampling import default_length
 from lowcloud.models.card import Card
 from lowcloud.text.control import ControlledEncoder, Encoded
 from lowcloud.text.template import ChatTemplate
@@ -76,7 +77,7 @@ class LocalEngine:
     def check(self, request: Generate) -> None:
         if isinstance(request.prompt, Messages):
             self._required_template()
-            check_images(request.prompt)
+            self._refuse_images(request.prompt)
 
     async def prepare(self, request: Generate) -> Prepared:
         check_bias(request.sampling, self._vocabulary.tokenizer.n_vocab)
@@ -130,7 +131,7 @@ class LocalEngine:
         """The context is the model's own, or the smaller one of the settings or of the worker's KV cache."""
         loaded = self._process.loaded
         length = min(self._context_length, loaded.context_length) if loaded else self._context_length
-        context, default = Context(length, self._card.id), self._card.defaults.max_tokens
+        context, default = Context(length, self._card.id), default_length(request, self._card)
         return length_of(prompt_tokens, request.max_tokens, default, context, param_of(request.prompt))
 
     def _prepared(self, request: Generate) -> tuple[list[int], bool, Bounds, list[int]]:
@@ -164,7 +165,11 @@ class LocalEngine:
         encoded = self._rendered(prompt)
         return encoded.ids, self._dialect.is_thinking(encoded.text)
 
+    def _refuse_images(self, prompt: Messages) -> None:
+        refuse_images(prompt, "this model can't see images")
+
     def _rendered(self, prompt: Messages) -> Encoded:
+        self._refuse_images(prompt)
         told = self._dialect.retold(prompt)
         render = partial(self._required_template().render, told, has_text_arguments=self._dialect.has_text_arguments)
         return self._encoder.encode(render)

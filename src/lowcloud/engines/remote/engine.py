@@ -17,7 +17,7 @@ from lowcloud.engines.remote.body import body_of, check, path_of, rough_tokens
 from lowcloud.engines.remote.reply import Reply
 from lowcloud.engines.remote.runtime import Answer, RemoteRuntime
 from lowcloud.engines.remote.words import WordReader, check_words, in_words
-from lowcloud.engines.sampling import filled
+from lowcloud.engines.sampling import default_length, filled
 from lowcloud.models.card import Card
 
 UNBOUNDED = 2**31 - 1  # what Prepared says where nobody named a length and the context is unknown; it isn't sent
@@ -44,7 +44,7 @@ class RemoteEngine:
 
     async def prepare(self, request: Generate) -> Prepared:
         """Fills in the card's defaults: what nobody names, such as the length, is the upstream's to choose."""
-        asked, default = request.max_tokens, self._card.defaults.max_tokens
+        asked, default = request.max_tokens, default_length(request, self._card)
         length = default if asked is None else asked
         return Prepared(
             request=replace(request, sampling=filled(request.sampling, self._card.defaults), max_tokens=length),

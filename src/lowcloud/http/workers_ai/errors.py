@@ -9,6 +9,7 @@ from lowcloud.core.errors import (
     BadRequest,
     Forbidden,
     InvalidModelName,
+    JsonModeFailed,
     LoraUnsupported,
     LowcloudError,
     MalformedCredentials,
@@ -38,7 +39,7 @@ class NativeError:
 def native(error: LowcloudError, request_id: str) -> NativeError:
     """The error in the native API's words."""
     if isinstance(error, _BY_THE_API) and not isinstance(error, _BY_THE_MODELS):
-        return NativeError(error.status, error.number, str(error), is_of_models=False)
+        return NativeError(_status(error), error.number, str(error), is_of_models=False)
     return NativeError(_status(error), error.number, f"AiError: {_said(error)} ({request_id})", is_of_models=True)
 
 
@@ -62,5 +63,5 @@ def _status(error: LowcloudError) -> int:
 
 
 def _said(error: LowcloudError) -> str:
-    is_plain = isinstance(error, PromptTooLong | LoraUnsupported | MissingBody)
+    is_plain = isinstance(error, JsonModeFailed | PromptTooLong | LoraUnsupported | MissingBody)
     return f"Bad input: Error: {error}" if isinstance(error, BadRequest) and not is_plain else str(error)

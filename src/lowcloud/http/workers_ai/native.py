@@ -17,10 +17,11 @@ MAX_NAME_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: ``inputs`` are a JSON object as it came, ``trace.id`` is the run's id."""
+    """One run: ``inputs`` are a JSON object as it came, of ``n_bytes``; ``trace.id`` is the run's id."""
 
     answer: Answer
     inputs: Mapping[str, object]
+    n_bytes: int
     caller: Caller
     trace: Trace
 
@@ -35,13 +36,15 @@ class Native:
     def __init__(self, service: Service, runners: Mapping[Task, TaskRunner]) -> None:
         self._service, self._runners = service, runners
 
-    async def run(self, model: str, inputs: Mapping[str, object], caller: Caller, trace: Trace) -> NativeResult:
+    async def run(
+        self, model: str, inputs: Mapping[str, object], n_bytes: int, caller: Caller, trace: Trace
+    ) -> NativeResult:
         """The result, or the stream once it has started. Raises InvalidModelName, ModelNotFound, BadRequest, ..."""
         trace.model = model[:MAX_NAME_CHARS]
         answer = self.answer(model)
         if inputs.get("lora"):
             raise LoraUnsupported(f"The model {model} does not support LoRa inference", param="lora")
-        return await self._runners[answer.card.task](Run(answer, inputs, caller, trace))
+        return await self._runners[answer.card.task](Run(answer, inputs, n_bytes, caller, trace))
 
     def answer(self, model: str) -> Answer:
         """Who answers for a model. Raises InvalidModelName, ModelNotFound."""

@@ -1,5 +1,7 @@
 """The routes of the native API, which have the v4 envelope and no short base."""
 
+from dataclasses import replace
+
 from lowcloud.http.call import Handler
 from lowcloud.http.openapi import Operation
 from lowcloud.http.router import Route
@@ -7,6 +9,7 @@ from lowcloud.http.workers_ai import schemas
 from lowcloud.http.workers_ai.catalogue import CatalogueSearch
 from lowcloud.http.workers_ai.catalogue_query import SchemaQuery, SearchQuery
 from lowcloud.http.workers_ai.errors import v4
+from lowcloud.http.workers_ai.run import Runs
 
 BASE = "/client/v4/accounts/{account_id}/ai"
 
@@ -18,6 +21,14 @@ def catalogue_routes(on: CatalogueSearch) -> list[Route]:
         _native("GET", "/models/schema", on.schema, SCHEMA),
         _native("GET", "/authors/search", on.authors, AUTHORS),
         _native("GET", "/tasks/search", on.tasks, TASKS),
+    ]
+
+
+def run_routes(on: Runs) -> list[Route]:
+    """Whatever media type a body is labelled with, it's JSON."""
+    return [
+        replace(_native("POST", "/run", on.universal, RUN), takes_any_media=True),
+        replace(_native("POST", "/run/{model...}", on.of_model, RUN_MODEL), takes_any_media=True),
     ]
 
 
@@ -43,3 +54,21 @@ SCHEMA = Operation(
 )
 AUTHORS = Operation("searchAuthors", "Lists those who made the models.", "native", answer=schemas.CatalogueAuthors)
 TASKS = Operation("searchTasks", "Lists what models do.", "native", answer=schemas.CatalogueTasks)
+RUN_MODEL = Operation(
+    "runModel",
+    "Runs a model. Text generation answers as a stream where that is asked for.",
+    "native",
+    request=schemas.ModelInputs,
+    answer=schemas.RunResult,
+    event=schemas.RunEvent,
+    errors=(400, 405, 408, 413, 415, 429, 503),
+)
+RUN = Operation(
+    "runNamedModel",
+    "Runs the model that the body names.",
+    "native",
+    request=schemas.UniversalRun,
+    answer=schemas.RunResult,
+    event=schemas.RunEvent,
+    errors=(400, 405, 408, 413, 415, 429, 503),
+)

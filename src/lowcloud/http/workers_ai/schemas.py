@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
 
 from lowcloud.http.openai.schemas import V4Error
+from lowcloud.http.workers_ai.options import OptionsBody
 
 
 class _Shape(BaseModel):
@@ -126,3 +127,25 @@ class InputAndOutput(_Shape):
 
 class ModelSchema(Enveloped):
     result: InputAndOutput
+
+
+class ModelInputs(RootModel[dict[str, JsonValue]]):
+    """As ``models/schema`` says of the model; beside them may stand ``options``."""
+
+
+class UniversalRun(BaseModel):
+    """``input`` is what the model takes."""
+
+    model: str
+    input: dict[str, JsonValue]
+    options: OptionsBody | None = None
+
+
+class RunResult(Enveloped):
+    """``result`` is as ``models/schema`` says of the model."""
+
+    result: JsonValue
+
+
+class RunEvent(RootModel[dict[str, JsonValue]]):
+    """The data of an event: of the classic shape, or a chat completion's chunk."""

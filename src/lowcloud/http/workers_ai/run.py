@@ -1,0 +1,106 @@
+"""POST /ai/run/{model} and POST /ai/run: native results in the v4 envelope; streams as they are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lowcloud.core.errors import BadRequest, MissingBody, Unsupported, UnsupportedMediaType
+from lowcloud.http.call import Call
+from lowcloud.http.encode import header_list
+from lowcloud.http.generation import Whole
+from lowcloud.http.offload import Offload
+from lowcloud.http.openai.parameters import named
+from lowcloud.http.workers_ai.envelope import enveloped
+from lowcloud.http.workers_ai.native import Native, NativeResult
+from lowcloud.http.workers_ai.options import RunOptions, run_options
+
+GATEWAY_HEADER = "cf-aig-gateway-id"
+UNIVERSAL = ("model", "input", "options", "provider")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model's inputs, without the options that came with them. ``ignored`` names what nothing reads."""
+
+    model: str
+    inputs: Mapping[str, object]
+    options: RunOptions
+    ignored: tuple[str, ...] = ()
+
+
+class Runs:
+    """Answers the two routes."""
+
+    def __init__(self, native: Native, offload: Offload) -> None:
+        self._native, self._offload = native, offload
+
+    async def of_model(self, call: Call) -> ASGIApp:
+        """The path names the model, the body is its inputs."""
+        model = call.params["model"]
+        self._native.answer(model)  # before the body, which may be of a kind that only the model's task has
+        body = await self._read(call)
+        inputs = {name: value for name, value in body.items() if name != "options"}
+        return await self._answer(Asked(model, inputs, run_options(call.query, body.get("options"))), call)
+
+    async def universal(self, call: Call) -> ASGIApp:
+        """The body names the model, and has its inputs as ``input``."""
+        body = await self._read(call)
+        model, inputs = body.get("model"), body.get("input")
+        if not isinstance(model, str) or not model:
+            raise BadRequest("required properties at '/' are 'model', which is a string", param="model")
+        if not isinstance(inputs, dict):
+            raise BadRequest("required properties at '/' are 'input', which is an object", param="input")
+        options = run_options(call.query, body.get("options"))
+        return await self._answer(Asked(model, inputs, options, tuple(named(body, UNIVERSAL, {}))), call)
+
+    async def _read(self, call: Call) -> dict[str, object]:
+        _check_headers(call.headers)
+        if not call.body:
+            raise MissingBody("Request is missing headers or body: body")
+        return await self._offload.read(call.body, lambda body: body)
+
+    async def _answer(self, asked: Asked, call: Call) -> ASGIApp:
+        caller = replace(call.caller, rejects_if_busy=asked.options.rejects_if_busy)
+        result = await self._native.run(asked.model, asked.inputs, len(call.body), caller, call.trace)
+        return _wrapped(result, (*asked.options.ignored, *asked.ignored))
+
+
+def _wrapped(result: NativeResult, ignored: tuple[str, ...]) -> ASGIApp:
+    app: ASGIApp
+    if isinstance(result, Whole):
+        app = Response(enveloped(result.body), 200, result.headers, "application/json")
+    else:
+        app = result
+    return _naming(ignored, app) if ignored else app
+
+
+def _naming(ignored: tuple[str, ...], app: ASGIApp) -> ASGIApp:
+    """The same answer with more names in ``lowcloud-ignored``."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def named_too(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                named = headers.get("lowcloud-ignored")
+                headers["lowcloud-ignored"] = ", ".join([*([named] if named else []), header_list(ignored)])
+            await send(message)
+
+        await app(scope, receive, named_too)
+
+    return answer
+
+
+def _check_headers(headers: Headers) -> None:
+    """The body is JSON whatever it is labelled as, but for what surely isn't. Raises UnsupportedMediaType, Unsupported.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data" or kind.startswith(("audio/", "image/", "video/")):
+        raise UnsupportedMediaType(f"The model's inputs are JSON, not {kind[:100]}.")
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"Content-Encoding {encoding[:100]} is not supported; send the body as it is.")
+    if GATEWAY_HEADER in headers:
+        raise Unsupported(f"{GATEWAY_HEADER}: there is no AI Gateway here yet.", param=GATEWAY_HEADER)

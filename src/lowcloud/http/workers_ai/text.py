@@ -1,0 +1,139 @@
+"""Native text generation: the classic shape, and for newer models the shapes of OpenAI's API."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lowcloud.core.errors import BadRequest, LowcloudError, Unsupported
+from lowcloud.core.events import Event, Started, Usage
+from lowcloud.http.clock import Clock
+from lowcloud.http.encode import to_json
+from lowcloud.http.generation import Answerer, Asked, Ending, Form
+from lowcloud.http.offload import Offload
+from lowcloud.http.openai.chat_answer import Head, WholeAnswer, fingerprint
+from lowcloud.http.openai.chat_request import chat_asked
+from lowcloud.http.openai.chat_stream import ChunkWriter
+from lowcloud.http.openai.completions_answer import CompletionWriter, WholeCompletion
+from lowcloud.http.openai.completions_request import CompletionAsked, completion_asked
+from lowcloud.http.sse import DONE
+from lowcloud.http.workers_ai.errors import v4
+from lowcloud.http.workers_ai.native import NativeResult, Run
+from lowcloud.http.workers_ai.text_answer import ClassicAnswer, ClassicWriter
+from lowcloud.http.workers_ai.text_request import classic_asked
+
+_NEITHER = (
+    "anyOf at '/' not met, 0 matches: required properties at '/' are 'messages', "
+    "required properties at '/' are 'prompt'"
+)
+
+
+class TextRunner:
+    """Runs text generation. ``new_id`` makes the part of an answer's id behind its prefix."""
+
+    def __init__(self, answerer: Answerer, offload: Offload, clock: Clock, new_id: Callable[[], str]) -> None:
+        self._answerer, self._offload, self._clock, self._new_id = answerer, offload, clock, new_id
+
+    async def run(self, run: Run) -> NativeResult:
+        """The card's family decides the shape; of the newer ones' shapes, what the inputs have."""
+        if run.answer.card.family == "classic":
+            return await self._classic(run)
+        given = [name for name in ("messages", "prompt", "input") if run.inputs.get(name) is not None]
+        if len(given) > 1:
+            raise BadRequest(f"{given[0]} and {given[1]} are mutually exclusive", param=given[1])
+        match given:
+            case ["messages"]:
+                return await self._chat(run)
+            case ["prompt"]:
+                return await self._completion(run)
+            case ["input"]:
+                raise Unsupported("input: the form of the Responses API is not supported here.", param="input")
+        raise BadRequest(_NEITHER, param="messages")
+
+    async def _classic(self, run: Run) -> NativeResult:
+        model, defaults = run.answer.card.id, run.answer.by.defaults
+        asked = await self._offload.sized(run.n_bytes, lambda: classic_asked(run.inputs, model, run.trace.id, defaults))
+        form = Form(
+            lambda _: ClassicWriter(),
+            lambda _: ClassicAnswer(is_json=asked.is_json, has_tools=asked.has_tools),
+            _ending(run),
+        )
+        return await self._result(run, Asked(model, asked.generate, asked.is_stream, asked.ignored), form)
+
+    async def _chat(self, run: Run) -> NativeResult:
+        run.trace.completion_id = completion_id = f"chatcmpl-{self._new_id()}"
+        asked = await self._offload.sized(run.n_bytes, lambda: chat_asked(_named(run), completion_id))
+        if asked.to_store is not None:
+            raise Unsupported("store: only chat completions are stored.", param="store")
+
+        def head(started: Started) -> Head:
+            return self._head(completion_id, asked.model, started, asked.service_tier)
+
+        form = Form(
+            lambda started: ChunkWriter(head(started), asked.shape),
+            lambda started: WholeAnswer(head(started), asked.shape),
+            _ending(run),
+        )
+        return await self._result(run, Asked(asked.model, asked.generate, asked.is_stream, asked.ignored), form)
+
+    async def _completion(self, run: Run) -> NativeResult:
+        if not isinstance(run.inputs["prompt"], str):
+            raise BadRequest("Type mismatch of '/prompt', must be a string", param="prompt")
+        run.trace.completion_id = completion_id = f"cmpl-{self._new_id()}"
+        asked = await self._offload.sized(run.n_bytes, lambda: completion_asked(_named(run), completion_id))
+
+        def head(started: Started) -> Head:
+            return self._head(completion_id, asked.model, started)
+
+        form = Form(
+            lambda started: _OnePromptWriter(head(started), asked),
+            lambda started: _OnePromptAnswer(head(started), asked),
+            _ending(run),
+        )
+        (generate,) = asked.generates
+        return await self._result(run, Asked(asked.model, generate, asked.is_stream, asked.ignored), form)
+
+    async def _result(self, run: Run, asked: Asked, form: Form) -> NativeResult:
+        return await self._answerer.result(asked, form, run.caller, run.trace)
+
+    def _head(self, answer_id: str, model: str, started: Started, tier: str | None = None) -> Head:
+        return Head(answer_id, int(self._clock.wall()), model, fingerprint(started.weights), tier)
+
+
+class _OnePromptWriter:
+    """A stream of completions of one prompt."""
+
+    def __init__(self, head: Head, asked: CompletionAsked) -> None:
+        self._writer = CompletionWriter(head, asked)
+
+    def feed(self, event: Event) -> bytes:
+        begin = self._writer.begin() if isinstance(event, Started) else b""
+        chunk = self._writer.feed(0, event)
+        return begin + chunk + (self._writer.end() if isinstance(event, Usage) else b"")
+
+
+class _OnePromptAnswer:
+    """A whole completion of one prompt."""
+
+    def __init__(self, head: Head, asked: CompletionAsked) -> None:
+        self._answer = WholeCompletion(head, asked)
+
+    def feed(self, event: Event) -> None:
+        self._answer.feed(0, event)
+
+    def body(self) -> bytes:
+        return self._answer.body()
+
+
+def _named(run: Run) -> dict[str, Any]:
+    """The inputs as the body of an OpenAI request; a stream ends with its usage unless the caller says otherwise."""
+    body = {**run.inputs, "model": run.answer.card.id}
+    if body.get("stream") is True and body.get("stream_options") is None:
+        body["stream_options"] = {"include_usage": True}
+    return body
+
+
+def _ending(run: Run) -> Ending:
+    def failed(error: LowcloudError) -> bytes:
+        body: Mapping[str, object] = v4(error, run.trace.id).body
+        return b"data: %b\n\n" % to_json(body)
+
+    return Ending(failed, DONE)
