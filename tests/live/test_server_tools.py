@@ -1,6 +1,7 @@
 """Tools and formats on the real small model: forced calls, bound texts, the official SDKs' own helpers."""
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
@@ -82,6 +83,37 @@ def test_a_custom_tool_gets_text_that_its_regular_expression_allows(client):
     word, number = call.custom.input.split(" ")
     assert word.isalpha()
     assert number.isdigit()
+
+
+LINES = """start: line{1,3}
+line: "+" /[a-z "]{1,9}/ LF
+%import common.LF
+"""
+
+
+def custom(definition):
+    grammar = {"type": "grammar", "grammar": {"syntax": "lark", "definition": definition}}
+    return {"type": "custom", "custom": {"name": "note", "description": "Takes a note.", "format": grammar}}
+
+
+@pytest.mark.parametrize(
+    "choice", ["required", {"type": "custom", "custom": {"name": "note"}}], ids=["required", "named"]
+)
+def test_a_custom_tool_gets_text_that_its_lark_grammar_allows(client, choice):
+    reply = client.chat.completions.create(**GREEDY, tools=[custom(LINES)], tool_choice=choice).choices[0]
+    (call,) = reply.message.tool_calls
+    assert re.fullmatch(r"(\+[a-z \"]{1,9}\n){1,3}", call.custom.input)
+
+
+@pytest.mark.parametrize(
+    ("definition", "why"),
+    [("start: a", "nothing defines a"), ("start: " + f"/{'[^a]' * 400}/ " * 12, "more than 262144 bytes")],
+    ids=["undefined", "too large"],
+)
+def test_a_lark_grammar_that_cant_be_is_named_by_its_path(client, definition, why):
+    with pytest.raises(openai.BadRequestError, match=why) as raised:
+        client.chat.completions.create(**GREEDY, tools=[custom(definition)])
+    assert raised.value.param == "tools[0].custom.format.grammar.definition"
 
 
 @pytest.mark.parametrize("temperature", [0, 1])

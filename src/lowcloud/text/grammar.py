@@ -9,9 +9,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lowcloud.core.errors import Unsupported, UnsupportedSchema
+from lowcloud.core.errors import BadRequest, Unsupported, UnsupportedSchema
 from lowcloud.core.output import AnyText, Choice, Format, JsonSchema, Lark, Regex, Schema
 from lowcloud.core.tools import Tool, ToolPlan
+from lowcloud.text.lark.tree import BadGrammar
+from lowcloud.text.lark.within_json import within_json
 
 TEXT = "TEXT"
 _TEXT = r"TEXT: /(.|\n)*/"
@@ -97,6 +99,22 @@ class LarkWriter:
         """An expression for JSON that the schema allows, as models write it: a space after each comma and colon."""
         options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", **_ONE_SPELLING}
         return self.rule("%json " + json.dumps({**schema, "x-guidance": options}))
+
+    def json_text(self, lark: Lark, *, escapes_slash: bool = False) -> str:
+        """An expression for a JSON string whose text a caller's grammar derives. Raises BadRequest."""
+        try:
+            grammar = within_json(lark.grammar, escapes_slash=escapes_slash)
+        except BadGrammar as error:
+            raise BadRequest(f"{lark.param}: the grammar can't bind a text: {error}.", param=lark.param) from error
+        return self._own_names(grammar)
+
+    def caller_text(self, lark: Lark) -> str:
+        """An expression for a text that a caller's grammar derives."""
+        return self._own_names(lark.grammar)
+
+    def _own_names(self, grammar: str) -> str:
+        """The rule for a grammar whose names are none of ours."""
+        return self.rule("%lark {\n" + grammar + "\n}")
 
     def terminal(self, body: str) -> str:
         """Add a terminal, an expression that is read as one word; its name."""
@@ -191,8 +209,8 @@ def output_expression(lark: LarkWriter, output: Format) -> str:
             return lark.rule(f"/{escaped_regex(pattern)}/")
         case Choice(options=options):
             return f"({' | '.join(json.dumps(option) for option in options)})"
-        case Lark(grammar=grammar):
-            return lark.rule("%lark {\n" + grammar + "\n}")
+        case Lark():
+            return lark.caller_text(output)
 
 
 def escaped_regex(pattern: str) -> str:

@@ -11,8 +11,9 @@ import pytest
 from lowcloud.core.errors import BadRequest, EngineFailed, PromptTooLong, Unavailable, Unsupported
 from lowcloud.core.events import Finished, Started, TextDelta, Usage
 from lowcloud.core.messages import Message, Messages, Text, Tokens
-from lowcloud.core.output import ANY_TEXT, JsonSchema, Lark
+from lowcloud.core.output import ANY_TEXT, JsonSchema, Lark, Regex
 from lowcloud.core.requests import Generate, Sampling
+from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.engines.engine import Prepared
 from lowcloud.engines.local.engine import LocalEngine, Surroundings
 from lowcloud.engines.local.generation import Generation, Reading, Vocabulary
@@ -299,6 +300,29 @@ async def test_a_grammar_that_the_worker_refuses_names_the_field_that_it_comes_f
     engine = engine_of(worker)
     prepared = await engine.prepare(ask())
     bounded = replace(prepared, request=replace(prepared.request, output=output), grammar="start: x")
+    async with worker.run():
+        with pytest.raises(BadRequest, match="as told") as raised:
+            async for _ in engine.generate(bounded):
+                pass
+    assert raised.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("inputs", "param"),
+    [
+        ([Regex("(", "tools[0]"), None], "tools[0]"),
+        ([None, Lark("start: x", "tools[1]")], "tools[1]"),
+        ([Regex("(", "tools[0]"), Lark("start: x", "tools[1]")], "tools"),
+    ],
+)
+async def test_a_tools_grammar_that_the_worker_refuses_is_named_where_it_is_the_only_one(
+    engine_of, fake, inputs, param
+):
+    worker = fake({"refuse": "bad_grammar"})
+    engine = engine_of(worker)
+    prepared = await engine.prepare(ask())
+    plan = ToolPlan(tuple(Tool(f"f{at}", input=form) for at, form in enumerate(inputs)), "required")
+    bounded = replace(prepared, request=replace(prepared.request, tools=plan), grammar="start: x")
     async with worker.run():
         with pytest.raises(BadRequest, match="as told") as raised:
             async for _ in engine.generate(bounded):

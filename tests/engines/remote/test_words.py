@@ -9,7 +9,7 @@ from remote_model import asked, remote
 from lowcloud.core.errors import EngineFailed, Unsupported
 from lowcloud.core.events import Finished, ReasoningDelta, TextDelta, ToolCallDelta
 from lowcloud.core.messages import Message, Messages, ToolCall
-from lowcloud.core.output import Choice
+from lowcloud.core.output import Choice, Lark, Regex
 from lowcloud.core.tools import Tool, ToolPlan
 
 pytestmark = pytest.mark.anyio
@@ -128,3 +128,15 @@ async def test_what_cant_go_with_tools_in_words_is_refused_by_name(fields, param
             model.engine.check(asked(tools=plan("auto"), **fields))
         assert caught.value.param == param
         model.engine.check(asked(tools=plan("none"), **fields))
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"),
+    [(Lark("start: /a/", "here"), "required"), (Lark("start: /a/", "here"), "auto"), (Regex("a", "here"), "auto")],
+)
+async def test_a_grammar_that_no_schema_says_is_refused_by_name(form, mode):
+    async with remote(tooling="words") as model:
+        with pytest.raises(Unsupported, match="can't be bound to a tool's grammar") as caught:
+            model.engine.check(asked(tools=plan(mode, Tool("f", input=form))))
+        assert caught.value.param == "here"
+        model.engine.check(asked(tools=plan("required", Tool("f", input=Regex("a")))))

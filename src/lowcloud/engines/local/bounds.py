@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from lowcloud.core.errors import Unsupported
 from lowcloud.core.messages import Messages
-from lowcloud.core.output import Format, JsonSchema, Lark
+from lowcloud.core.output import Format, JsonSchema
 from lowcloud.core.requests import Generate
 from lowcloud.core.tools import Tool
 from lowcloud.text.dialects.dialect import Dialect, Outlook
@@ -59,12 +59,12 @@ def may_think(prompt: Messages, template: str) -> bool:
     return prompt.effort != "none" and "think" in template
 
 
-def check_images(prompt: Messages) -> None:
-    """Raises Unsupported: text models can't see."""
+def refuse_images(prompt: Messages, why: str) -> None:
+    """Raises Unsupported for a conversation that has some."""
     for index, message in enumerate(prompt.messages):
         if message.images:
             path = f"messages[{index}].content"
-            raise Unsupported(f"{path}: this model can't see images.", param=path)
+            raise Unsupported(f"{path}: {why}.", param=path)
 
 
 def _enforced_output(output: Format, loosened: list[str]) -> Format:
@@ -76,11 +76,6 @@ def _enforced_output(output: Format, loosened: list[str]) -> Format:
 
 
 def _enforced_tool(tool: Tool, loosened: list[str]) -> Tool:
-    if isinstance(tool.input, Lark):
-        raise Unsupported(
-            f"{tool.param}: a Lark grammar can't bind a custom tool's input here; a regular expression can.",
-            param=tool.param,
-        )
     if tool.parameters is None:
         return tool
     schema = enforced(tool.parameters, param=tool.param, is_strict=tool.is_strict, is_object=True)

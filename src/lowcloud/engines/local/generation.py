@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from lowcloud.core.errors import BadRequest, EngineFailed, LowcloudError, PromptTooLong
 from lowcloud.core.events import Event, Finished, FinishReason, ReasoningDelta, Started, TextDelta, Usage
-from lowcloud.core.output import AnyText
+from lowcloud.core.output import AnyText, Lark, Regex
 from lowcloud.core.requests import Generate
 from lowcloud.engines.calls import Calls
 from lowcloud.engines.engine import Prepared
 from lowcloud.engines.local import process as worker
 from lowcloud.engines.local.defaults import param_of
-from lowcloud.engines.local.frames import Accepted, Refused, Submit
+from lowcloud.engines.local.frames import Accepted, Counted, Refused, Submit
 from lowcloud.engines.local.mailbox import Mailbox
 from lowcloud.engines.local.process import Output, WorkerProcess
 from lowcloud.engines.local.transcript import Part, Said, Transcript, plain
@@ -50,6 +50,7 @@ class Generation:
         self.mailbox = Mailbox()
         self._prepared, self._process = prepared, process
         self._cached: int | None = None
+        self._prompt_tokens = prepared.prompt_tokens
         choices = range(prepared.request.choices)
         self._sequences = [_Sequence(self, choice, prepared, vocabulary, reading) for choice in choices]
         self._unfinished = len(self._sequences)
@@ -82,6 +83,10 @@ class Generation:
             )
         )
 
+    def counted(self, prompt_tokens: int) -> None:
+        """What ``Started`` could only reckon."""
+        self._prompt_tokens = prompt_tokens
+
     def say(self, event: Event) -> None:
         """A piece of a choice."""
         self.mailbox.put(event)
@@ -94,7 +99,7 @@ class Generation:
         if not self._unfinished:
             completion = sum(sequence.n_tokens for sequence in self._sequences)
             reasoning = sum(sequence.n_reasoning for sequence in self._sequences)
-            self.mailbox.put(Usage(self._prepared.prompt_tokens, self._cached or 0, completion, reasoning))
+            self.mailbox.put(Usage(self._prompt_tokens, self._cached or 0, completion, reasoning))
             self.mailbox.close()
 
     def failed(self, error: LowcloudError) -> None:
@@ -136,6 +141,8 @@ class _Sequence:
                 self._add(part)
             case Accepted():
                 self._generation.accepted(part.cached)
+            case Counted():
+                self._generation.counted(part.prompt_tokens)
             case Refused():
                 self._generation.failed(_refusal(part, self._prepared.request))
             case _:
@@ -202,6 +209,8 @@ def _submit(seq: int, choice: int, forced: list[int], prepared: Prepared, stop_i
         n_logprobs=-1 if request.top_logprobs is None else request.top_logprobs,
         grammar=prepared.grammar,
         prediction=list(prepared.prediction_ids),
+        text=prepared.prompt_text,
+        images=list(prepared.images),
     )
 
 
@@ -209,14 +218,22 @@ def _refusal(refused: Refused, request: Generate) -> LowcloudError:
     param = param_of(request.prompt)
     match refused.code:
         case "bad_grammar":
-            bounded = "tools" if isinstance(request.output, AnyText) else request.output.param
-            return BadRequest(f"The answer can't be bounded so: {refused.message}.", param=bounded)
+            return BadRequest(f"The answer can't be bounded so: {refused.message}.", param=_bound(request))
         case "too_long":
             return PromptTooLong(f"The prompt is too long: {refused.message}.", param=param)
-        case "bad_token":
+        case "bad_token" | "bad_prompt":
             return BadRequest(f"The model can't take this prompt: {refused.message}.", param=param)
         case _:
             return EngineFailed(f"The model gave up on this request: {refused.message}.")
+
+
+def _bound(request: Generate) -> str:
+    """The field that a grammar's fault is in, as far as that is known: schemas were read before, grammars weren't."""
+    written = [tool.input for tool in request.tools.tools] if request.tools.mode != "none" else []
+    grammars = [form.param for form in (request.output, *written) if isinstance(form, Lark | Regex)]
+    if len(grammars) == 1:
+        return grammars[0]
+    return "tools" if isinstance(request.output, AnyText) else request.output.param
 
 
 def _set(value: Number | None) -> Number:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from lowcloud.core.errors import Unsupported
 from lowcloud.core.events import Event, Finished, ReasoningDelta, TextDelta
 from lowcloud.core.messages import Messages
-from lowcloud.core.output import AnyText, JsonSchema, Schema
+from lowcloud.core.output import AnyText, JsonSchema, Lark, Regex, Schema
 from lowcloud.core.requests import Generate
 from lowcloud.core.tools import NO_TOOLS, Tool, ToolPlan
 from lowcloud.engines.calls import Calls
@@ -28,6 +28,9 @@ def check_words(request: Generate, upstream: Upstream) -> None:
         return
     if request.top_logprobs is not None:
         raise Unsupported(f"{upstream.id} gives no log-probabilities where tools may be called.", param="logprobs")
+    for tool in plan.tools:
+        if isinstance(tool.input, Lark) or (isinstance(tool.input, Regex) and plan.mode == "auto"):
+            raise Unsupported(f"{upstream.id} can't be bound to a tool's grammar.", param=tool.input.param)
     if plan.mode == "auto" and not isinstance(output, AnyText):
         raise Unsupported(f"{upstream.id} can't be bound where tools may be called.", param=output.param)
 

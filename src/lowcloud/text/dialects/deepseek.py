@@ -11,7 +11,7 @@ from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.generic import tools_in_words
-from lowcloud.text.dialects.reading import arguments_schema, read_body, read_object, read_thinking
+from lowcloud.text.dialects.reading import arguments_as_json, read_body, read_object, read_thinking
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 OPEN, CLOSE = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
@@ -66,7 +66,7 @@ class DeepSeek:
 
     def _call(self, lark: LarkWriter, tool: Tool) -> str:
         begin, end = lark.literal(f"{self.before}{tool.name}{self.after}"), lark.literal(self.end)
-        return f"{begin} {lark.json(arguments_schema(tool))} {end}"
+        return f"{begin} {arguments_as_json(lark, tool)} {end}"
 
 
 def _read_calls(reader: Reader) -> Script:

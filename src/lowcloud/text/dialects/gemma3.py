@@ -17,7 +17,7 @@ from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.generic import in_words
 from lowcloud.text.dialects.reading import (
     answer_emit,
-    arguments_schema,
+    arguments_as_json,
     as_object,
     call_head,
     call_head_in_words,
@@ -100,7 +100,7 @@ def _call_beside_json(lark: LarkWriter, tool: Tool) -> str:
 
 
 def _either(lark: LarkWriter, tool: Tool, head: str) -> str:
-    arguments = lark.json(arguments_schema(tool))
+    arguments = arguments_as_json(lark, tool)
     fence, end = lark.literal(f"{FENCES[0]}\n{_head(tool)}"), lark.literal(f"}}\n{FENCE}")
     return f"{head} {arguments} {lark.literal('}')} | {fence} {arguments} {end}"
 

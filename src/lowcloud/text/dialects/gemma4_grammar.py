@@ -7,12 +7,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from lowcloud.core.output import Schema
+from lowcloud.core.output import Lark, Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.dialects.gemma4_arguments import QUOTE
 from lowcloud.text.dialects.parameter_grammar import STRING_BOUNDS, string_terminal
 from lowcloud.text.dialects.parameters import ANNOTATIONS, branches, definitions, kind_of
-from lowcloud.text.dialects.reading import arguments_schema
+from lowcloud.text.dialects.reading import INPUT, arguments_schema
 from lowcloud.text.grammar import CallSyntax, LarkWriter, alternatives
 
 OPEN, CLOSE = "<|tool_call>", "<tool_call|>"
@@ -24,8 +24,14 @@ _SCALARS: Schema = {"type": ["number", "boolean", "null"]}
 
 
 def _call(lark: LarkWriter, tool: Tool) -> str:
+    return f"{lark.literal(HEAD + tool.name)} {_arguments(lark, tool)} {lark.literal(CLOSE)}"
+
+
+def _arguments(lark: LarkWriter, tool: Tool) -> str:
+    if isinstance(tool.input, Lark):  # as JSON, in which no text can end the string
+        return f'"{{{INPUT}:" {lark.json_text(tool.input)} "}}"'
     schema = arguments_schema(tool)
-    return f"{lark.literal(HEAD + tool.name)} {_Values(lark, tool, schema).value(schema)} {lark.literal(CLOSE)}"
+    return _Values(lark, tool, schema).value(schema)
 
 
 SYNTAX = CallSyntax(_call, opener=OPEN, between=OPEN)

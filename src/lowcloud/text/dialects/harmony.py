@@ -16,7 +16,7 @@ from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.generic import one_by_one
-from lowcloud.text.dialects.reading import arguments_schema, nothing, read_arguments
+from lowcloud.text.dialects.reading import arguments_as_json, nothing, read_arguments
 from lowcloud.text.grammar import LarkWriter, Wanted, alternatives, output_expression
 
 START, CHANNEL, CONSTRAIN, MESSAGE = "<|start|>", "<|channel|>", "<|constrain|>", "<|message|>"
@@ -160,7 +160,7 @@ def _call(lark: LarkWriter, tool: Tool) -> str:
         f"{CHANNEL}{COMMENTARY}{to} {CONSTRAIN}json{MESSAGE}",
         f"{to}{CHANNEL}{COMMENTARY} {CONSTRAIN}json{MESSAGE}",
     )
-    return f"({alternatives([lark.literal(head) for head in heads])}) {lark.json(arguments_schema(tool))}"
+    return f"({alternatives([lark.literal(head) for head in heads])}) {arguments_as_json(lark, tool)}"
 
 
 DIALECT = Harmony()

@@ -9,7 +9,7 @@ from lowcloud.core.messages import Messages
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
-from lowcloud.text.dialects.reading import arguments_schema, call_head, read_body, read_json_call, read_thinking
+from lowcloud.text.dialects.reading import arguments_as_json, call_head, read_body, read_json_call, read_thinking
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -19,7 +19,7 @@ THINKING = Thinking("<think>", "</think>")
 
 def _call(lark: LarkWriter, tool: Tool) -> str:
     begin = lark.literal("\n" + call_head(tool))
-    return f"{begin} {lark.json(arguments_schema(tool))} {lark.literal(END)}"
+    return f"{begin} {arguments_as_json(lark, tool)} {lark.literal(END)}"
 
 
 SYNTAX = CallSyntax(_call, opener=OPEN, between=f"\n{OPEN}")

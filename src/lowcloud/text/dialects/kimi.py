@@ -12,7 +12,7 @@ from lowcloud.core.messages import Message, Messages
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
-from lowcloud.text.dialects.reading import answer_emit, arguments_schema, nothing, read_arguments, read_thinking
+from lowcloud.text.dialects.reading import answer_emit, arguments_as_json, nothing, read_arguments, read_thinking
 from lowcloud.text.grammar import CallSyntax, LarkWriter, Thinking, Wanted, answer_grammar
 
 SECTION, SECTION_END = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
@@ -25,7 +25,7 @@ _STRAY = (CALL, CALL_END, ARGUMENTS, SECTION_END)
 
 def _call(lark: LarkWriter, tool: Tool) -> str:
     begin = f"{lark.literal(f'{CALL}{PREFIX}{tool.name}:')} {lark.rule('/[0-9]{1,4}/')} {lark.literal(ARGUMENTS)}"
-    return f"{begin} {lark.json(arguments_schema(tool))} {lark.literal(CALL_END)}"
+    return f"{begin} {arguments_as_json(lark, tool)} {lark.literal(CALL_END)}"
 
 
 SYNTAX = CallSyntax(_call, opener=SECTION, closer=SECTION_END)

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from lowcloud.core.output import AnyText, Schema
+from lowcloud.core.output import AnyText, Lark, Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.dialects.parameters import ANNOTATIONS, branches, definitions, kind_of, resolved
-from lowcloud.text.dialects.reading import arguments_schema
+from lowcloud.text.dialects.reading import arguments_as_json, arguments_schema
 from lowcloud.text.grammar import LarkWriter, Wanted, alternatives, output_expression
 
 OPEN, CLOSE, SEP = "<|open|>", "<|close|>", "<|sep|>"
@@ -62,15 +62,15 @@ def _call(lark: LarkWriter, tool: Tool) -> str:
     before, after = opened("call", tool=tool.name, index="\0").split("\0")
     index = lark.rule("/[1-9][0-9]{0,3}/")
     schema = arguments_schema(tool)
-    elements = _elements(lark, schema)
-    arguments = _json(lark, schema) if elements is None else elements
+    elements = None if isinstance(tool.input, Lark) else _elements(lark, schema)
+    arguments = _json(arguments_as_json(lark, tool), lark) if elements is None else elements
     head = f"{lark.literal(before)} {index} {lark.literal(after)}"
     return f"{head} {arguments} {lark.literal(closed('call'))}"
 
 
-def _json(lark: LarkWriter, schema: Schema) -> str:
+def _json(arguments: str, lark: LarkWriter) -> str:
     """All arguments in one element, where the schema says what elements can't keep to."""
-    return f"{lark.literal(opened('json', type='object'))} {lark.json(schema)} {lark.literal(closed('json'))}"
+    return f"{lark.literal(opened('json', type='object'))} {arguments} {lark.literal(closed('json'))}"
 
 
 def _elements(lark: LarkWriter, root: Schema) -> str | None:

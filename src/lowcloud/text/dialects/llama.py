@@ -19,7 +19,7 @@ from lowcloud.text.dialects.generic import one_by_one
 from lowcloud.text.dialects.reading import (
     ARGUMENTS,
     answer_emit,
-    arguments_schema,
+    arguments_as_json,
     call_head,
     call_head_in_words,
     read_json_call,
@@ -121,12 +121,12 @@ def _comma(reader: Reader) -> Generator[None, None, bool]:
 
 def _call(lark: LarkWriter, tool: Tool) -> str:
     head = lark.literal(call_head(tool, arguments="parameters"))
-    return f"{head} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
+    return f"{head} {arguments_as_json(lark, tool)} {lark.literal('}')}"
 
 
 def _call_beside_json(lark: LarkWriter, tool: Tool) -> str:
     head = call_head_in_words(lark, tool, arguments="parameters")
-    return f"{head} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
+    return f"{head} {arguments_as_json(lark, tool)} {lark.literal('}')}"
 
 
 DIALECT = Llama()

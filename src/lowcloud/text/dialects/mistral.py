@@ -16,7 +16,7 @@ from lowcloud.text.channels import Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.reading import (
     Trimmed,
-    arguments_schema,
+    arguments_as_json,
     call_head,
     read_arguments,
     read_body,
@@ -34,12 +34,12 @@ _ANY_ID = "/[a-zA-Z0-9]{9}/"
 
 def _listed(lark: LarkWriter, tool: Tool) -> str:
     end = f'(", \\"id\\": \\"" {_ANY_ID} "\\"")? {lark.literal("}")}'
-    return f"{lark.literal(call_head(tool))} {lark.json(arguments_schema(tool))} {end}"
+    return f"{lark.literal(call_head(tool))} {arguments_as_json(lark, tool)} {end}"
 
 
 def _marked(lark: LarkWriter, tool: Tool) -> str:
     call_id = f"({lark.literal(ID)} {_ANY_ID})?" if ID in lark.token_ids else ""
-    arguments = f"{lark.literal(ARGS)} {lark.json(arguments_schema(tool))}"
+    arguments = f"{lark.literal(ARGS)} {arguments_as_json(lark, tool)}"
     return " ".join(filter(None, (lark.literal(tool.name), call_id, arguments)))
 
 

@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lowcloud.core.output import AnyText, Schema
+from lowcloud.core.output import AnyText, Regex, Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.dialects.parameters import ANNOTATIONS, branches, definitions, kind_of, members, resolved
 from lowcloud.text.dialects.reading import INPUT, arguments_schema
-from lowcloud.text.grammar import LarkWriter, escaped_regex, output_expression
+from lowcloud.text.grammar import LarkWriter, escaped_regex
 
 STRING_BOUNDS = frozenset(("enum", "pattern", "format", "minLength", "maxLength", "allOf"))
 _OBJECT = ANNOTATIONS | {"type", "properties", "required", "additionalProperties"}  # what calls keep to
@@ -96,12 +96,16 @@ class _Arguments:
         return " ".join(name if key in needed else f"{name}?" for key, name in written)
 
     def _input(self) -> str:
-        """A custom tool's one argument, a text."""
+        """A custom tool's one argument: a raw text; where a grammar binds it JSON, so that it can't hold its end."""
         opening = self._opening(INPUT, is_text=True)
         if self._tool.input is None or isinstance(self._tool.input, AnyText):
             return f"{opening} {self._text(f'/{_ANY}/')}"
-        body = output_expression(self._lark, self._tool.input)
-        return f"{opening} {body} {self._lark.literal(self._syntax.closing)}"
+        if isinstance(self._tool.input, Regex):
+            return f"{opening} {self._text(f'/{escaped_regex(self._tool.input.pattern)}/')}"
+        closing = self._syntax.closing
+        may_hold_it = not (closing.startswith("\n") or any(token in closing for token in self._lark.token_ids))
+        written = self._lark.json_text(self._tool.input, escapes_slash=may_hold_it)
+        return f"{self._opening(INPUT, is_text=False)} {written} {self._lark.literal(closing)}"
 
     def _opening(self, key: str, *, is_text: bool) -> str:
         before, any_key, after = self._syntax.opening(key, is_text).partition(_ANY_KEY)

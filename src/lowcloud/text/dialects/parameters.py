@@ -4,7 +4,7 @@ import ast
 import json
 from collections.abc import Mapping, Sequence
 
-from lowcloud.core.output import Schema
+from lowcloud.core.output import Lark, Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Reader
 from lowcloud.text.dialects.reading import arguments_schema, not_json, shown
@@ -19,16 +19,21 @@ _LITERALS = {"True": "true", "False": "false", "None": "null"}  # as templates t
 
 
 class Arguments:
-    """The present call's arguments, passed on as pieces of one JSON object. ``tool``: None for one that isn't known."""
+    """The present call's arguments, passed on as pieces of one JSON object. ``tool``: None for one that isn't known.
+
+    A text that a caller's grammar binds is written as JSON.
+    """
 
     def __init__(self, reader: Reader, name: str, tool: Tool | None) -> None:
         self._reader = reader
         self._root = {} if tool is None else arguments_schema(tool)
+        self._is_json = tool is not None and isinstance(tool.input, Lark)
         self._n = 0
         reader.begin(name)
 
     def add(self, key: str, text: str, *, is_text: bool | None = None) -> None:
         """One argument. ``is_text``: the model says whether it is a string; None: only the schema can tell."""
+        is_text = False if self._is_json else is_text
         schema = property_schema(self._root, key)
         if is_text or (is_text is None and _is_named(text, schema, self._root)):
             value = shown(text)

@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 
-from lowcloud.core.output import Schema
+from lowcloud.core.output import Lark, Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.parameters import ANNOTATIONS, definitions
-from lowcloud.text.dialects.reading import arguments_schema, shown
+from lowcloud.text.dialects.reading import INPUT, arguments_schema, shown
 from lowcloud.text.grammar import CallSyntax, LarkWriter, alternatives
 
 _MAX_DEPTH = 64
@@ -223,6 +223,8 @@ def syntax(lark: LarkWriter, tools: Sequence[Tool]) -> CallSyntax:
 
 
 def _bounds(lark: LarkWriter, tool: Tool) -> str:
+    if isinstance(tool.input, Lark):
+        return f"{lark.literal(f'{INPUT}=')} {lark.json_text(tool.input)}"
     schema = arguments_schema(tool)
     properties = _properties(schema)
     odd = [key for key in properties if not _KEY.fullmatch(key)]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Generator, Iterable, Sequence
 
 from lowcloud.core.messages import ToolCall
-from lowcloud.core.output import Regex, Schema
+from lowcloud.core.output import Lark, Regex, Schema
 from lowcloud.core.tools import Tool
 from lowcloud.text.channels import Emit, Reader, Script
 from lowcloud.text.dialects.dialect import Outlook
@@ -85,6 +85,14 @@ def arguments_schema(tool: Tool) -> Schema:
     }
 
 
+def arguments_as_json(lark: LarkWriter, tool: Tool) -> str:
+    """An expression for a call's arguments, as JSON. Raises BadRequest for a custom tool's grammar that can't bind."""
+    if not isinstance(tool.input, Lark):
+        return lark.json(arguments_schema(tool))
+    head = json.dumps(f'{{"{INPUT}": ')
+    return f"{head} {lark.json_text(tool.input)} {json.dumps('}')}"
+
+
 def shown(text: str) -> str:
     """A text as a JSON string."""
     return json.dumps(text, ensure_ascii=False)
@@ -111,7 +119,7 @@ def call_head_in_words(lark: LarkWriter, tool: Tool, *, arguments: str) -> str:
 
 def json_call(lark: LarkWriter, tool: Tool) -> str:
     """An expression for a call that is written as JSON."""
-    return f"{lark.literal(call_head(tool))} {lark.json(arguments_schema(tool))} {lark.literal('}')}"
+    return f"{lark.literal(call_head(tool))} {arguments_as_json(lark, tool)} {lark.literal('}')}"
 
 
 def read_arguments(reader: Reader) -> Generator[None, None, None]:

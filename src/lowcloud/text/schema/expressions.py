@@ -135,11 +135,21 @@ def prefix(node: Node) -> str:
     return found
 
 
+def without(chars: Chars, excluded: tuple[tuple[int, int], ...]) -> str:
+    """An expression for those of the characters that aren't of ``excluded``; empty where there are none."""
+    if chars.is_negated:
+        return _class(replace(chars, ranges=(*chars.ranges, *excluded)))
+    left = replace(chars, ranges=_minus(chars.ranges, excluded))
+    if left.categories:
+        return f"[{_class(left)}--{_class(Chars(excluded))}]"
+    return _class(left) if left.ranges else ""
+
+
 def _ends(node: Node, text: str, starts: Set[int], spend: Spend) -> Set[int]:
     spend(1 + len(starts))
     match node:
         case Chars():
-            return frozenset(at + 1 for at in starts if at < len(text) and _has(node, text[at]))
+            return frozenset(at + 1 for at in starts if at < len(text) and has(node, text[at]))
         case Sequence(items=items):
             for item in items:
                 starts = _ends(item, text, starts, spend)
@@ -159,7 +169,8 @@ def _ends(node: Node, text: str, starts: Set[int], spend: Spend) -> Set[int]:
             raise AssertionError("anchors are gone")
 
 
-def _has(chars: Chars, char: str) -> bool:
+def has(chars: Chars, char: str) -> bool:
+    """Whether it is one of the characters."""
     is_in = any(first <= ord(char) <= last for first, last in chars.ranges) or unicodedata.category(char).startswith(
         chars.categories
     )
@@ -195,17 +206,21 @@ def _written_chars(chars: Chars) -> str:
     if not chars.ranges and not chars.categories:
         return "(?s:.)"
     if not chars.is_negated:
-        chars = replace(chars, ranges=_without_unwritable(chars.ranges))
+        chars = replace(chars, ranges=_minus(chars.ranges, UNWRITABLE))
+    is_one = len(chars.ranges) == 1 and chars.ranges[0][0] == chars.ranges[0][1] and not chars.categories
+    return _escaped(chars.ranges[0][0]) if is_one and not chars.is_negated else _class(chars)
+
+
+def _class(chars: Chars) -> str:
     shown = "".join(
         _escaped(first) if first == last else f"{_escaped(first)}-{_escaped(last)}" for first, last in chars.ranges
     )
     shown += "".join(rf"\p{{{category}}}" for category in chars.categories)
-    is_one = len(chars.ranges) == 1 and chars.ranges[0][0] == chars.ranges[0][1] and not chars.categories
-    return shown if is_one and not chars.is_negated else f"[{'^' if chars.is_negated else ''}{shown}]"
+    return f"[{'^' if chars.is_negated else ''}{shown}]"
 
 
-def _without_unwritable(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    for first, last in UNWRITABLE:
+def _minus(ranges: tuple[tuple[int, int], ...], excluded: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    for first, last in excluded:
         pieces = [((low, min(high, first - 1)), (max(low, last + 1), high)) for low, high in ranges]
         ranges = tuple(piece for pair in pieces for piece in pair if piece[0] <= piece[1])
     return tuple(dict.fromkeys(ranges))
@@ -214,7 +229,7 @@ def _without_unwritable(ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int,
 def checked(chars: Chars) -> Chars:
     """Raises BadPattern for characters none of which can be written."""
     left = _complement(chars.ranges) if chars.is_negated else chars.ranges
-    if not chars.categories and not _without_unwritable(left):
+    if not chars.categories and not _minus(left, UNWRITABLE):
         raise BadPattern("it needs control characters, which can't be written")
     return chars
 

@@ -6,8 +6,9 @@ Both match whole texts, so they hold no anchors. Look-around, back-references, f
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 from lowcloud.text.schema.expressions import (
     ANY_CHARS,
@@ -31,12 +32,15 @@ MAX_DEPTH = 30
 
 def pattern(text: str) -> Pattern:
     """The pattern, searched for in a text as JSON Schema says. Raises BadPattern."""
-    if len(text) > MAX_LENGTH:
-        raise BadPattern(f"it is longer than {MAX_LENGTH} characters")
-    narrow, wide = (_whole(_Parser(text, is_wide).parse(), is_wide, "open", "open") for is_wide in (False, True))
-    if copies(narrow) > MAX_COPIES:
-        raise BadPattern(f"its repetitions make more than {MAX_COPIES} copies")
+    narrow, wide = (_whole(Parser(text, is_wide).parse(), is_wide, "open", "open") for is_wide in (False, True))
+    check_copies(narrow)
     return Pattern(narrow, wide)
+
+
+def check_copies(node: Node) -> None:
+    """Raises BadPattern for repetitions that come to too much."""
+    if copies(node) > MAX_COPIES:
+        raise BadPattern(f"its repetitions make more than {MAX_COPIES} copies")
 
 
 def _whole(node: Node, is_wide: bool, left: str, right: str) -> Node:
@@ -112,10 +116,15 @@ _HEX = {"x": 2, "u": 4}
 _COUNT = re.compile(r"\{([0-9]{1,5})(?:(,)([0-9]{1,5})?)?\}")
 
 
-class _Parser:
-    """Reads what Python, JavaScript and Rust read alike, but for their character classes."""
+class Parser:
+    """Reads what Python, JavaScript and Rust read alike, but for their character classes. Raises BadPattern."""
+
+    classes: ClassVar[Mapping[str, Mapping[bool, Chars]]] = _CLASSES
+    dot: ClassVar[Mapping[bool, Chars]] = _DOT
 
     def __init__(self, text: str, is_wide: bool) -> None:
+        if len(text) > MAX_LENGTH:
+            raise BadPattern(f"it is longer than {MAX_LENGTH} characters")
         self.text = text
         self.is_wide = is_wide
         self.at = 0
@@ -161,7 +170,7 @@ class _Parser:
             case "[":
                 return self.bracket()
             case ".":
-                return _DOT[self.is_wide]
+                return self.dot[self.is_wide]
             case "^" | "$":
                 return Anchor(is_start=char == "^")
             case "\\":
@@ -210,14 +219,14 @@ class _Parser:
 
     def escape(self) -> Chars:
         char = self.take()
-        if char.lower() in _CLASSES:
+        if char.lower() in self.classes:
             return self.named(char)
         return checked(_char(self.escaped(char)))
 
     def named(self, char: str) -> Chars:
         if char.islower():
-            return _CLASSES[char][self.is_wide]
-        return replace(_CLASSES[char.lower()][not self.is_wide], is_negated=True)
+            return self.classes[char][self.is_wide]
+        return replace(self.classes[char.lower()][not self.is_wide], is_negated=True)
 
     def escaped(self, char: str) -> str:
         """The one character that a backslash and ``char`` stand for."""
@@ -242,7 +251,7 @@ class _Parser:
             sets.append(self.member())
         self.at += 1
         self.is_wide = outer
-        joined = _union(sets)
+        joined = self.union(sets)
         return checked(replace(joined, is_negated=joined.is_negated != is_negated))
 
     def member(self) -> Chars:
@@ -251,7 +260,7 @@ class _Parser:
             raise BadPattern("a '[' within brackets must be written '\\['")
         if char == "\\":
             char = self.take()
-            if char.lower() in _CLASSES:
+            if char.lower() in self.classes:
                 if self.peek() == "-" and self.peek(2) != "-]":
                     raise BadPattern("a class can't begin a range")
                 return self.named(char)
@@ -262,12 +271,26 @@ class _Parser:
         last = self.take()
         if last == "\\":
             last = self.take()
-            if last.lower() in _CLASSES:
+            if last.lower() in self.classes:
                 raise BadPattern("a class can't end a range")
             last = self.escaped(last)
         if last == "[" or ord(last) < ord(char):
             raise BadPattern("a range's ends are the wrong way round")
         return _span(ord(char), ord(last))
+
+    def union(self, sets: list[Chars]) -> Chars:
+        if not sets:
+            raise BadPattern("brackets are empty")
+        if len(sets) == 1:
+            return sets[0]
+        inner = [chars for chars in sets if not chars.is_negated]
+        if len(inner) == len(sets):
+            return _joined(inner)
+        outer = [replace(chars, is_negated=False) for chars in sets if chars.is_negated]
+        for group in (set(each.values()) for each in self.classes.values()):
+            if group & set(inner) and group & set(outer):
+                return Chars(is_negated=True)  # such as [\s\S]
+        raise BadPattern("\\D, \\W and \\S can't be enforced beside others within brackets")
 
 
 def _char(char: str) -> Chars:
@@ -280,22 +303,6 @@ def _span(first: int, last: int) -> Chars:
     if first < 0xD800 and last > 0xDFFF:
         return Chars(((first, 0xD7FF), (0xE000, last)))
     return Chars(((first, last),))
-
-
-def _union(sets: list[Chars]) -> Chars:
-    if not sets:
-        raise BadPattern("brackets are empty")
-    if len(sets) == 1:
-        return sets[0]
-    inner = [chars for chars in sets if not chars.is_negated]
-    if len(inner) == len(sets):
-        return _joined(inner)
-    outer = [replace(chars, is_negated=False) for chars in sets if chars.is_negated]
-    known = {name: set(_CLASSES[name].values()) for name in _CLASSES}
-    for group in known.values():
-        if group & set(inner) and group & set(outer):
-            return Chars(is_negated=True)  # such as [\s\S]
-    raise BadPattern("\\D, \\W and \\S can't be enforced beside others within brackets")
 
 
 def _joined(sets: Iterable[Chars]) -> Chars:
