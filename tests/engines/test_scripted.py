@@ -262,10 +262,10 @@ async def test_an_embedder_keeps_the_order_counts_and_pools():
 
 async def test_an_embedder_truncates_only_when_asked():
     embedder = ScriptedEmbedder(EMBEDDING)
-    long = Embed("r", (Text("ok"), Text("a b c d e")))
-    with pytest.raises(BadRequest, match="Input 1 has 5 tokens; this model takes at most 4") as refused:
+    long = Embed("r", (Text("ok"), Text("a b c d e")), names=("one", "named"))
+    with pytest.raises(BadRequest, match="named has 5 tokens; this model takes at most 4") as refused:
         await embedder.embed(long)
-    assert refused.value.param == "input[1]"
+    assert refused.value.param == "named"
     cut = await embedder.embed(Embed("r", long.inputs, truncate=True))
     assert cut.prompt_tokens == 5
 

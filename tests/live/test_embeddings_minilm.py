@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from lowcloud.core.errors import PromptTooLong
-from lowcloud.core.events import Embedded
 from lowcloud.core.messages import Text, Tokens
 from lowcloud.core.requests import Embed
+from lowcloud.core.results import Embedded
 from lowcloud.engines.local.embedder import LocalEmbedder, describe
 from lowcloud.engines.local.frames import Ready
 from lowcloud.engines.local.process import Client, WorkerProcess

@@ -11,9 +11,11 @@ from lowcloud.core.events import Event
 from lowcloud.core.messages import Message, Messages
 from lowcloud.core.requests import Generate
 from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine, ScriptedRuntime, Stage
+from lowcloud.engines.scripted_scores import ScriptedClassifier, ScriptedReranker
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
+from lowcloud.serving.usage import Ledger
 
 
 @pytest.fixture
@@ -61,6 +63,8 @@ class Rig:
     pool: Pool
     chat: ScriptedEngine
     embedder: ScriptedEmbedder
+    reranker: ScriptedReranker
+    classifier: ScriptedClassifier
     runtime: ScriptedRuntime
     meter: RecordingMeter
     clock: Clock
@@ -76,11 +80,13 @@ class Rig:
 
 MakeRig = Callable[..., AbstractAsyncContextManager[Rig]]
 CARDS = {card.id: card for card in packaged_cards()}
+RERANKER = "@cf/baai/bge-reranker-base"
+CLASSIFIER = "@cf/huggingface/distilbert-sst-2-int8"
 
 
 @pytest.fixture
 def rig() -> MakeRig:
-    """Builds a rig: ``async with rig(limits=..., stand_ins=True) as r``."""
+    """Builds a rig: ``async with rig(limits=..., stand_ins=True) as r``; ``scores``: with two that score."""
 
     @asynccontextmanager
     async def make(
@@ -93,20 +99,25 @@ def rig() -> MakeRig:
         matryoshka: tuple[int, ...] = (),
         preload: tuple[str, ...] = (),
         swapped: bool = False,
+        scores: bool = False,
+        ledger: Ledger | None = None,
     ) -> AsyncGenerator[Rig, None]:
         clock, meter = Clock(), RecordingMeter()
         chat = ScriptedEngine(CARDS[CHAT_STAND_IN], reply, stage=Stage())
         runtime = ScriptedRuntime()
         embedding = CARDS[EMBEDDING_STAND_IN].model_copy(update={"matryoshka": matryoshka})
         embedder = ScriptedEmbedder(embedding)
-        local = [chat.card, embedding]
+        reranker, classifier = ScriptedReranker(CARDS[RERANKER]), ScriptedClassifier(CARDS[CLASSIFIER])
+        local = [chat.card, embedding, *([reranker.card, classifier.card] if scores else [])]
         catalogue = Catalogue(CARDS.values(), local, mapping=mapping, stand_ins=stand_ins)
         hosted = {chat.card.id: lambda: Hosted(chat, runtime), embedding.id: lambda: Hosted(embedder)}
         if swapped:
             hosted = {chat.card.id: hosted[embedding.id], embedding.id: hosted[chat.card.id]}
+        if scores:
+            hosted |= {RERANKER: lambda: Hosted(reranker), CLASSIFIER: lambda: Hosted(classifier)}
         async with Pool(hosted, load_wait_s=load_wait_s, preload=preload) as pool:
-            service = Service(catalogue, pool, meter, limits=limits, clock=clock)
-            yield Rig(service, pool, chat, embedder, runtime, meter, clock)
+            service = Service(catalogue, pool, meter, limits=limits, ledger=ledger, clock=clock)
+            yield Rig(service, pool, chat, embedder, reranker, classifier, runtime, meter, clock)
 
     return make
 

@@ -12,6 +12,7 @@ from lowcloud.core.messages import Message, Messages
 from lowcloud.core.requests import Generate
 from lowcloud.engines.remote.embedder import RemoteEmbedder
 from lowcloud.engines.remote.engine import RemoteEngine
+from lowcloud.engines.remote.reranker import RemoteReranker
 from lowcloud.engines.remote.runtime import RemoteRuntime
 from lowcloud.engines.remote.upstream import Upstream
 from lowcloud.models.card import Card, Defaults, Task
@@ -31,12 +32,13 @@ def chat_card(**defaults: object) -> Card:
 
 @dataclass
 class Remote:
-    """A chat model, an embedding model, and the upstream behind both."""
+    """A chat model, an embedding model, a reranker, and the upstream behind them."""
 
     upstream: FakeUpstream
     runtime: RemoteRuntime
     engine: RemoteEngine
     embedder: RemoteEmbedder
+    reranker: RemoteReranker
 
     async def generate(self, **fields: object) -> list[Event]:
         """All events of one request."""
@@ -54,5 +56,7 @@ async def remote(answer: Handler | None = None, card: Card | None = None, **fiel
         await runtime.ready()
         vectors = Card(id=UPSTREAM.id, task=Task.TEXT_EMBEDDINGS, owned_by="remote")
         engine = RemoteEngine(card or chat_card(), runtime, lambda: "call_new")
-        yield Remote(upstream, runtime, engine, RemoteEmbedder(card or vectors, runtime))
+        scores = Card(id=UPSTREAM.id, task=Task.RERANK, owned_by="remote")
+        embedder, reranker = RemoteEmbedder(card or vectors, runtime), RemoteReranker(scores, runtime)
+        yield Remote(upstream, runtime, engine, embedder, reranker)
         tasks.cancel_scope.cancel()

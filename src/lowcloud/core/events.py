@@ -93,22 +93,16 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of the whole request: the prompt once, the completion tokens of all choices, ``reasoning`` among them."""
+    """Tokens of the whole request: the prompt once, the completion tokens of all choices, ``reasoning`` among them.
+
+    ``neurons`` are what it cost, by the card that was asked for; engines don't know them: None.
+    """
 
     prompt: int
     cached: int
     completion: int
     reasoning: int = 0
+    neurons: float | None = None
 
 
 Event: TypeAlias = Started | TextDelta | ReasoningDelta | ToolCallDelta | Finished | Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """Vectors in the order of the inputs, each little-endian float32 bytes of one length."""
-
-    vectors: tuple[bytes, ...]
-    prompt_tokens: int
-    weights: str
-    stand_in: str | None = None

@@ -4,9 +4,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-from lowcloud.core.events import Embedded, Event
+from lowcloud.core.events import Event
 from lowcloud.core.messages import Messages, Prompt
-from lowcloud.core.requests import Embed, Generate
+from lowcloud.core.requests import Classify, Embed, Generate, Rerank
+from lowcloud.core.results import Classified, Embedded, Reranked
 from lowcloud.models.card import Card
 
 
@@ -19,7 +20,8 @@ class Prepared:
 
     ``grammar`` bounds the answer where it isn't empty (llguidance's Lark); ``loosened`` names what of the caller's
     schemas isn't in it; ``is_thinking``: the prompt has opened the reasoning. ``prediction_ids`` are of the answer that
-    the caller expects.
+    the caller expects. ``prompt_text`` and ``images`` (files) are what a model that sees is given; then
+    ``prompt_tokens`` is an estimate.
     """
 
     request: Generate
@@ -31,6 +33,8 @@ class Prepared:
     loosened: tuple[str, ...] = ()
     is_thinking: bool = False
     prediction_ids: tuple[int, ...] = ()
+    prompt_text: str = ""
+    images: tuple[bytes, ...] = ()
 
 
 class Engine(Protocol):
@@ -82,6 +86,26 @@ class Embedder(Protocol):
 
     async def embed(self, request: Embed) -> Embedded:
         """Vectors of the model's own dimension. Raises BadRequest with the counts for an input over the limit."""
+
+
+class Reranker(Protocol):
+    """Scores documents for a query with one model."""
+
+    @property
+    def card(self) -> Card: ...
+
+    async def rerank(self, request: Rerank) -> Reranked:
+        """A score a document. Raises BadRequest with the counts for a query and a document over the limit."""
+
+
+class Classifier(Protocol):
+    """Labels texts with one model."""
+
+    @property
+    def card(self) -> Card: ...
+
+    async def classify(self, request: Classify) -> Classified:
+        """The labels of each input. Raises BadRequest with the counts for an input over the limit."""
 
 
 RuntimeState: TypeAlias = Literal["stopped", "starting", "ready", "backoff"]

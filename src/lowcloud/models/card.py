@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from lowcloud.core.requests import Pooling
+
 
 class Task(StrEnum):
     """What a model does, in Cloudflare's words; the service itself counts rerankers as classifiers, and moderation and
@@ -95,6 +97,7 @@ class Card(BaseModel):
     max_input_tokens: int | None = Field(None, ge=1)
     dimensions: int | None = Field(None, ge=1)
     matryoshka: tuple[int, ...] = ()
+    pooling: Pooling | None = Field(None, description="where nobody names one; None: what the model was trained for")
     function_calling: bool = False
     reasoning: bool = False
     vision: bool = False

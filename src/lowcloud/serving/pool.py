@@ -17,9 +17,9 @@ import anyio.to_thread
 import structlog
 
 from lowcloud.core.errors import LowcloudError, ModelNotFound, Unavailable
-from lowcloud.engines.engine import Embedder, Engine, Runtime, RuntimeState
+from lowcloud.engines.engine import Classifier, Embedder, Engine, Reranker, Runtime, RuntimeState
 
-Served: TypeAlias = Engine | Embedder
+Served: TypeAlias = Engine | Embedder | Reranker | Classifier
 _BUILDERS = 2
 
 

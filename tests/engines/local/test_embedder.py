@@ -8,9 +8,9 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from lowcloud.core.errors import BadRequest, EngineFailed, LowcloudError, Overloaded, Unavailable
-from lowcloud.core.events import Embedded
 from lowcloud.core.messages import Text, Tokens
 from lowcloud.core.requests import Embed
+from lowcloud.core.results import Embedded
 from lowcloud.engines.local.embedder import LocalEmbedder, Room, describe
 from lowcloud.engines.local.frames import Accepted, Encode, Ready, Refused
 from lowcloud.engines.local.process import Client, Part, Vector
@@ -90,7 +90,7 @@ class Reply:
         return self
 
 
-def embedder(path: Path, worker: Worker, **options: object) -> LocalEmbedder:
+def embedder(path: Path, worker: Worker, *, card: Card = CARD, **options: object) -> LocalEmbedder:
     config = {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     config |= {"vocab_size": len(WORDS), "max_position_embeddings": 6}
     (path / "model.safetensors").touch()
@@ -99,7 +99,7 @@ def embedder(path: Path, worker: Worker, **options: object) -> LocalEmbedder:
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 0), ("[SEP]", 1)])
     made.save(str(path / "tokenizer.json"))
-    return LocalEmbedder(CARD, describe(path), worker, **options)
+    return LocalEmbedder(card, describe(path), worker, **options)
 
 
 def texts(*inputs: str, **options: object) -> Embed:
@@ -115,7 +115,7 @@ async def test_vectors_come_in_the_order_of_the_inputs_whatever_the_workers(tmp_
         for number in (3, 1, 2):
             worker.answer(number)
         await reply.over()
-    assert reply.embedded == Embedded((b"1", b"2", b"3"), 3 + 4 + 3, "tiny-f32")
+    assert reply.embedded == Embedded((b"1", b"2", b"3"), 3 + 4 + 3, "tiny-f32", pooling="mean")
     assert worker.sent[2] == Encode(2, [0, 2, 3, 1], "mean")
 
 
@@ -127,6 +127,28 @@ async def test_the_caller_chooses_the_pooling_and_may_send_token_ids(tmp_path: P
         worker.answer(1)
         await reply.over()
     assert worker.sent[1] == Encode(1, [0, 3, 1], "cls")
+
+
+@pytest.mark.parametrize(
+    ("of_caller", "of_card", "used"), [(None, None, "mean"), (None, "cls", "cls"), ("mean", "cls", "mean")]
+)
+async def test_the_callers_pooling_comes_before_the_cards_and_that_before_the_files(
+    tmp_path: Path, of_caller: str | None, of_card: str | None, used: str
+):
+    worker = Worker()
+    card = CARD.model_copy(update={"pooling": of_card})
+    async with anyio.create_task_group() as tasks:
+        reply = Reply(tasks, embedder(tmp_path, worker, card=card), texts("a", pooling=of_caller))
+        await worker.opened(1)
+        worker.answer(1)
+        await reply.over()
+    assert (worker.sent[1].pooling, reply.embedded and reply.embedded.pooling) == (used, used)
+
+
+async def test_an_error_calls_an_input_what_the_caller_calls_it(tmp_path: Path):
+    with pytest.raises(BadRequest, match=r"^text has 7 tokens") as caught:
+        await embedder(tmp_path, Worker()).embed(texts("a a a a a", names=("text",)))
+    assert caught.value.param == "text"
 
 
 async def test_an_input_over_the_limit_reaches_no_worker(tmp_path: Path):

@@ -15,8 +15,8 @@ import anyio
 import anyio.to_thread
 
 from lowcloud.core.errors import BadRequest, EngineFailed, LowcloudError, Overloaded
-from lowcloud.core.events import Embedded
 from lowcloud.core.requests import Embed, Pooling
+from lowcloud.core.results import Embedded
 from lowcloud.engines.local.encoder_folder import EncoderFolder, describe
 from lowcloud.engines.local.encoder_inputs import InputTokenizer
 from lowcloud.engines.local.frames import Encode, Ready, Refused
@@ -107,30 +107,34 @@ class LocalEmbedder:
         """Unit vectors in the order of the inputs; tokens are counted with the special ones, as they are encoded.
 
         A call that is cancelled, or fails, has the worker forget those of its inputs that wait for a batch. Raises
-        BadRequest naming ``input[i]`` or ``dimensions``, Overloaded, EngineFailed when three workers died over an
+        BadRequest naming an input or ``dimensions``, Overloaded, EngineFailed when three workers died over an
         input, Unavailable when the process is stopped.
         """
         if request.dimensions not in (None, self._folder.dimensions):
             raise BadRequest(f"The model's vectors have {self._folder.dimensions} dimensions.", param="dimensions")
         ids = await anyio.to_thread.run_sync(
-            lambda: self._tokenizer.ids(request.inputs, truncate=request.truncate), limiter=self._tokenising
+            lambda: self._tokenizer.ids(request.inputs, truncate=request.truncate, name=request.name),
+            limiter=self._tokenising,
         )
         n_tokens = sum(map(len, ids))
-        vectors = await self._encoded(ids, n_tokens, request.pooling or self._folder.pooling)
+        pooling = request.pooling or self._card.pooling or self._folder.pooling
+        gathered = _Inputs(len(ids))
+        inputs = [_Input(gathered, place, request.name(place), tokens, pooling) for place, tokens in enumerate(ids)]
+        with self._entered(len(ids), n_tokens), self._opened(inputs):
+            vectors = await gathered.vectors()
         ready = self._worker.loaded
-        return Embedded(vectors, n_tokens, ready.weights if ready else self._folder.weights)
+        return Embedded(vectors, n_tokens, ready.weights if ready else self._folder.weights, pooling=pooling)
 
-    async def _encoded(self, ids: Sequence[list[int]], n_tokens: int, pooling: Pooling) -> tuple[bytes, ...]:
-        with self._entered(len(ids), n_tokens):
-            inputs = _Inputs(len(ids))
-            numbers: list[int] = []
-            try:
-                for place, tokens in enumerate(ids):
-                    numbers.append(self._worker.open(_Input(inputs, place, tokens, pooling)))
-                return await inputs.vectors()
-            finally:
-                for number in numbers:
-                    self._worker.close(number)
+    @contextmanager
+    def _opened(self, inputs: Sequence["_Input"]) -> Iterator[None]:
+        """With the worker, which forgets at the end those that still wait for a batch."""
+        numbers: list[int] = []
+        try:
+            numbers.extend(self._worker.open(each) for each in inputs)
+            yield
+        finally:
+            for number in numbers:
+                self._worker.close(number)
 
     @contextmanager
     def _entered(self, n_inputs: int, n_tokens: int) -> Iterator[None]:
@@ -175,6 +179,7 @@ class _Input:
 
     inputs: _Inputs
     place: int
+    name: str
     ids: list[int]
     pooling: Pooling
 
@@ -186,9 +191,9 @@ class _Input:
             case Vector(data=data):
                 self.inputs.put(self.place, data)
             case Refused(message=message):
-                self.inputs.fail(EngineFailed(f"input[{self.place}] could not be embedded: {message}."))
+                self.inputs.fail(EngineFailed(f"{self.name} could not be embedded: {message}."))
             case _:
-                self.inputs.fail(EngineFailed(f"input[{self.place}] got an answer that is no vector."))
+                self.inputs.fail(EngineFailed(f"{self.name} got an answer that is no vector."))
 
     def fail(self, error: LowcloudError) -> None:
         self.inputs.fail(error)

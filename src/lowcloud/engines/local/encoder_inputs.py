@@ -3,7 +3,7 @@
 A text never becomes a control token: ``[SEP]`` typed by a user is encoded as the characters it is made of.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tokenizers
 
@@ -41,13 +41,15 @@ class InputTokenizer:
             raise ModelUnusable(f"{TOKENIZER_FILE} can't be read; the log says more.") from error
         return InputTokenizer(tokenizer, folder)
 
-    def ids(self, inputs: Sequence[Text | Tokens], *, truncate: bool) -> list[list[int]]:
+    def ids(
+        self, inputs: Sequence[Text | Tokens], *, truncate: bool, name: Callable[[int], str] = "input[{}]".format
+    ) -> list[list[int]]:
         """One list an input, special tokens included. Blocking: some milliseconds a hundred kilobytes.
 
-        Raises BadRequest naming ``input[i]``: over the limit, unless ``truncate``, which cuts the end and keeps the
-        special tokens; a token id that the model hasn't; nothing at all.
+        Raises BadRequest with the input's ``name``: over the limit, unless ``truncate``, which cuts the end and keeps
+        the special tokens; a token id that the model hasn't; nothing at all.
         """
-        return [self._of_one(f"input[{i}]", item, truncate=truncate) for i, item in enumerate(inputs)]
+        return [self._of_one(name(i), item, truncate=truncate) for i, item in enumerate(inputs)]
 
     def _of_one(self, name: str, item: Text | Tokens, *, truncate: bool) -> list[int]:
         inner = self._encoded(item.text) if isinstance(item, Text) else self._checked(name, item.ids)

@@ -10,9 +10,9 @@ import anyio
 import anyio.to_thread
 
 from lowcloud.core.errors import BadRequest, Unsupported
-from lowcloud.core.events import Embedded
 from lowcloud.core.messages import Text
 from lowcloud.core.requests import Embed
+from lowcloud.core.results import Embedded
 from lowcloud.engines.remote.body import rough_tokens
 from lowcloud.engines.remote.failure import broken, complained
 from lowcloud.engines.remote.runtime import RemoteRuntime
