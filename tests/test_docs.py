@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from pydantic import SecretStr
 
 from lowcloud.cli.main import main
 from lowcloud.core import errors
@@ -48,7 +49,7 @@ def shown(name: str, value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
-        case "":
+        case "" | SecretStr():
             return "empty"
         case ():
             return "none"
@@ -156,7 +157,8 @@ def test_the_pages_that_show_settings_files_are_found():
     pages = {str(example.id).rpartition("-")[0] for example in EXAMPLES}
     assert {"README", "settings", "models"} <= pages
     shown = sum(
-        len(re.findall(r"^ *\[(?:models|map|server)\b", page.read_text("utf-8"), re.MULTILINE)) for page in PAGES
+        len(re.findall(r"^ *\[(?:models|map|server|storage)\b", page.read_text("utf-8"), re.MULTILINE))
+        for page in PAGES
     )
     assert sum(len(re.findall(r"^\[", example.values[0], re.MULTILINE)) for example in EXAMPLES) == shown
 

@@ -161,6 +161,45 @@ def test_a_wrong_variable_is_refused_by_its_name_and_key(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////tmp/x.db",
+        "postgresql://lowcloud:p%40ss@db.example.com:5432/lowcloud?sslmode=verify-full",
+        "postgresql+psycopg://lowcloud@[::1]/lowcloud",
+        "postgresql:///lowcloud?host=/run/postgresql",
+        "postgresql://u:@localhost/x",
+    ],
+)
+def test_a_database_is_sqlites_or_postgresqls(url):
+    settings = load(None, {"LOWCLOUD_STORAGE__DATABASE_URL": url})
+    assert settings.storage.url() == url
+    assert "p%40ss" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:secret@h/x",
+        "postgresql://u:secret@h",
+        "postgresql://u:secret@h/",
+        "postgresql://u:sec@ret@h/x",
+        "postgresql://u:sec/ret@h/x",
+        "postgresql://u:1/secret@h/x",
+        "postgresql://u:sec?ret@h/x",
+        "postgresql://u:sec#ret@h/x",
+        "postgresql://u:secret@h/x#y",
+        "sqlite:///x?mode=secret",
+        "secret",
+    ],
+)
+def test_any_other_database_is_refused_without_a_word_of_its_password(tmp_path, url):
+    assert refusal(tmp_path, "", {"LOWCLOUD_STORAGE__DATABASE_URL": url}) == (
+        "LOWCLOUD_STORAGE__DATABASE_URL: storage.database_url: must be sqlite:///PATH or "
+        "postgresql://USER:PASSWORD@HOST/DATABASE, special characters percent-encoded"
+    )
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "complaint"),
     [
         (

@@ -55,14 +55,14 @@ class OneToken:
 def run(settings: Settings, mode: Mode, announce: Announce) -> int:
     """Serve until SIGINT or SIGTERM; the exit status. ``announce`` gets what to tell the person who started it.
 
-    Raises SettingsError, FolderInUseError, OSError before it listens.
+    Raises SettingsError, FolderInUseError, DatabaseUnusable, OSError before it listens.
     """
     logs.configure(settings.logs.level, settings.logs.format, dev=mode == "dev")
     with claim(settings.storage.data_dir) as folder:
         found = models_here(settings)
         remote = remote_models(settings)
         catalogue = _catalogue(settings, mode, found.models, remote)
-        with open_database(settings.storage.url()) as database:
+        with open_database(settings.storage.url(), migrate=settings.storage.migrate_at_start) as database:
             auth = _auth(settings, mode, announce, database)
             listener = listen(settings.server.host, settings.server.port)
             folder.announce(listener.url)

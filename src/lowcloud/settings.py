@@ -6,6 +6,7 @@ Every setting is described in ``docs/settings.md``. A wrong one is refused at th
 import ipaddress
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -28,6 +29,10 @@ from pydantic import (
 PREFIX = "LOWCLOUD_"
 # Variables of the command line, which are no settings.
 RESERVED = frozenset({"LOWCLOUD_CONFIG", "LOWCLOUD_TOKEN", "LOWCLOUD_URL"})
+
+_SQLITE = r"sqlite:///[^:?]+"
+_POSTGRES = r"postgresql(\+psycopg)?://([^@/?#]*@)?([\w.-]*|\[[\da-fA-F:.]+\])(:\d+)?/[^@/?#]+(\?[^#]*)?"
+_DATABASE = re.compile(f"({_SQLITE}|{_POSTGRES})?")
 
 Precision: TypeAlias = Literal["auto", "f32"]
 KvPrecision: TypeAlias = Literal["auto", "bf16", "f32", "u8"]
@@ -86,16 +91,25 @@ class Storage(_Section):
     """Where state lives."""
 
     data_dir: Folder = Field(default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"))
-    database_url: str = Field("", pattern=r"^($|sqlite:///[^:?]+$)")
-
+    database_url: SecretStr = SecretStr("")
+    migrate_at_start: bool = True
     stored_completions: int = Field(1_000, ge=1, le=1_000_000)
     stored_bytes: Size = ByteSize(256 * 2**20)
     stored_days: int = Field(30, ge=1, le=36_500)
     usage_days: int = Field(400, ge=1, le=36_500)
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_known(cls, url: SecretStr) -> SecretStr:
+        if not _DATABASE.fullmatch(url.get_secret_value()):  # no message repeats it, or part of its password
+            raise ValueError(
+                "must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE, special characters percent-encoded"
+            )
+        return url
+
     def url(self) -> str:
-        """The database: ``database_url``, or the data folder's own file."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'lowcloud.db'}"
+        """The database: ``database_url``, or the data folder's own file. It may hold a password."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / 'lowcloud.db'}"
 
 
 class Serving(_Section):

@@ -29,8 +29,8 @@ def clock():
 
 
 @pytest.fixture
-def make(tmp_path, clock):
-    with open_database(f"sqlite:///{tmp_path}/lowcloud.db") as database:
+def make(url, clock):
+    with open_database(url) as database:
         yield lambda **keep: CompletionStore(database, Keep(**keep), clock)
 
 
@@ -76,9 +76,10 @@ async def test_pages_go_on_behind_an_id_in_both_directions(make):
 
 
 async def test_a_page_is_narrowed_by_model_and_by_every_pair_of_metadata(make):
-    odd = "k\"]'$."
+    odd = "k\"]'$.\n\0"
     store = await filled(
         make(),
+        completion("c0", metadata={'x": "y", "a': "1", "A": "1", "b": '1\n"a": "1'}),
         completion("c1", metadata={"a": "1", odd: "x"}),
         completion("c2", metadata={"a": "1"}, model="n"),
         completion("c3", metadata={"a": "2", "b": "1"}),
@@ -86,6 +87,7 @@ async def test_a_page_is_narrowed_by_model_and_by_every_pair_of_metadata(make):
     assert await names(store, model="n") == ["c2"]
     assert await names(store, metadata={"a": "1"}) == ["c1", "c2"]
     assert await names(store, metadata={"a": "1", odd: "x"}) == ["c1"]
+    assert await names(store, metadata={"A": "1"}) == ["c0"]
     assert await names(store, metadata={"a": "1", "b": "1"}) == []
 
 

@@ -1,36 +1,69 @@
-"""The database: what the migrations make is what ``tables.py`` says, for whoever opens it first."""
+"""The database: what the migrations make is what ``tables.py`` says, on either database, for whoever opens it first."""
 
+import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import insert, inspect, text
 
-from lowcloud.storage.database import open_database
-from lowcloud.storage.tables import REVISION, metadata
+from lowcloud.storage.completions import CompletionStore, Keep, Page
+from lowcloud.storage.connection import engine_of
+from lowcloud.storage.database import Database, open_database
+from lowcloud.storage.errors import DatabaseUnusable
+from lowcloud.storage.schema import LOCK
+from lowcloud.storage.tables import REVISION, completions, metadata
 
 
 @pytest.fixture
-def url(tmp_path):
+def sqlite_url(tmp_path):
     return f"sqlite:///{tmp_path}/state/lowcloud.db"
+
+
+@pytest.fixture
+def postgres_url(postgres):
+    with postgres.database() as name:
+        yield postgres.url(name)
+
+
+def migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "lowcloud.storage:migrations")
+    return config
+
+
+def at_revision(url, revision):
+    with Database(url) as database, database.writing() as connection:
+        config = migrations()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def claiming(url, revision):
+    open_database(url).close()
+    with Database(url) as database, database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
 
 
 def test_a_fresh_database_is_what_the_tables_say(url):
     open_database(url).close()
-    engine = create_engine(url)
+    engine = engine_of(url, 1)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 
 
-def test_indexes_and_constraints_have_the_names_of_the_tables(tmp_path, url):
+def test_indexes_and_constraints_have_the_names_of_the_tables(url, tmp_path, request):
     open_database(url).close()
-    migrated, declared = create_engine(url), create_engine(f"sqlite:///{tmp_path}/declared.db")
+    other = f"sqlite:///{tmp_path}/declared.db" if "sqlite" in url else request.getfixturevalue("postgres_url")
+    migrated, declared = engine_of(url, 1), engine_of(other, 1)
     metadata.create_all(declared)
     for table in metadata.tables:
         seen = [
@@ -43,18 +76,17 @@ def test_indexes_and_constraints_have_the_names_of_the_tables(tmp_path, url):
 
 
 def test_the_revision_that_counts_as_current_is_the_newest_migration():
-    config = Config()
-    config.set_main_option("script_location", "lowcloud.storage:migrations")
-    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
+    assert ScriptDirectory.from_config(migrations()).get_current_head() == REVISION
 
 
 def test_a_second_open_changes_nothing(url):
     open_database(url).close()
-    open_database(url).close()
+    with Database(url) as database:
+        assert database.migrate() is False
 
 
-def test_a_new_database_is_its_owners_alone(tmp_path, url):
-    open_database(url).close()
+def test_a_new_file_is_its_owners_alone(tmp_path, sqlite_url):
+    open_database(sqlite_url).close()
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "state" / "lowcloud.db").stat().st_mode & 0o777 == 0o600
 
@@ -67,9 +99,45 @@ def test_processes_that_open_a_new_database_at_once_all_get_it(url):
         assert process.returncode == 0, complaint.decode()
 
 
+@pytest.mark.parametrize("revision", ["0099", "b5f1c0ffee"])
+def test_a_schema_newer_than_the_code_is_refused_and_left_as_it_is(url, revision):
+    claiming(url, revision)
+    for may_migrate in (True, False):
+        with pytest.raises(DatabaseUnusable, match=f"schema is {revision}, of a newer version.*up to {REVISION}"):
+            open_database(url, migrate=may_migrate)
+    with Database(url) as database:
+        assert database.revision() == revision
+
+
+@pytest.mark.parametrize("revision", [None, "0002"])
+def test_where_a_start_may_not_migrate_an_older_schema_is_refused_and_left_as_it_is(url, revision):
+    if revision:
+        at_revision(url, revision)
+    state = f"{revision or 'not there yet'}, and this version needs {REVISION}: run lowcloud db upgrade"
+    with pytest.raises(DatabaseUnusable, match=state):
+        open_database(url, migrate=False)
+    with Database(url) as database:
+        assert database.revision() == revision
+    open_database(url).close()
+    open_database(url, migrate=False).close()
+
+
 @pytest.mark.anyio
-async def test_it_writes_ahead_and_checks_foreign_keys(url):
+async def test_what_older_versions_stored_is_found_by_its_metadata(url):
+    at_revision(url, "0002")
+    row = {"id": "c1", "account_id": "x", "created_at": 1e9, "model": "m", "messages": "[]", "answer": "{}"}
+    with Database(url) as database, database.writing() as connection:
+        labels = json.dumps({"a": "1", "é": '"\n'})
+        connection.execute(insert(completions).values(row | {"metadata": labels, "size_bytes": 9}))
     with open_database(url) as database:
+        store = CompletionStore(database, Keep(), clock=lambda: 1e9)
+        (found,) = await store.list("x", Page(9, metadata={"é": '"\n', "a": "1"}))
+    assert found.metadata == {"a": "1", "é": '"\n'}
+
+
+@pytest.mark.anyio
+async def test_sqlite_writes_ahead_and_checks_foreign_keys(sqlite_url):
+    with open_database(sqlite_url) as database:
         pragma = await database.run(
             lambda c: [c.execute(text(f"PRAGMA {p}")).scalar() for p in ("journal_mode", "foreign_keys")]
         )
@@ -79,10 +147,78 @@ async def test_it_writes_ahead_and_checks_foreign_keys(url):
 @pytest.mark.anyio
 async def test_work_that_fails_leaves_nothing(url):
     def fail(connection):
-        connection.execute(text("CREATE TABLE half (x)"))
+        connection.execute(text("CREATE TABLE half (x INTEGER)"))
         raise LookupError
 
     with open_database(url) as database:
         with pytest.raises(LookupError):
             await database.run(fail)
         assert await database.run(lambda c: inspect(c).has_table("half")) is False
+
+
+@pytest.mark.anyio
+async def test_what_is_written_never_reaches_an_errors_message(url):
+    with open_database(url) as database, pytest.raises(Exception, match="no_such_table") as failed:
+        await database.writer.put(lambda c: c.execute(text("INSERT INTO no_such_table VALUES (:x)"), {"x": "secret"}))
+    assert "secret" not in str(failed.value)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    path = tmp_path / "lowcloud.db"
+    path.write_text("a letter to a friend, which is longer than the head of a database's file is " * 9)
+    with pytest.raises(DatabaseUnusable, match="file is not a database"):
+        open_database(f"sqlite:///{path}")
+
+
+def test_a_start_waits_while_another_server_migrates(postgres_url):
+    engine = engine_of(postgres_url, 1)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    with engine.connect() as other, ThreadPoolExecutor(1) as threads:
+        other.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        opened = threads.submit(open_database, postgres_url)
+        while not opened.done() and other.execute(waiting).scalar() == 0:
+            pass
+        assert not opened.done()
+        other.rollback()
+        opened.result(timeout=60).close()
+    engine.dispose()
+
+
+@pytest.mark.anyio
+async def test_a_postgres_that_was_restarted_is_reached_anew(postgres_url, postgres):
+    ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lowcloud'"
+    with open_database(postgres_url) as database:
+        for work in (database.run, database.writer.put):
+            assert await work(lambda c: c.execute(text("SELECT 1")).scalar()) == 1
+            postgres.execute(ends)
+            assert await work(lambda c: c.execute(text("SELECT 2")).scalar()) == 2
+
+
+def test_a_postgres_that_cant_be_reached_is_said_without_the_password(postgres, tmp_path):
+    postgres.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+    urls = [postgres.url("postgres", "guarded", "open-sesame"), f"postgresql://u:open-sesame@/x?host={tmp_path}"]
+    for url in urls:
+        with pytest.raises(DatabaseUnusable, match="can't be used: ") as refused:
+            open_database(url)
+        assert "open-sesame" not in repr(refused.value)
+        assert refused.value.__cause__ is None
+
+
+def test_a_postgres_of_another_encoding_is_refused(postgres):
+    database = postgres.database("ENCODING 'LATIN1' TEMPLATE template0")
+    with database as name, pytest.raises(DatabaseUnusable, match="encoding is LATIN1"):
+        open_database(postgres.url(name))
+
+
+def test_without_psycopg_it_says_what_to_install():
+    code = """
+import sys
+sys.modules["psycopg"] = None
+from lowcloud.storage.database import DatabaseUnusable, open_database
+try:
+    open_database("postgresql://u@localhost/x")
+except DatabaseUnusable as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "PostgreSQL needs the extra: pip install 'lowcloud[postgres]'.\n"

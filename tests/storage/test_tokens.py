@@ -1,14 +1,14 @@
 """API tokens: shown once, kept as hashes, good until they expire or are revoked."""
 
-import sqlite3
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select, update
 
 from lowcloud.core.errors import ExpiredToken
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.storage.database import open_database
+from lowcloud.storage.tables import metadata, tokens
 from lowcloud.storage.tokens import TokenRecord, TokenStore, is_live
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
@@ -29,14 +29,14 @@ def clock():
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "lowcloud.db"
+def database(url):
+    with open_database(url) as database:
+        yield database
 
 
 @pytest.fixture
-def store(path, clock):
-    with open_database(f"sqlite:///{path}") as database:
-        yield TokenStore(database, clock)
+def store(database, clock):
+    return TokenStore(database, clock)
 
 
 @pytest.mark.anyio
@@ -94,21 +94,19 @@ async def test_the_list_has_all_tokens_oldest_first(store, clock):
 
 
 @pytest.mark.anyio
-async def test_the_token_itself_is_nowhere_in_the_database(store, path):
+async def test_the_token_itself_is_nowhere_in_the_database(store, database):
     created = await store.create("laptop", ACCOUNT)
-    secret = created.token.removeprefix("lowcloud_").encode()
-    files = [file.read_bytes() for file in path.parent.iterdir()]
-    assert files
-    assert not any(secret in content for content in files)
+    secret = created.token.removeprefix("lowcloud_")
+    rows = await database.run(lambda c: [row for table in metadata.tables.values() for row in c.execute(select(table))])
+    assert created.record.id in str(rows)
+    assert secret not in str(rows)
 
 
 @pytest.mark.anyio
-async def test_a_permission_of_a_newer_version_is_not_given(store, path):
+async def test_a_permission_of_a_newer_version_is_not_given(store, database):
     created = await store.create("laptop", ACCOUNT, [Permission.WORKERS_AI_READ])
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE tokens SET permissions = permissions || char(10) || 'Fly'")
-    connection.commit()
-    connection.close()
+    newer = update(tokens).values(permissions=tokens.c.permissions + "\nFly")
+    await database.writer.put(lambda connection: connection.execute(newer))
     principal = await store.verify(created.token)
     assert principal is not None
     assert principal.permissions == frozenset({Permission.WORKERS_AI_READ})

@@ -32,8 +32,8 @@ def clock():
 
 
 @pytest.fixture
-def store(tmp_path, clock):
-    with open_database(f"sqlite:///{tmp_path}/lowcloud.db") as database:
+def store(url, clock):
+    with open_database(url) as database:
         yield UsageStore(database, days=3, clock=clock)
 
 

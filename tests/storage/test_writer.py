@@ -50,8 +50,8 @@ class Gate:
 
 
 @pytest.fixture
-def database(tmp_path):
-    with open_database(f"sqlite:///{tmp_path}/lowcloud.db") as database:
+def database(url):
+    with open_database(url) as database:
         with database.writing() as connection:
             connection.execute(text("CREATE TABLE notes (note VARCHAR(64) PRIMARY KEY)"))
         yield database

@@ -10,6 +10,7 @@ COMMANDS = {
     "dev": "lowcloud.cli.serve",
     "serve": "lowcloud.cli.serve",
     "tokens": "lowcloud.cli.tokens",
+    "db": "lowcloud.cli.db",
     "chat": "lowcloud.cli.chat",
     "doctor": "lowcloud.cli.doctor",
     "prepare": "lowcloud.cli.prepare",

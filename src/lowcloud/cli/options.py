@@ -1,6 +1,7 @@
 """What several commands share: the option that names the settings file, and how a command fails."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,6 +10,7 @@ import click
 from lowcloud.inventory import RemoteModel, models_here, remote_models
 from lowcloud.models.store import Found
 from lowcloud.settings import Settings, SettingsError, load
+from lowcloud.storage.errors import DatabaseUnusable
 
 BAD_SETTINGS = 2
 
@@ -48,6 +50,15 @@ def upstreams(settings: Settings) -> tuple[RemoteModel, ...]:
         return remote_models(settings)
     except SettingsError as error:
         refuse(error)
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """A database that can't be used, or its file, ends the command with what is wrong with it."""
+    try:
+        yield
+    except (DatabaseUnusable, OSError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def refuse(error: SettingsError) -> NoReturn:

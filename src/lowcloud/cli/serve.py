@@ -9,6 +9,7 @@ import click
 
 from lowcloud.cli.options import config_option, refuse, settings_of
 from lowcloud.settings import Settings, SettingsError
+from lowcloud.storage.errors import DatabaseUnusable
 from lowcloud.storage.folder import FolderInUseError
 
 host_option = click.option("--host", help="The address to listen on; default: server.host, 127.0.0.1.")
@@ -52,7 +53,7 @@ def _start(settings: Settings, mode: Literal["dev", "serve"]) -> None:
         status = run(settings, mode, click.echo)
     except SettingsError as error:
         refuse(error)
-    except FolderInUseError as error:
+    except (FolderInUseError, DatabaseUnusable) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(why_not(error, settings.server.host, settings.server.port)) from error

@@ -11,9 +11,9 @@ from typing import TypeVar
 import anyio
 import click
 
-from lowcloud.cli.options import config_option, settings_of
+from lowcloud.cli.options import config_option, database_errors, settings_of
 from lowcloud.core.principal import ACCOUNT_ID, Permission
-from lowcloud.storage.database import open_database
+from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.tokens import MAX_NAME_CHARS, TokenRecord, TokenStore, is_live
 
 DAY_S = 86_400.0
@@ -97,13 +97,13 @@ def account_for(records: Iterable[TokenRecord]) -> str:
 
 
 def _with_store(config: Path | None, work: Callable[[TokenStore], Awaitable[T]]) -> T:
-    settings = settings_of(config)
+    storage = settings_of(config).storage
 
-    async def inside() -> T:
-        with open_database(settings.storage.url()) as database:
-            return await work(TokenStore(database))
+    async def inside(database: Database) -> T:
+        return await work(TokenStore(database))
 
-    return anyio.run(inside)
+    with database_errors(), open_database(storage.url(), migrate=storage.migrate_at_start) as database:
+        return anyio.run(inside, database)
 
 
 def _described(record: TokenRecord) -> dict[str, object]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
 
 from lowcloud.storage.database import Database
 from lowcloud.storage.tables import completions
@@ -56,7 +56,7 @@ class CompletionStore:
 
     async def save(self, completion: StoredCompletion) -> None:
         """Keep it; the oldest of its account make room, and those whose days are over."""
-        metadata = json.dumps(dict(completion.metadata))
+        metadata = _lines(completion.metadata)
         size = sum(len(part.encode()) for part in (metadata, completion.messages, completion.answer))
         values = {
             "id": completion.id,
@@ -99,7 +99,7 @@ class CompletionStore:
     async def relabel(self, account_id: str, completion_id: str, labels: Mapping[str, str]) -> StoredCompletion | None:
         """Give one of an account's other metadata. None: there is none of that id."""
         mine = self._is(account_id, completion_id)
-        change = update(completions).where(mine).values(metadata=json.dumps(dict(labels)))
+        change = update(completions).where(mine).values(metadata=_lines(labels))
 
         def relabel(connection: Connection) -> StoredCompletion | None:
             connection.execute(change)
@@ -118,8 +118,8 @@ class CompletionStore:
         if page.model is not None:
             query = query.where(completions.c.model == page.model)
         for key, value in page.metadata.items():
-            pair = func.json_each(completions.c.metadata).table_valued("key", "value")
-            query = query.where(exists(select(1).select_from(pair).where(pair.c.key == key, pair.c.value == value)))
+            pair = f"\n{json.dumps(key)}: {json.dumps(value)}"
+            query = query.where(func.replace(completions.c.metadata, pair, "") != completions.c.metadata)
         return query
 
     def _is(self, account_id: str, completion_id: str) -> ColumnElement[bool]:
@@ -147,6 +147,11 @@ class CompletionStore:
         over = select(ranked.c.position).where(ranked.c.rank > 1, is_over)
         is_old = completions.c.created_at <= self._oldest()
         connection.execute(delete(completions).where(or_(is_old, completions.c.position.in_(over))))
+
+
+def _lines(labels: Mapping[str, str]) -> str:
+    """JSON with a pair a line. A string of JSON holds no line's end, so what follows one is a key."""
+    return json.dumps(dict(labels), indent=0)
 
 
 def _first(connection: Connection, query: Select[Any]) -> StoredCompletion | None:

@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Column, Dialect, Double, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.types import TypeDecorator
 
-REVISION = "0004"  # the newest migration
+REVISION = "0005"  # the newest migration
 
 
 class Name(TypeDecorator[str]):
@@ -42,15 +42,15 @@ tokens = Table(
     Column("revoked_at", Double),
 )
 
-# ``position`` is their order; ``metadata`` (an object of strings), ``messages`` and ``answer`` are JSON.
+# ``position`` is their order; ``metadata`` (an object of strings, a pair a line), ``messages`` and ``answer`` are JSON.
 completions = Table(
     "completions",
     metadata,
     Column("position", Integer, primary_key=True),
-    Column("id", String(64), nullable=False, unique=True),
-    Column("account_id", String(200), nullable=False),
+    Column("id", Name(64), nullable=False, unique=True),
+    Column("account_id", Name(200), nullable=False),
     Column("created_at", Double, nullable=False),
-    Column("model", String(200), nullable=False),
+    Column("model", Name(200), nullable=False),
     Column("metadata", Text, nullable=False),
     Column("messages", Text, nullable=False),
     Column("answer", Text, nullable=False),

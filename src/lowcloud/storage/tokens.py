@@ -69,7 +69,7 @@ class TokenStore:
             "created_at": record.created_at,
             "expires_at": expires_at,
         }
-        await self._database.run(lambda connection: connection.execute(insert(tokens).values(values)))
+        await self._database.writer.put(lambda connection: connection.execute(insert(tokens).values(values)))
         return CreatedToken(token, record)
 
     async def list(self) -> tuple[TokenRecord, ...]:
@@ -85,7 +85,7 @@ class TokenStore:
             .where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
             .values(revoked_at=self._clock())
         )
-        return await self._database.run(lambda connection: connection.execute(change).rowcount == 1)
+        return await self._database.writer.put(lambda connection: connection.execute(change).rowcount == 1)
 
     async def verify(self, token: str) -> Principal | None:
         """Whose token it is; None for one that is unknown. Raises ExpiredToken for one that was good once.
@@ -105,7 +105,7 @@ class TokenStore:
         record = _record(row)
         if not is_live(record, self._clock()):
             raise ExpiredToken("Invalid API Token: it is expired or revoked.")
-        return Principal(record.id, record.account_id, record.permissions)
+        return Principal(record.id, record.account_id, record.permissions, record.expires_at)
 
 
 def is_live(record: TokenRecord, now: float) -> bool:
