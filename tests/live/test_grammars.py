@@ -139,7 +139,7 @@ def test_a_schema_yields_whole_json_of_it(driver, assets, temperature):
     for seq in range(16):
         assert told[seq].finish == "stop", text_of(told[seq], assets)
         jsonschema.validate(json.loads(text_of(told[seq], assets)), PERSON)
-    assert one.grammars.n_compiled == 1
+    assert len(one.compilations) == 1
 
 
 @pytest.fixture(scope="module")

@@ -118,6 +118,7 @@ class Gate:
 
 class Driver:
     """A loop and what it said: ``told`` by sequence, ``news`` in order, the last ``stats``, most ``swapped`` out.
+    ``compilations``: the threads that compiled a grammar, each time.
 
     It follows grammars where it has a ``vocabulary``.
     """
@@ -135,8 +136,14 @@ class Driver:
         self.stats: list[int] = []
         self.swapped = 0
         self.compiled = threading.Event()
-        self.grammars = Grammars(vocabulary, self.compiled.set) if vocabulary else None
-        self.loop = Loop(model, settings or LoopSettings(), self.news.append, self.grammars)
+        self.compilations: list[str] = []
+        grammars = Grammars(vocabulary, self._woken) if vocabulary else None
+        self.loop = Loop(model, settings or LoopSettings(), self.news.append, grammars)
+
+    def _woken(self) -> None:
+        """Called by the thread that has compiled a grammar, or taken a sequence's forced tokens through one."""
+        self.compilations.append(threading.current_thread().name)
+        self.compiled.set()
 
     def settle(self) -> None:
         """Wait until every grammar that was asked for is compiled."""

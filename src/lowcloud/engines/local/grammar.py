@@ -138,7 +138,6 @@ class Grammars:
         self._replayed: SimpleQueue[tuple[int, Answer]] = SimpleQueue()
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._n_threads = 0
-        self.n_compiled = 0
 
     def ask(self, seq: int, grammar: str, forced: Sequence[int]) -> None:
         """Have ``answers`` give a constraint that has taken the ``forced`` tokens."""
@@ -218,7 +217,6 @@ class Grammars:
             except BaseException:  # the outermost place; a panic of the library isn't even an Exception
                 log.exception("a grammar could not be compiled")
                 outcome = GrammarError("bad_grammar", "it can't be compiled")
-            self.n_compiled += 1
         self._compiled.put((grammar, outcome))
 
     def _replay(self, ask: _Ask, constraint: Constraint) -> None:
