@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRA = PROJECT["optional-dependencies"]["local"]
+EXTRA = [*PROJECT["optional-dependencies"]["local"], *PROJECT["optional-dependencies"]["vision"]]
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -27,7 +27,7 @@ def imported(page: Path) -> set[str]:
     return found - sys.stdlib_module_names - {"lowcloud"}
 
 
-def test_every_package_that_is_imported_is_declared_and_of_the_extra_only_the_local_engine_imports():
+def test_every_package_that_is_imported_is_declared_and_of_the_extras_only_the_local_engine_imports():
     distributions = packages_distributions()
     for page in sorted((ROOT / "src").rglob("*.py")):
         declared = names(PROJECT["dependencies"])

@@ -2,11 +2,22 @@
 
 import pytest
 
-from lowcloud.inventory import remote_models
+from lowcloud.inventory import models_here, remote_models, spec_of
 from lowcloud.models.card import Task
 from lowcloud.settings import Settings, SettingsError
 
 LLAMA = "@cf/meta/llama-3.1-8b-instruct"
+
+
+def test_the_worker_of_a_model_that_sees_is_one_for_such_models(tmp_path):
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 512}')
+    for part in ("language", "text_embeddings", "vision_embeddings"):
+        (tmp_path / f"openvino_{part}_model.xml").write_text("<net/>")
+    own = {"@local/m": {"path": str(tmp_path), "context_length": 256}}
+    settings = Settings.model_validate({"models": own, "local": {"cache_dir": str(tmp_path / "cache")}})
+    model = next(model for model in models_here(settings).models if model.id == "@local/m")
+    spec = spec_of(settings, model)
+    assert (spec.kind, spec.source, spec.context_length) == ("vision", str(tmp_path), 256)
 
 
 def models(model_id: str = "@remote/m", environ: dict[str, str] | None = None, **table: object):

@@ -126,11 +126,13 @@ def _host(settings: Settings, model: LocalModel, metrics: Metrics) -> Hosted:
     from lowcloud.engines.local.convert import is_prepared  # noqa: PLC0415
     from lowcloud.engines.local.engine import LocalEngine, Surroundings  # noqa: PLC0415
     from lowcloud.engines.local.tokenizer import load_text_assets  # noqa: PLC0415
+    from lowcloud.engines.local.vision_engine import VisionEngine  # noqa: PLC0415
 
     around = Surroundings(
         anyio.CapacityLimiter(TEXT_THREADS), lambda: secrets.randbits(63), lambda: datetime.now().astimezone()
     )
-    engine = LocalEngine(model.card, load_text_assets(model.source), worker, around)
+    engine_of = VisionEngine if model.card.vision else LocalEngine
+    engine = engine_of(model.card, load_text_assets(model.source), worker, around)
     is_converted = is_prepared(model.source, settings.local.cache_dir)
     return Hosted(engine, worker, load_wait_s=None if is_converted else settings.serving.convert_wait_s)
 

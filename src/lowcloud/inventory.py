@@ -59,7 +59,8 @@ def spec_of(settings: Settings, model: LocalModel) -> WorkerSpec:
     """What the worker of ``model`` is started with."""
     local = settings.local_for(model.id).model_dump(mode="json")
     own = settings.models.get(model.id)
-    return WorkerSpec(model.kind, str(model.source), context_length=own.context_length if own else 0, **local)
+    kind = "vision" if model.card.vision else model.kind
+    return WorkerSpec(kind, str(model.source), context_length=own.context_length if own else 0, **local)
 
 
 def _wanted(settings: Settings) -> list[Wanted]:

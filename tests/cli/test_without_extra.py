@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lowcloud.cli.probe import EXTRA
+from lowcloud.cli.probe import EXTRA, VISION
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,10 @@ def lowcloud(core: Path, scratch: Path, *arguments: str) -> subprocess.Completed
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_what_counts_as_the_extra_is_what_the_package_declares():
-    declared = [line for line in requires("lowcloud") or () if "extra == 'local'" in line]
-    assert {re.match(r"[\w-]+", line).group() for line in declared} == set(EXTRA)
+@pytest.mark.parametrize(("extra", "packages"), [("local", EXTRA), ("vision", VISION)])
+def test_what_counts_as_an_extra_is_what_the_package_declares(extra, packages):
+    declared = [line for line in requires("lowcloud") or () if f"extra == '{extra}'" in line]
+    assert {re.match(r"[\w-]+", line).group() for line in declared} == set(packages)
 
 
 def test_the_doctor_names_what_is_missing_and_how_to_install_it(core, tmp_path):

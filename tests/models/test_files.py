@@ -91,6 +91,16 @@ def test_an_openvino_folder_is_a_text_model(tmp_path: Path):
     assert facts_of(tmp_path) == Facts("text", context_window=1024)
 
 
+def test_a_folder_with_the_parts_of_a_vision_language_model_is_a_text_model_that_sees(tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": {"max_position_embeddings": 4096}}))
+    for part in ("language", "text_embeddings"):
+        (tmp_path / f"openvino_{part}_model.xml").write_text("<net/>")
+        with pytest.raises(NotAModelError, match=r"openvino_vision_embeddings_model\.xml"):
+            facts_of(tmp_path)
+    (tmp_path / "openvino_vision_embeddings_model.xml").write_text("<net/>")
+    assert facts_of(tmp_path) == Facts("text", context_window=4096, sees=True)
+
+
 def test_a_folder_of_safetensors_is_an_encoder_with_its_own_limit(tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 512, "hidden_size": 384}))

@@ -125,6 +125,15 @@ def test_a_real_id_keeps_its_card_but_not_the_advertised_sizes(encoder: Path):
     assert (card.max_input_tokens, card.matryoshka) == (512, (128, 256, 512))
 
 
+def test_whether_a_model_sees_is_for_its_files_to_say(text_folder: Path):
+    seeing = "@cf/meta/llama-3.2-11b-vision-instruct"
+    assert not configured(Wanted(seeing, text_folder, "text"), CARDS).card.vision
+    (text_folder / "openvino_model.xml").unlink()
+    for part in ("language", "text_embeddings", "vision_embeddings"):
+        (text_folder / f"openvino_{part}_model.xml").write_text("<net/>")
+    assert configured(Wanted("mine", text_folder, "text"), CARDS).card.vision
+
+
 @pytest.mark.parametrize(("asked", "context"), [(0, 4096), (1024, 1024), (9999, 4096)])
 def test_a_configured_context_only_makes_the_models_own_smaller(text_folder: Path, asked: int, context: int):
     assert configured(Wanted("mine", text_folder, "text", context_length=asked), CARDS).card.context_window == context

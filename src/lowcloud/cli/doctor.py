@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 import click
 
 from lowcloud.cli.options import config_option, local_models, settings_of, upstreams
-from lowcloud.cli.probe import EXTRA, INSTALL, installed, missing, start_once
+from lowcloud.cli.probe import EXTRA, INSTALL, VISION, installed, missing, start_once
 from lowcloud.engines.local.spec import LOAD_S
 from lowcloud.engines.remote.probe import Outcome, look
 from lowcloud.inventory import RemoteModel, spec_of
@@ -170,7 +170,7 @@ def _free(path: Path) -> int:
 
 
 def _installation() -> list[Finding]:
-    found = {package: installed(package) for package in (*CORE, *EXTRA)}
+    found = {package: installed(package) for package in (*CORE, *EXTRA, *VISION)}
     versions = [f"python {platform.python_version()}", f"lowcloud {version('lowcloud')}"]
     versions += [f"{package} {number}" for package, number in found.items() if number]
     size = _size(Path(sysconfig.get_paths()["purelib"]))

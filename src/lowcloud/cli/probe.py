@@ -18,8 +18,9 @@ from lowcloud.engines.local.spec import WorkerSpec
 if TYPE_CHECKING:
     from lowcloud.engines.local.frames import Ready
 
-# The extra "local", by the names of its distributions.
-EXTRA = ("openvino", "openvino-genai", "tokenizers", "llguidance", "numpy", "msgpack", "gguf", "safetensors")
+# The extra "local", by the names of its distributions, and the one for models that see.
+EXTRA = ("openvino", "tokenizers", "llguidance", "numpy", "msgpack", "gguf", "safetensors")
+VISION = ("openvino-genai", "pillow")
 INSTALL = "Install the extra: pip install 'lowcloud[local]'."
 _END_S = 10
 

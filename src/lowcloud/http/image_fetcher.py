@@ -5,6 +5,7 @@ and the connection that could name another one. A caller learns the same of an a
 nobody knows and of a server that doesn't answer.
 """
 
+import errno
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,10 @@ class FetchBounds:
 
 
 class ForbiddenAddressError(OSError):
-    """An address or a port that nothing is fetched from."""
+    """An address or a port that nothing is fetched from. The log has the reason, by aiohttp's own errors around it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.EACCES, reason)
 
 
 def addresses_of(host: str) -> list[str]:

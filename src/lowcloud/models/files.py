@@ -13,6 +13,8 @@ Kind: TypeAlias = Literal["text", "embedding"]
 GGUF_MAGIC = b"GGUF"
 MAX_JSON_BYTES = 16 * 2**20
 MAX_STRING_BYTES = 2**20
+# What optimum-intel makes of a vision-language model.
+_SEEING_PARTS = ("language", "text_embeddings", "vision_embeddings")
 _STRING, _ARRAY = 8, 9
 # GGUF's scalar types: uint8, int8, uint16, int16, uint32, int32, float32, bool, then uint64, int64, float64.
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
@@ -24,20 +26,26 @@ class NotAModelError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """``context_window`` and ``max_input_tokens`` in tokens; None: the files don't say."""
+    """``context_window`` and ``max_input_tokens`` in tokens; None: the files don't say. ``sees``: it takes images."""
 
     kind: Kind
     context_window: int | None = None
     max_input_tokens: int | None = None
     dimensions: int | None = None
+    sees: bool = False
 
 
 def facts_of(source: Path) -> Facts:
-    """What ``source`` is: a GGUF file, an OpenVINO IR folder, or an encoder's folder. Raises NotAModelError."""
+    """What ``source`` is: a GGUF file, an OpenVINO IR folder, of a model that sees perhaps, or an encoder's folder.
+
+    Raises NotAModelError.
+    """
     if source.is_file():
         return Facts("text", context_window=_gguf_context(source))
     if (source / "openvino_model.xml").is_file():
         return Facts("text", context_window=folder_context(source))
+    if all((source / f"openvino_{part}_model.xml").is_file() for part in _SEEING_PARTS):
+        return Facts("text", context_window=folder_context(source), sees=True)
     if (source / "model.safetensors").is_file() and (source / "config.json").is_file():
         config = _json(source / "config.json")
         limit = input_limit(
@@ -47,7 +55,8 @@ def facts_of(source: Path) -> Facts:
         )
         return Facts("embedding", max_input_tokens=limit, dimensions=_number(config, "hidden_size"))
     raise NotAModelError(
-        "neither a GGUF file, nor an OpenVINO folder (openvino_model.xml), nor an encoder's folder "
+        "neither a GGUF file, nor an OpenVINO folder (openvino_model.xml, or openvino_language_model.xml, "
+        "openvino_text_embeddings_model.xml and openvino_vision_embeddings_model.xml), nor an encoder's folder "
         "(model.safetensors and config.json)"
     )
 

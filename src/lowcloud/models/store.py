@@ -130,6 +130,7 @@ def _card(wanted: Wanted, facts: Facts, known: Card | None) -> Card:
         "max_input_tokens": facts.max_input_tokens,
         "dimensions": wanted.dimensions or facts.dimensions,
         "matryoshka": wanted.matryoshka or base.matryoshka,
+        "vision": facts.sees,
         "defaults": wanted.defaults if wanted.defaults != Defaults() else base.defaults,
     }
     return Card.model_validate(described)

@@ -100,3 +100,13 @@ def byte_tokenizer() -> Tokenizer:
         [AddedToken(text, special=True, normalized=False) for text in ("<|im_start|>", "<|im_end|>")]
     )
     return Tokenizer(inner)
+
+
+@pytest.fixture(scope="session")
+def tiny_vlm(tmp_path_factory) -> Path:
+    """The folder of a model that sees."""
+    from tiny_vlm import build_tiny_vlm
+
+    folder = tmp_path_factory.mktemp("tiny-vlm")
+    build_tiny_vlm(Path(__file__).parents[2] / "fixtures" / "tiny-llama.gguf", folder)
+    return folder

@@ -133,6 +133,14 @@ def test_an_ir_folders_template_may_be_in_its_tokenizer_config(tmp_path: Path) -
         assert load_text_assets(folder).chat_template == expected
 
 
+def test_an_ir_folders_template_may_be_its_processors(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, tokenizer_config={"chat_template": "the tokenizer's"})
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "the processor's"}))
+    assert load_text_assets(folder).chat_template == "the processor's"
+    (folder / "chat_template.json").write_text("{}")
+    assert load_text_assets(folder).chat_template == "the tokenizer's"
+
+
 def test_an_ir_folders_end_may_be_one_number_of_its_config(tmp_path: Path) -> None:
     folder = _folder(tmp_path, config={"text_config": {"max_position_embeddings": 64, "eos_token_id": 5}})
     assets = load_text_assets(folder)

@@ -1,9 +1,9 @@
 """The frames between the server and a model's worker process: length-prefixed msgpack on a Unix socket.
 
 Down: ``Submit`` (text), ``Encode`` (embeddings), ``Cancel``. Up: ``Ready`` or ``Failed`` once, then ``Accepted``,
-``Refused`` and ``Step`` (text) or ``Vectors`` (embeddings). A ``Step`` carries every sequence's new tokens of one
-step, so the hop costs per step, not per token. On the wire a frame is a little-endian uint32 length and a msgpack array
-``[kind, *fields in order]``; both ends are of one version, so fields have no names.
+``Counted``, ``Refused`` and ``Step`` (text) or ``Vectors`` (embeddings). A ``Step`` carries every sequence's new tokens
+of one step, so the hop costs per step, not per token. On the wire a frame is a little-endian uint32 length and a
+msgpack array ``[kind, *fields in order]``; both ends are of one version, so fields have no names.
 """
 
 import socket
@@ -34,6 +34,7 @@ class Submit:
     ``max_tokens`` includes the forced ones. Randomness is Philox keyed by (seed, choice) at the token's position.
     ``prediction``: tokens that the answer may well have; they make it faster or not, and never another.
     ``rank``: sequences of a higher one wait for those of a lower one, and give way to them; 0 is a live request's.
+    ``text`` and ``images`` (files) are what a model that sees gets in the place of ``ids``.
     """
 
     seq: int
@@ -55,6 +56,8 @@ class Submit:
     grammar: str = ""
     prediction: list[int] = field(default_factory=list)
     rank: int = 0
+    text: str = ""
+    images: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,16 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """How many tokens the prompt had, where only the model could tell; before the sequence's last ``Step``."""
+
+    seq: int
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
-    """The sequence can't run or go on (``code``: too_long, bad_token, bad_grammar, failed)."""
+    """The sequence can't run or go on (``code``: too_long, bad_token, bad_prompt, bad_grammar, failed)."""
 
     seq: int
     code: str
@@ -132,8 +143,8 @@ class Vectors:
     outputs: list[list[Any]]
 
 
-Frame: TypeAlias = Submit | Cancel | Encode | Ready | Failed | Accepted | Refused | Step | Vectors
-_KINDS: tuple[type[Any], ...] = (Submit, Cancel, Encode, Ready, Failed, Accepted, Refused, Step, Vectors)
+Frame: TypeAlias = Submit | Cancel | Encode | Ready | Failed | Accepted | Counted | Refused | Step | Vectors
+_KINDS: tuple[type[Any], ...] = (Submit, Cancel, Encode, Ready, Failed, Accepted, Counted, Refused, Step, Vectors)
 _KIND_OF = {kind: number for number, kind in enumerate(_KINDS)}
 _FIELDS_OF = {kind: tuple(each.name for each in fields(kind)) for kind in _KINDS}
 

@@ -21,6 +21,7 @@ from lowcloud.engines.local.backoff import Backoff, Death, restart_at
 from lowcloud.engines.local.frames import (
     Accepted,
     Cancel,
+    Counted,
     Encode,
     Failed,
     Finish,
@@ -57,7 +58,7 @@ class Vector:
     data: bytes
 
 
-Part: TypeAlias = Accepted | Refused | Output | Vector
+Part: TypeAlias = Accepted | Counted | Refused | Output | Vector
 
 
 class Client(Protocol):
@@ -214,7 +215,7 @@ class WorkerProcess:
         ready_s = 0.0 if self._ready_since is None else max(now - self._ready_since, sys.float_info.min)
         self._deaths.append(Death(now, ready_s))
         self._log.warning("worker ended", how=how, open=len(self._clients))
-        if self._spec.kind == "text":
+        if self._spec.kind in ("text", "vision"):
             self._measure([0, 0, 0, 0, 0, 0])
         self._restart_at = restart_at(self._deaths, self._how.backoff)
         for number, entry in list(self._clients.items()):
@@ -240,7 +241,7 @@ class WorkerProcess:
             case Vectors(outputs):
                 for number, data in outputs:
                     self._give(number, Vector(data), is_last=True)
-            case Accepted(seq=number):
+            case Accepted(seq=number) | Counted(seq=number):
                 self._give(number, frame, is_last=False)
             case Refused(seq=number):
                 self._give(number, frame, is_last=True)

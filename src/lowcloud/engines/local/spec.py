@@ -16,7 +16,8 @@ KvPrecision: TypeAlias = Literal["auto", "bf16", "f32", "u8"]
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """``source`` is an OpenVINO IR folder, a GGUF file (converted once into ``cache_dir``) or an encoder's folder.
+    """``source`` is an OpenVINO IR folder (of a ``vision`` model one of several IRs), a GGUF file (converted once into
+    ``cache_dir``) or an encoder's folder.
 
     ``kv_cache_bytes`` 0: a tenth of memory, at least two full contexts. ``swap_bytes`` bounds swapped-out blocks.
     ``kv_precision`` auto: bf16 where the CPU reports BF16, else f32. ``paged`` never: the unpaged model, one sequence
@@ -26,7 +27,7 @@ class WorkerSpec:
     token budget of an encoder's batch, ``encode_wait_s``: how long its oldest input waits for company.
     """
 
-    kind: Literal["text", "embedding"]
+    kind: Literal["text", "vision", "embedding"]
     source: str
     cache_dir: str
     kv_cache_bytes: int = 0

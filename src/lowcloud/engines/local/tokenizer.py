@@ -53,6 +53,10 @@ class _NamedTemplate(BaseModel):
     template: str
 
 
+class _ProcessorTemplate(BaseModel):
+    chat_template: str | None = None
+
+
 class _TokenizerConfig(BaseModel):
     chat_template: str | list[_NamedTemplate] | None = None
     bos_token: str | _Token | None = None
@@ -120,13 +124,18 @@ def _of_folder(folder: Path) -> TextAssets:
         stops.add(number)
     return TextAssets(
         tokenizer=tokenizer,
-        chat_template=_text(folder / TEMPLATE_FILE) or _default_template(names),
+        chat_template=_text(folder / TEMPLATE_FILE) or _processors_template(folder) or _default_template(names),
         context_length=text.max_position_embeddings,
         stop_ids=tuple(sorted(stops)),
         bos_token=_content(names.bos_token),
         eos_token=eos,
         weights=folder.name,
     )
+
+
+def _processors_template(folder: Path) -> str | None:
+    """Of a model that sees, whose images and texts go through a processor with a file of its own."""
+    return _read_if(folder / "chat_template.json", _ProcessorTemplate).chat_template
 
 
 def _default_template(names: _TokenizerConfig) -> str | None:

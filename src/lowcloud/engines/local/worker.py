@@ -14,11 +14,12 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from lowcloud.core.errors import LowcloudError
+from lowcloud.core.errors import LowcloudError, ModelUnusable
 from lowcloud.engines.local.frames import Cancel, Failed, Frame, FrameReader, Submit, encode
 from lowcloud.engines.local.grammar import Grammars, read_vocabulary
 from lowcloud.engines.local.loop import Loop
@@ -115,7 +116,7 @@ def run(spec: WorkerSpec, sock: socket.socket) -> int:
 
 def _run(spec: WorkerSpec, link: Link) -> int:
     try:
-        loop = _load(spec, link)
+        serve_on = _load_vision(spec, link) if spec.kind == "vision" else _load(spec, link)
     except LowcloudError as error:
         log.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400  (made for people; its cause may not be)
         link.send(Failed(str(error)))
@@ -124,10 +125,10 @@ def _run(spec: WorkerSpec, link: Link) -> int:
         log.exception("the model can't be loaded")
         link.send(Failed(f"the model can't be loaded ({type(error).__name__}); the worker's log says more"))
         return 1
-    serve(link, loop)
+    return serve_on()
 
 
-def _load(spec: WorkerSpec, link: Link) -> Loop:
+def _load(spec: WorkerSpec, link: Link) -> Callable[[], NoReturn]:
     from lowcloud.engines.local.launch import launch  # noqa: PLC0415  (openvino: an encoder's worker loads its own way)
 
     launched = launch(spec)
@@ -137,7 +138,19 @@ def _load(spec: WorkerSpec, link: Link) -> Loop:
     gc.freeze()  # what is loaded stays: later collections needn't look at it
     link.send(launched.ready)
     log.info("%s: %s", launched.ready.weights, launched.ready.note)
-    return loop
+    return partial(serve, link, loop)
+
+
+def _load_vision(spec: WorkerSpec, link: Link) -> Callable[[], NoReturn]:
+    try:
+        from lowcloud.engines.local.vision_loop import VisionLoop  # noqa: PLC0415  (an extra of its own)
+        from lowcloud.engines.local.vision_pipeline import load  # noqa: PLC0415
+    except ImportError as error:
+        raise ModelUnusable("models that see need the extra vision: pip install 'lowcloud[local,vision]'") from error
+    pipeline, ready = load(spec)
+    link.send(ready)
+    log.info("%s: %s", ready.weights, ready.note)
+    return VisionLoop(link, pipeline).serve
 
 
 def end_with(sock: socket.socket) -> threading.Thread:
