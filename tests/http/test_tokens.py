@@ -1,5 +1,6 @@
 """A model's own tokens and words over HTTP, by an engine that knows them."""
 
+import threading
 from collections.abc import AsyncIterator
 from zlib import crc32
 
@@ -21,6 +22,7 @@ class Worded(ScriptedEngine):
     """Knows its words, and keeps what it was asked."""
 
     asked: list[Prompt]
+    known: list[Token] | None = None
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -31,6 +33,8 @@ class Worded(ScriptedEngine):
 
     async def tokens(self, prompt):
         self.asked.append(prompt)
+        if self.known is not None:
+            return self.known
         text = prompt.text if isinstance(prompt, Text) else "a conversation"
         return [Token(crc32(word.encode()) % 1000, word) for word in words(text)]
 
@@ -59,6 +63,35 @@ async def test_a_text_has_tokens_by_either_name(worded):
         assert (answer.json["count"], answer.json["token_strs"]) == (2, ["one", " two"])
         assert "lowcloud-ignored" not in answer.headers
     assert worded.chat.asked == [Text("one two")] * 2
+
+
+class Watched(list):
+    """A list that knows in which threads it was read."""
+
+    readers: set[str]
+
+    def __iter__(self):
+        self.readers.add(threading.current_thread().name)
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(("n_tokens", "is_in_loop"), [(100, True), (100_000, False)])
+@pytest.mark.parametrize("has_texts", [True, False])
+async def test_an_answer_of_many_tokens_is_written_off_the_event_loop(worded, n_tokens, is_in_loop, has_texts):
+    tokens = Watched([Token(7, "a")] * n_tokens)
+    tokens.readers = set()
+    worded.chat.known = tokens
+    answer = await ask(worded, "/v1/tokenize", prompt="one", return_token_strs=has_texts)
+    assert (answer.json["count"], answer.json["tokens"]) == (n_tokens, [7] * n_tokens)
+    assert answer.json["token_strs"] == (["a"] * n_tokens if has_texts else None)
+    assert (tokens.readers == {threading.current_thread().name}) == is_in_loop
+
+
+async def test_a_long_text_comes_back_whole(worded):
+    ids = [*range(60_000)]
+    answer = await ask(worded, "/v1/detokenize", tokens=ids)
+    assert answer.json["content"] == " ".join(map(str, ids))
+    assert worded.chat.asked == [Tokens(tuple(ids))]
 
 
 async def test_tokens_have_a_text_by_both_names(worded):

@@ -1,6 +1,6 @@
 """POST tokenize, detokenize and apply-template: a model's own tokens and words, as vLLM and llama.cpp name them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from lowcloud.core.errors import BadRequest
 from lowcloud.core.messages import Messages, Prompt, Text
+from lowcloud.engines.engine import Token
 from lowcloud.http.call import Call
 from lowcloud.http.encode import answer_headers, to_json
 from lowcloud.http.image_links import ImageLinks
@@ -19,6 +20,7 @@ from lowcloud.http.openai.parameters import named, refuse
 from lowcloud.http.validation import validated
 from lowcloud.serving.service import Service
 
+TOKEN_BYTES = 8  # about what a token takes of an answer
 # Of other servers; here no text gets control tokens, neither around it nor in it.
 TOKENIZE_REFUSED: dict[str, tuple[object, ...]] = {
     **PROMPT_REFUSED,
@@ -99,34 +101,41 @@ class TokenTexts:
         body, prompt, ignored = await self._offload.read(call.body, _tokenize_asked)
         call.trace.model = body.model
         tokens = await self._service.tokens(body.model, await self._links.followed(body.model, prompt))
-        strings = [token.text for token in tokens] if body.return_token_strs else None
-        fields = {"count": len(tokens), "tokens": [token.id for token in tokens], "token_strs": strings}
-        return self._answer(fields, body.model, ignored)
+        has_texts = bool(body.return_token_strs)
+        shown = await self._offload.sized(TOKEN_BYTES * len(tokens), lambda: _shown(tokens, has_texts=has_texts))
+        return self._answer(shown, body.model, ignored)
 
     async def count_chat(self, call: Call) -> ASGIApp:
         """The tokens of a chat completion's prompt."""
         model, prompt, ignored = await self._offload.read(call.body, _template_asked)
         call.trace.model = model
         n_tokens = await self._service.count(model, await self._links.followed(model, prompt))
-        return self._answer({"input_tokens": n_tokens}, model, ignored)
+        return self._answer(to_json({"input_tokens": n_tokens}), model, ignored)
 
     async def detokenize(self, call: Call) -> ASGIApp:
         """Tokens' text."""
-        body, ignored = await self._offload.read(call.body, _detokenize_asked)
-        call.trace.model = body.model
-        text = await self._service.text(body.model, tuple(body.tokens))
-        return self._answer({"prompt": text, "content": text}, body.model, ignored)
+        model, ids, ignored = await self._offload.read(call.body, _detokenize_asked)
+        call.trace.model = model
+        text = await self._service.text(model, ids)
+        shown = await self._offload.sized(2 * len(text), lambda: to_json({"prompt": text, "content": text}))
+        return self._answer(shown, model, ignored)
 
     async def apply_template(self, call: Call) -> ASGIApp:
         """A conversation as the model's own chat template renders it."""
         model, prompt, ignored = await self._offload.read(call.body, _template_asked)
         call.trace.model = model
         rendered = await self._service.rendered(model, await self._links.followed(model, prompt))
-        return self._answer({"prompt": rendered}, model, ignored)
+        shown = await self._offload.sized(len(rendered), lambda: to_json({"prompt": rendered}))
+        return self._answer(shown, model, ignored)
 
-    def _answer(self, fields: Mapping[str, object], model: str, ignored: Sequence[str]) -> Response:
+    def _answer(self, body: bytes, model: str, ignored: Sequence[str]) -> Response:
         headers = answer_headers(ignored, self._service.stand_in(model))
-        return Response(to_json(fields), 200, headers, "application/json")
+        return Response(body, 200, headers, "application/json")
+
+
+def _shown(tokens: Sequence[Token], *, has_texts: bool) -> bytes:
+    texts = [token.text for token in tokens] if has_texts else None
+    return to_json({"count": len(tokens), "tokens": [token.id for token in tokens], "token_strs": texts})
 
 
 def _tokenize_asked(raw: dict[str, Any]) -> tuple[TokenizeBody, Prompt, list[str]]:
@@ -143,8 +152,9 @@ def _tokenize_asked(raw: dict[str, Any]) -> tuple[TokenizeBody, Prompt, list[str
     return body, prompt, [*named(raw, {*TokenizeBody.model_fields, *TOKENIZE_REFUSED}, HINTS), *unread]
 
 
-def _detokenize_asked(raw: dict[str, Any]) -> tuple[DetokenizeBody, list[str]]:
-    return validated(DetokenizeBody, raw), named(raw, DetokenizeBody.model_fields, {})
+def _detokenize_asked(raw: dict[str, Any]) -> tuple[str, tuple[int, ...], list[str]]:
+    body = validated(DetokenizeBody, raw)
+    return body.model, tuple(body.tokens), named(raw, DetokenizeBody.model_fields, {})
 
 
 def _template_asked(raw: dict[str, Any]) -> tuple[str, Messages, list[str]]:
