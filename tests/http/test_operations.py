@@ -3,7 +3,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from lowcloud.http.offload import Offload
 from lowcloud.http.openai import schemas
+from lowcloud.http.operations import Document
 
 pytestmark = pytest.mark.anyio
 
@@ -31,6 +33,19 @@ async def test_metrics_are_in_the_text_format(world):
     answer = await world.ask("GET", "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert b"lowcloud_up 1" in answer.body
+
+
+async def test_what_describes_the_api_is_made_when_it_is_first_asked_for_and_once():
+    made = []
+
+    def describe():
+        made.append(len(made))
+        return b"{}", f"page {made}"
+
+    shown = Document(describe, Offload())
+    assert made == []
+    bodies = [(await route(None)).body for route in (shown.docs, shown.openapi, shown.docs)]
+    assert bodies == [b"page [0]", b"{}", b"page [0]"]
 
 
 async def test_the_openapi_document_holds_every_route_and_resolves_every_reference(world):

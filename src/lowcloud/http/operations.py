@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from lowcloud.http.call import Call
 from lowcloud.http.encode import to_json
+from lowcloud.http.offload import Offload
 from lowcloud.serving.service import Service
 
 RETRY_S = "1"  # a probe's own pace
@@ -43,16 +44,27 @@ class Operations:
 
 
 class Document:
-    """Handles what describes the API: the OpenAPI document and a page of it, both made once."""
+    """Handles what describes the API: the OpenAPI document and a page of it.
 
-    def __init__(self, document: bytes, page: str) -> None:
-        self._document = document
-        self._page = page
+    ``describe`` makes both when one is first asked for, in a thread: it takes longer than the rest of a start.
+    """
+
+    def __init__(self, describe: Callable[[], tuple[bytes, str]], offload: Offload) -> None:
+        self._describe = describe
+        self._offload = offload
+        self._made: tuple[bytes, str] | None = None
 
     async def openapi(self, _call: Call) -> ASGIApp:
         """OpenAPI 3.1."""
-        return Response(self._document, media_type="application/json")
+        document, _ = await self._both()
+        return Response(document, media_type="application/json")
 
     async def docs(self, _call: Call) -> ASGIApp:
         """A page without scripts, and nothing of it comes from elsewhere."""
-        return Response(self._page, 200, {"content-security-policy": PAGE_POLICY}, "text/html")
+        _, page = await self._both()
+        return Response(page, 200, {"content-security-policy": PAGE_POLICY}, "text/html")
+
+    async def _both(self) -> tuple[bytes, str]:
+        if self._made is None:
+            self._made = await self._offload.run(self._describe)
+        return self._made

@@ -105,12 +105,14 @@ class Handlers:
 def build(parts: HttpParts) -> ASGIApp:
     """The app. It has no lifespan: who owns the parts starts and ends them."""
     routes = table(_handlers(parts))
-    about = About("Lowcloud", version("lowcloud"), schemas.ErrorEnvelope)
-    described = document(routes, about)
-    shown = Document(to_json(described), page(described))
-    routes = (*routes, *_described(shown))
+
+    def describe() -> tuple[bytes, str]:
+        described = document(routes, About("Lowcloud", version("lowcloud"), schemas.ErrorEnvelope))
+        return to_json(described), page(described)
+
+    every = (*routes, *_described(Document(describe, Offload())))
     surroundings = Surroundings(parts.metrics, parts.clock, parts.new_id, parts.logger)
-    return Edge(Router(Table(routes), parts.auth, parts.settings), parts.settings, surroundings)
+    return Edge(Router(Table(every), parts.auth, parts.settings), parts.settings, surroundings)
 
 
 def table(on: Handlers) -> tuple[Route, ...]:
