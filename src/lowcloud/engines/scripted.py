@@ -282,7 +282,7 @@ class ScriptedEmbedder:
         inputs = [words(_rendered(text)) for text in request.inputs]
         for index, tokens in enumerate(inputs):
             if len(tokens) > limit and not request.truncate:
-                raise BadRequest(
+                raise PromptTooLong(
                     f"{request.name(index)} has {len(tokens)} tokens; this model takes at most {limit}.",
                     param=request.name(index),
                 )

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from lowcloud.core.results import Classified, Embedded, Reranked
+
 MAX_NAMES_CHARS = 4_000
 _MAX_NAME_CHARS = 80
 # U+0085, U+2028 and U+2029 are legal in JSON strings, but many clients cut a stream into lines at them.
@@ -30,6 +32,16 @@ def answer_headers(ignored: Sequence[str], stand_in: str | None) -> dict[str, st
     if stand_in is not None:
         headers["lowcloud-stand-in"] = header_safe(stand_in)
     return headers
+
+
+def neurons_header(neurons: float | None) -> dict[str, str]:
+    """What a whole answer cost, where that is known."""
+    return {} if neurons is None else {"cf-ai-neurons": f"{neurons:.2f}"}
+
+
+def result_headers(ignored: Sequence[str], result: Embedded | Reranked | Classified) -> dict[str, str]:
+    """Those of an answer that came at once."""
+    return {**answer_headers(ignored, result.stand_in), **neurons_header(result.neurons)}
 
 
 def header_list(names: Sequence[str]) -> str:
