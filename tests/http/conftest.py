@@ -29,6 +29,7 @@ from lowcloud.storage.completions import CompletionStore
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 LLAMA = "@cf/meta/llama-3.1-8b-instruct"
 BGE = "@cf/baai/bge-large-en-v1.5"
+CARDS = {card.id: card for card in packaged_cards()}
 
 
 @pytest.fixture
@@ -294,11 +295,10 @@ def make_world() -> MakeWorld:
         images: ImageFetcher | None = None,
         sees: bool = False,
     ) -> AsyncGenerator[World, None]:
-        cards = {card.id: card for card in packaged_cards()}
-        card = cards[CHAT_STAND_IN].model_copy(update={"vision": sees})
+        card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees})
         chat = engine(card, reply, stage=stage, cached_tokens=cached_tokens, loosened=loosened)
-        embedder = ScriptedEmbedder(cards[EMBEDDING_STAND_IN], stage=stage)
-        catalogue = Catalogue(cards.values(), [chat.card, embedder.card], stand_ins=True)
+        embedder = ScriptedEmbedder(CARDS[EMBEDDING_STAND_IN], stage=stage)
+        catalogue = Catalogue(CARDS.values(), [chat.card, embedder.card], stand_ins=True)
         metrics, clock, logs, ids = RecordingMetrics(), FakeClock(), CapturingLogger(), count(1)
         hosted = {chat.card.id: lambda: Hosted(chat), embedder.card.id: lambda: Hosted(embedder)}
         async with Pool(hosted, load_wait_s=30.0) as pool:

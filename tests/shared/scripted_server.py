@@ -25,6 +25,7 @@ from lowcloud.storage.completions import CompletionStore
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 LLAMA = "@cf/meta/llama-3.1-8b-instruct"
 BGE = "@cf/baai/bge-large-en-v1.5"
+CARDS = {card.id: card for card in packaged_cards()}
 HELLO = [{"role": "user", "content": "Make some robot noises"}]
 
 
@@ -72,10 +73,9 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
         raise structlog.DropEvent
 
     async def run() -> None:
-        cards = {card.id: card for card in packaged_cards()}
-        embedder = ScriptedEmbedder(cards[EMBEDDING_STAND_IN])
+        embedder = ScriptedEmbedder(CARDS[EMBEDDING_STAND_IN])
         metrics = SilentMetrics()
-        catalogue = Catalogue(cards.values(), [chat.card, embedder.card], stand_ins=True)
+        catalogue = Catalogue(CARDS.values(), [chat.card, embedder.card], stand_ins=True)
         hosted = {chat.card.id: lambda: Hosted(chat), embedder.card.id: lambda: Hosted(embedder)}
         async with Pool(hosted, load_wait_s=10) as pool:
             service = Service(catalogue, pool, metrics)
@@ -96,8 +96,7 @@ def scripted_server(
     *, is_open: bool, completions: CompletionStore | None = None, sees_images: bool = False
 ) -> Iterator[Served]:
     """``dev`` where it is open; else ``serve``, which wants a token. ``completions`` keeps those that are stored."""
-    cards = {card.id: card for card in packaged_cards()}
-    card = cards[CHAT_STAND_IN].model_copy(update={"vision": sees_images})
+    card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees_images})
     chat = ScriptedEngine(card, lambda turn: served.reply(turn) if callable(served.reply) else served.reply)
     listening = socket.create_server(("127.0.0.1", 0))
     served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", chat, completions=completions)
