@@ -17,7 +17,13 @@ from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.tokens import MAX_NAME_CHARS, TokenRecord, TokenStore, is_live
 
 DAY_S = 86_400.0
-PERMISSIONS = {"read": Permission.WORKERS_AI_READ, "write": Permission.WORKERS_AI_WRITE}
+PERMISSIONS = {
+    "read": Permission.WORKERS_AI_READ,
+    "write": Permission.WORKERS_AI_WRITE,
+    "gateway-read": Permission.AI_GATEWAY_READ,
+    "gateway-edit": Permission.AI_GATEWAY_EDIT,
+    "gateway-run": Permission.AI_GATEWAY_RUN,
+}
 
 T = TypeVar("T")
 
@@ -41,7 +47,7 @@ def _account(_context: click.Context, _parameter: click.Parameter, value: str | 
     "permissions",
     type=click.Choice(sorted(PERMISSIONS)),
     multiple=True,
-    help="What it may do; may be given twice; default: both.",
+    help="What it may do; may be given several times; default: everything.",
 )
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Days until it expires; default: never.")
 @config_option

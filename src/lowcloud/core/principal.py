@@ -20,8 +20,11 @@ class Permission(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """``account_id`` is 32 hex digits, in ``dev`` any string; ``token_id`` is not the token."""
+    """``account_id`` is 32 hex digits, in ``dev`` any string; ``token_id`` is not the token, which ends at
+    ``expires_at``, in seconds since 1970; None: never.
+    """
 
     token_id: str
     account_id: str
     permissions: frozenset[Permission]
+    expires_at: float | None = None

@@ -1,6 +1,6 @@
 """Who calls: from the Authorization header and the account in the path to a principal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from starlette.datastructures import Headers
@@ -22,7 +22,9 @@ class Auth(Protocol):
     """Decides who may call."""
 
     async def principal(self, headers: Headers, account_id: str | None, any_of: frozenset[Permission], /) -> Principal:
-        """The caller, who has at least one of the permissions. ``account_id`` is the path's, None on the short base.
+        """The caller, who has at least one of the permissions, if there are any.
+
+        ``account_id`` is the path's, None on the short base.
 
         Raises MalformedCredentials, Unauthorized, Forbidden.
         """
@@ -49,22 +51,25 @@ class TokenAuth:
         if principal is None:
             raise Unauthorized("Authentication error: this API token is unknown.")
         if self.any_account and account_id is not None:
-            principal = Principal(principal.token_id, account_id, principal.permissions)
+            principal = replace(principal, account_id=account_id)
         if account_id not in (None, principal.account_id):
             raise Forbidden("Unauthorized to access requested resource: this API token is for another account.")
-        if not principal.permissions & any_of:
+        if any_of and not principal.permissions & any_of:
             needed = " or ".join(sorted(any_of))
             raise LacksPermission(f"Authentication error: this API token lacks the permission {needed}.")
         return principal
 
 
 def _bearer(headers: Headers) -> str:
-    """The token of ``Authorization: Bearer ...``, else of ``x-api-key``, as Anthropic's SDKs send it.
+    """The token of ``Authorization: Bearer ...``, else of ``x-api-key``, as Anthropic's SDKs send it, or of
+    ``x-auth-key``, as Cloudflare's do beside an ``x-auth-email``, which says nothing here.
 
     Raises MissingCredentials, MalformedCredentials.
     """
-    if "authorization" not in headers and (key := headers.get("x-api-key", "").strip()):
-        return key
+    if "authorization" not in headers:
+        key = headers.get("x-api-key", "").strip() or headers.get("x-auth-key", "").strip()
+        if key:
+            return key
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if not scheme:
         raise MissingCredentials("Missing Authorization header: send the API token as Authorization: Bearer <token>.")

@@ -10,8 +10,10 @@ from lowcloud.http.workers_ai.catalogue import CatalogueSearch
 from lowcloud.http.workers_ai.catalogue_query import SchemaQuery, SearchQuery
 from lowcloud.http.workers_ai.errors import v4
 from lowcloud.http.workers_ai.run import Runs
+from lowcloud.http.workers_ai.verify import verify, verifying
 
-BASE = "/client/v4/accounts/{account_id}/ai"
+API = "/client/v4"
+BASE = API + "/accounts/{account_id}/ai"
 
 
 def catalogue_routes(on: CatalogueSearch) -> list[Route]:
@@ -30,6 +32,12 @@ def run_routes(on: Runs) -> list[Route]:
         replace(_native("POST", "/run", on.universal, RUN), takes_any_media=True),
         replace(_native("POST", "/run/{model...}", on.of_model, RUN_MODEL), takes_any_media=True),
     ]
+
+
+def token_routes() -> list[Route]:
+    """Of a user's token and of an account's; any permission will do, and none."""
+    paths = [f"{API}/user/tokens/verify", f"{API}/accounts/{{account_id}}/tokens/verify"]
+    return [Route("GET", path, verify, VERIFY, error_shape=verifying, any_of=frozenset()) for path in paths]
 
 
 def _native(method: str, path: str, handler: Handler, operation: Operation) -> Route:
@@ -72,3 +80,4 @@ RUN = Operation(
     event=schemas.RunEvent,
     errors=(400, 405, 408, 413, 415, 429, 503),
 )
+VERIFY = Operation("verifyToken", "Says whether the token is good.", "native", answer=schemas.VerifiedToken)

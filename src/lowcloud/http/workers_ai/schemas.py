@@ -149,3 +149,16 @@ class RunResult(Enveloped):
 
 class RunEvent(RootModel[dict[str, JsonValue]]):
     """The data of an event: of the classic shape, or a chat completion's chunk."""
+
+
+class TokenState(_Shape):
+    id: str
+    status: Literal["active"]
+    expires_on: str | None = Field(None, description="absent where it never does")
+
+
+class VerifiedToken(_Shape):
+    result: TokenState
+    success: Literal[True]
+    errors: list[V4Error]
+    messages: list[dict[str, JsonValue]]
