@@ -137,6 +137,16 @@ def test_images_are_decoded_and_one_that_is_none_is_refused_by_its_number():
     assert pipeline.shapes == [[(1, 20, 40, 3)]]
 
 
+def test_the_images_of_a_sequence_share_a_bound_on_their_pixels():
+    """Each of them has 800."""
+    server = Server([[submit(1, images=[PICTURE] * 3), submit(2, images=[PICTURE] * 2)]])
+    pipeline = Counting()
+    with pytest.raises(HungUp):
+        VisionLoop(server, pipeline, max_pixels=1700).serve()
+    assert server.sent[0] == Refused(1, "bad_prompt", "image 3 has 40 x 20 pixels, and 100 are left to it")
+    assert pipeline.shapes == [[(1, 20, 40, 3)] * 2]
+
+
 def test_an_answer_that_another_process_began_is_not_gone_on_with():
     [refused, _] = told([submit(1, forced=[1, 2])])
     assert isinstance(refused, Refused)

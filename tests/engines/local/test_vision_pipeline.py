@@ -29,7 +29,7 @@ def said(pipeline, *pictures: bytes, n: int = 12, **fields: object) -> tuple[lis
         tokens.append(token)
         return len(tokens) < n
 
-    seen = [pixels(picture) for picture in pictures]
+    seen = [pixels(picture, 800) for picture in pictures]
     count = pipeline.generate(replace(ASKED, **fields), seen, write)
     return tokens, count
 
@@ -117,5 +117,5 @@ def test_what_goes_wrong_with_a_token_ends_the_answer_and_is_raised(pipeline):
         raise ConnectionError("gone")
 
     with pytest.raises(ConnectionError, match="gone"):
-        pipeline.generate(ASKED, [pixels(PICTURE)], write)
+        pipeline.generate(ASKED, [pixels(PICTURE, 800)], write)
     assert said(pipeline, PICTURE) == before

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from lowcloud.engines.local.frames import Accepted, Cancel, Counted, Finish, Frame, Refused, Step, Submit
 from lowcloud.engines.local.pictures import BadPictureError, pixels
 
+MAX_PIXELS = 2**26  # of a request's images together: a small file may have very many
+
 
 class RefusedError(Exception):
     """The pipeline can't take a prompt: a ``code`` of ``frames.Refused``, and why."""
@@ -52,10 +54,13 @@ class _Running:
 
 
 class VisionLoop:
-    """Runs sequences, the lowest rank first, within it first come, first served."""
+    """Runs sequences, the lowest rank first, within it first come, first served.
 
-    def __init__(self, server: Server, pipeline: Pipeline) -> None:
-        self._server, self._pipeline = server, pipeline
+    ``max_pixels`` is what the images of one may have together.
+    """
+
+    def __init__(self, server: Server, pipeline: Pipeline, max_pixels: int = MAX_PIXELS) -> None:
+        self._server, self._pipeline, self._max_pixels = server, pipeline, max_pixels
         self._waiting: list[Submit] = []
         self._running: _Running | None = None
 
@@ -82,7 +87,7 @@ class VisionLoop:
         running = self._running = _Running(request)
         refused, prompt_tokens = None, 0
         try:
-            prompt_tokens = self._pipeline.generate(request, _seen(request), self._write)
+            prompt_tokens = self._pipeline.generate(request, _seen(request, self._max_pixels), self._write)
         except RefusedError as error:
             refused = Refused(request.seq, error.code, str(error))
         self._running = None
@@ -124,14 +129,15 @@ class VisionLoop:
         self._server.send(Step(list(outputs), [len(self._waiting), int(self._running is not None), 0, 0, 0, 0]))
 
 
-def _seen(request: Submit) -> list[NDArray[np.uint8]]:
+def _seen(request: Submit, left: int) -> list[NDArray[np.uint8]]:
     """The images' pixels. Raises RefusedError, also for an answer that would have to go on in its middle."""
     if request.forced:
         raise RefusedError("failed", "its process ended, and an answer about images can't be gone on with")
     images: list[NDArray[np.uint8]] = []
     for number, image in enumerate(request.images, 1):
         try:
-            images.append(pixels(image))
+            images.append(pixels(image, left))
         except BadPictureError as error:
             raise RefusedError("bad_prompt", f"image {number} {error}") from error
+        left -= images[-1].size // 3
     return images
