@@ -51,10 +51,8 @@ def shown(name: str, value: object) -> str:
             return str(value).lower()
         case "" | SecretStr():
             return "empty"
-        case ():
-            return "none"
-        case tuple():
-            return ", ".join(map(str, value))
+        case tuple() | None | dict():
+            return ", ".join(map(str, value or ())) or "none"
         case Path():
             return str(value).replace(str(Path.home()), "~")
         case int() if name.endswith("_bytes") and value:
@@ -157,7 +155,7 @@ def test_the_pages_that_show_settings_files_are_found():
     pages = {str(example.id).rpartition("-")[0] for example in EXAMPLES}
     assert {"README", "settings", "models"} <= pages
     shown = sum(
-        len(re.findall(r"^ *\[(?:models|map|server|storage)\b", page.read_text("utf-8"), re.MULTILINE))
+        len(re.findall(r"^ *\[(?:models|map|server|storage|limits)\b", page.read_text("utf-8"), re.MULTILINE))
         for page in PAGES
     )
     assert sum(len(re.findall(r"^\[", example.values[0], re.MULTILINE)) for example in EXAMPLES) == shown

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowcloud.settings import Settings, SettingsError, is_loopback, keys, load
+from lowcloud.settings import Limits, Settings, SettingsError, is_loopback, keys, load
 
 
 def write(folder: Path, text: str) -> Path:
@@ -47,6 +47,20 @@ def test_variables_hold_lists_sizes_truths_and_tables():
     assert settings.server.max_body_bytes == 2 * 2**20
     assert settings.embeddings.accept_token_ids
     assert settings.map == {"*": "@local/x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "rates"),
+    [
+        ("300", "300", {"*": 300}),
+        ('{ text-generation = 300, "*" = 3_000 }', "text-generation=300, *=3000", {"text-generation": 300, "*": 3_000}),
+    ],
+)
+def test_requests_a_minute_are_one_number_or_a_table_by_task(tmp_path, text, variable, rates):
+    config = write(tmp_path, f"[limits]\nneurons_per_day = 10_000\nrequests_per_minute = {text}")
+    assert load(config, {}).limits == Limits(neurons_per_day=10_000, requests_per_minute=rates)
+    environ = {"LOWCLOUD_LIMITS__REQUESTS_PER_MINUTE": variable, "LOWCLOUD_LIMITS__NEURONS_PER_DAY": "0.5"}
+    assert load(None, environ).limits == Limits(neurons_per_day=0.5, requests_per_minute=rates)
 
 
 def test_a_list_in_the_file_is_a_list(tmp_path):
@@ -106,6 +120,15 @@ def test_a_models_own_table_wins_over_local(tmp_path):
         ("[server]\nprot = 1", "server.prot: unknown key; did you mean server.port?"),
         ("[server]\ndata_dir = 'x'", "server.data_dir: unknown key; did you mean storage.data_dir?"),
         ("[server]\nimage_url_ports = [0]", "server.image_url_ports.0: Input should be greater than or equal to 1"),
+        ("[limits]\nneurons_per_day = 0", "limits.neurons_per_day: Input should be greater than 0"),
+        (
+            "[limits.requests_per_minute]\ntext-generation = 0",
+            "limits.requests_per_minute.text-generation: Input should be greater than or equal to 1",
+        ),
+        (
+            "[limits]\nrequests_per_minute = 'many'",
+            "limits.requests_per_minute.*: Input should be a valid integer, unable to parse string as an integer",
+        ),
         ("[srver]\nport = 1", "srver: unknown key; did you mean server?"),
         ("[zzz]", "zzz: unknown key"),
         ("[models.'@a']\npath = '.'\nprelod = true", "models.@a.prelod: unknown key; did you mean models.@a.preload?"),
@@ -229,7 +252,8 @@ def test_a_file_that_is_missing_or_no_toml_is_refused_by_its_name(tmp_path):
 def test_every_key_can_be_set_by_a_variable(key):
     section, name = key.split(".")
     default = getattr(getattr(Settings(), section), name)
-    value = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    items = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    value = "" if default in (None, {}) else items
     settings = load(None, {f"LOWCLOUD_{section}__{name}".upper(): value})
     assert getattr(getattr(settings, section), name) == default
 

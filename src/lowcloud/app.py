@@ -23,13 +23,16 @@ from lowcloud.inventory import RemoteModel, models_here, remote_models, spec_of
 from lowcloud.models.catalogue import Catalogue, packaged_cards
 from lowcloud.models.store import LocalModel
 from lowcloud.serving.admission import Bounds
+from lowcloud.serving.limits import Allowance, rates
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
+from lowcloud.serving.usage import Ledger
 from lowcloud.settings import Server, Settings, SettingsError, Storage, is_loopback
 from lowcloud.storage.completions import CompletionStore, Keep
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.folder import claim
 from lowcloud.storage.tokens import TokenStore
+from lowcloud.storage.usage import UsageStore
 from lowcloud.telemetry import logs
 from lowcloud.telemetry.metrics import Metrics
 
@@ -62,6 +65,7 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
         found = models_here(settings)
         remote = remote_models(settings)
         catalogue = _catalogue(settings, mode, found.models, remote)
+        allowance = _allowance(settings)
         with open_database(settings.storage.url(), migrate=settings.storage.migrate_at_start) as database:
             auth = _auth(settings, mode, announce, database)
             listener = listen(settings.server.host, settings.server.port)
@@ -71,7 +75,9 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
             for line in greeting(listener.url, catalogue, found.problems, wants_token=isinstance(auth, TokenAuth)):
                 announce(line)
             completions = CompletionStore(database, _keep(settings.storage))
-            uvloop.run(_serve(settings, Parts(mode, catalogue, found.models, remote, auth, completions), listener))
+            usage = UsageStore(database, settings.storage.usage_days)
+            parts = Parts(mode, catalogue, found.models, remote, auth, completions, usage, allowance)
+            uvloop.run(_serve(settings, parts, listener))
     return 0
 
 
@@ -85,6 +91,8 @@ class Parts:
     remote: tuple[RemoteModel, ...]
     auth: Auth
     completions: CompletionStore
+    usage: UsageStore
+    allowance: Allowance
 
 
 async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
@@ -94,19 +102,23 @@ async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
         **{model.id: partial(_host_remote, model) for model in parts.remote},
     }
     preload = [model_id for model_id, model in settings.models.items() if model.preload]
-    async with Pool(hosted, load_wait_s=settings.serving.load_wait_s, preload=preload) as pool:
-        service = Service(parts.catalogue, pool, metrics, limits=_limits(settings))
-        http = HttpParts(
-            service,
-            parts.auth,
-            metrics,
-            _http(settings, parts.mode),
-            completions=parts.completions,
-            images=_images(settings.server),
-        )
-        app = build(http)
-        stop = Stop(settings.server.shutdown_grace_s, drain=service.stop_accepting, cut=service.cut)
-        await serve(app, listener, stop)
+    ledger = Ledger(parts.usage, metrics, parts.allowance)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ledger.run)
+        async with Pool(hosted, load_wait_s=settings.serving.load_wait_s, preload=preload) as pool:
+            service = Service(parts.catalogue, pool, metrics, limits=_limits(settings), ledger=ledger)
+            http = HttpParts(
+                service,
+                parts.auth,
+                metrics,
+                _http(settings, parts.mode),
+                completions=parts.completions,
+                images=_images(settings.server),
+            )
+            app = build(http)
+            stop = Stop(settings.server.shutdown_grace_s, drain=service.stop_accepting, cut=service.cut)
+            await serve(app, listener, stop)
+        tasks.cancel_scope.cancel()
 
 
 def _host(settings: Settings, model: LocalModel, metrics: Metrics) -> Hosted:
@@ -141,11 +153,12 @@ def _host_remote(model: RemoteModel) -> Hosted:
     """The engine of one remote model, and its connections. The HTTP client is imported here, as above."""
     from lowcloud.engines.remote.embedder import RemoteEmbedder  # noqa: PLC0415
     from lowcloud.engines.remote.engine import RemoteEngine  # noqa: PLC0415
+    from lowcloud.engines.remote.reranker import RemoteReranker  # noqa: PLC0415
     from lowcloud.engines.remote.runtime import RemoteRuntime  # noqa: PLC0415
 
     runtime = RemoteRuntime(model.upstream)
-    engine = RemoteEmbedder(model.card, runtime) if model.kind == "embedding" else RemoteEngine(model.card, runtime)
-    return Hosted(engine, runtime)
+    engine_of = {"text": RemoteEngine, "embedding": RemoteEmbedder, "rerank": RemoteReranker}[model.kind]
+    return Hosted(engine_of(model.card, runtime), runtime)
 
 
 def _catalogue(settings: Settings, mode: Mode, local: Sequence[LocalModel], remote: Sequence[RemoteModel]) -> Catalogue:
@@ -184,6 +197,13 @@ def _digest(token: str) -> bytes:
 def _limits(settings: Settings) -> Limits:
     serving = settings.serving
     return Limits(Bounds(serving.max_queued_requests, serving.max_queued_tokens), serving.request_deadline_s)
+
+
+def _allowance(settings: Settings) -> Allowance:
+    try:
+        return Allowance(settings.limits.neurons_per_day, rates(settings.limits.requests_per_minute))
+    except ValueError as error:
+        raise SettingsError(f"limits.requests_per_minute.{error}") from error
 
 
 def _images(server: Server) -> ImageFetcher | None:

@@ -43,13 +43,30 @@ class SettingsError(ValueError):
     """One line for each wrong setting, each beginning with its key."""
 
 
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _parts(value: object) -> object:
     """A comma-separated string as a list, so that a variable can hold one."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    return _split(value) if isinstance(value, str) else value
 
 
 def _path(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, str) and value else value
+
+
+def _or_none(value: object) -> object:
+    """An empty variable as None."""
+    return None if value == "" else value
+
+
+def _rates(value: object) -> object:
+    """One number, or ``text-generation=300, *=1000`` in a variable, as a table by task."""
+    if isinstance(value, str) and (not value or "=" in value):
+        pairs = (part.partition("=") for part in _split(value))
+        return {name.strip(): number.strip() for name, _, number in pairs}
+    return value if isinstance(value, dict) else {"*": value}
 
 
 Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_parts)]
@@ -57,6 +74,7 @@ Folder: TypeAlias = Annotated[Path, BeforeValidator(_path)]
 Ports: TypeAlias = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], BeforeValidator(_parts)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Size: TypeAlias = Annotated[ByteSize, Field(ge=0)]
+Rates: TypeAlias = Annotated[dict[str, Annotated[int, Field(ge=1)]], BeforeValidator(_rates)]
 
 
 class _Section(BaseModel):
@@ -147,6 +165,13 @@ class Embeddings(_Section):
     accept_token_ids: bool = False
 
 
+class Limits(_Section):
+    """What an account may use; None, and a task that isn't named: no limit. ``*`` is every task that isn't named."""
+
+    neurons_per_day: Annotated[float | None, BeforeValidator(_or_none)] = Field(None, gt=0, allow_inf_nan=False)
+    requests_per_minute: Rates = {}
+
+
 class Logs(_Section):
     """What is written to standard error."""
 
@@ -183,7 +208,7 @@ class Model(_Section):
     upstream_length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     upstream_guided: bool = False
     upstream_tools: Literal["native", "words"] = "native"
-    kind: Literal["text", "embedding"] = "text"
+    kind: Literal["text", "embedding", "rerank"] = "text"
     preload: bool = False
     description: str = ""
     context_length: int = Field(0, ge=0)
@@ -233,6 +258,7 @@ class Settings(_Section):
     serving: Serving = Serving()
     local: Local = Field(default_factory=Local)
     embeddings: Embeddings = Embeddings()
+    limits: Limits = Limits()
     logs: Logs = Logs()
     models: dict[Annotated[str, Field(min_length=1)], Model] = {}
     map: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = {}

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -22,8 +23,9 @@ from lowcloud.http.image_links import ImageFetcher
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.settings import HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
-from lowcloud.serving.pool import Hosted, Pool
+from lowcloud.serving.pool import Hosted, Pool, Served
 from lowcloud.serving.service import Limits, Service
+from lowcloud.serving.usage import Ledger
 from lowcloud.storage.completions import CompletionStore
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
@@ -294,15 +296,17 @@ def make_world() -> MakeWorld:
         completions: CompletionStore | None = None,
         images: ImageFetcher | None = None,
         sees: bool = False,
+        also: Sequence[Served] = (),
+        ledger: Ledger | None = None,
     ) -> AsyncGenerator[World, None]:
         card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees})
         chat = engine(card, reply, stage=stage, cached_tokens=cached_tokens, loosened=loosened)
         embedder = ScriptedEmbedder(CARDS[EMBEDDING_STAND_IN], stage=stage)
-        catalogue = Catalogue(CARDS.values(), [chat.card, embedder.card], stand_ins=True)
+        catalogue = Catalogue(CARDS.values(), [one.card for one in (chat, embedder, *also)], stand_ins=True)
         metrics, clock, logs, ids = RecordingMetrics(), FakeClock(), CapturingLogger(), count(1)
-        hosted = {chat.card.id: lambda: Hosted(chat), embedder.card.id: lambda: Hosted(embedder)}
+        hosted = {one.card.id: partial(Hosted, one) for one in (chat, embedder, *also)}
         async with Pool(hosted, load_wait_s=30.0) as pool:
-            service = Service(catalogue, pool, metrics, limits=limits)
+            service = Service(catalogue, pool, metrics, limits=limits, ledger=ledger)
             parts = HttpParts(
                 service,
                 auth or OpenAuth(),

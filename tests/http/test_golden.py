@@ -25,6 +25,7 @@ CASES = {
     "logprobs": {"logprobs": True, "top_logprobs": 2, "max_tokens": 2},
     "stop": {"stop": [" three"]},
     "stand_in": {"model": LLAMA},
+    "neurons": {"model": LLAMA, "stream_options": {"include_usage": True}, "max_tokens": 1},
     "unicode": {},
     "reasoning": {"stream_options": {"include_usage": True}},
     "tools": {"tools": TOOLS, "stream_options": {"include_usage": True}},

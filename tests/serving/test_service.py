@@ -276,7 +276,7 @@ async def test_a_stopping_server_refuses_new_requests_and_lets_streams_end(rig, 
                 await r.ask(replace(hello, id="late"))
             assert refused.value.retry_after_s == 5
             r.chat.stage.open("token:1")
-    assert r.events[-1] == Usage(4, 0, 3)
+    assert r.events[-1] == Usage(4, 0, 3, neurons=0.0)
 
 
 async def test_a_cut_ends_streams_where_they_are(rig, hello):

@@ -10,12 +10,12 @@ from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
 from lowcloud.core.errors import LowcloudError
-from lowcloud.core.events import Event, Started
+from lowcloud.core.events import Event, Started, Usage
 from lowcloud.core.requests import Caller, Generate
 from lowcloud.http.call import Call, Trace
 from lowcloud.http.clock import Clock
 from lowcloud.http.edge import internal_error
-from lowcloud.http.encode import answer_headers, header_list
+from lowcloud.http.encode import answer_headers, header_list, neurons_header
 from lowcloud.http.image_links import ImageLinks
 from lowcloud.http.sse import EventStream, Pace
 from lowcloud.http.watch import close
@@ -64,12 +64,13 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """``ignored`` names what of the body nothing honours."""
+    """``ignored`` names what of the body nothing honours; ``rejects_if_busy``: the body asks for what Caller has."""
 
     model: str
     generate: Generate
     is_stream: bool
     ignored: tuple[str, ...]
+    rejects_if_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +95,21 @@ class Answerer:
         result = await self.result(asked, form, call.caller, call.trace)
         return Response(result.body, 200, result.headers, "application/json") if isinstance(result, Whole) else result
 
+    async def check(self, model: str, generate: Generate) -> None:
+        """Refuse what the model that answers can't do; nothing is run, and no image fetched."""
+        await self._service.check(model, generate)
+
     async def result(self, asked: Asked, form: Form, caller: Caller, trace: Trace) -> Whole | EventStream:
         """The same for who wraps the answer. Until it returns, every failure is raised."""
         trace.model = asked.model
         prompt = await self._links.followed(asked.model, asked.generate.prompt)
+        caller = replace(caller, rejects_if_busy=caller.rejects_if_busy or asked.rejects_if_busy)
         events = self._service.generate(asked.model, replace(asked.generate, prompt=prompt), caller)
         try:
             started = await _started(events)
             headers = started_headers(asked.ignored, started)
             if not asked.is_stream:
-                return Whole(await _whole(form, started, events), headers)
+                return await _whole(form, started, events, headers)
         except BaseException:
             await close(events)
             raise
@@ -168,15 +174,19 @@ async def _started(events: AsyncGenerator[Event, None]) -> Started:
     return first
 
 
-async def _whole(form: Form, started: Started, events: AsyncGenerator[Event, None]) -> bytes:
-    fold = form.fold(started)
+async def _whole(
+    form: Form, started: Started, events: AsyncGenerator[Event, None], headers: Mapping[str, str]
+) -> Whole:
+    fold, neurons = form.fold(started), None
     fold.feed(started)
     async for event in events:
         fold.feed(event)
+        if isinstance(event, Usage):
+            neurons = event.neurons
     body = fold.body()
     if form.keep is not None:
         await form.keep(body)
-    return body
+    return Whole(body, {**headers, **neurons_header(neurons)})
 
 
 def started_headers(ignored: tuple[str, ...], started: Started) -> dict[str, str]:

@@ -14,7 +14,7 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]/@\s]+)(?::\d{1,5})?")
 _LOOPBACK_ORIGIN = re.compile(r"https?://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2000}")
-_EXPOSED = "x-request-id, cf-ai-req-id, retry-after, lowcloud-ignored, lowcloud-stand-in, lowcloud-default-max-tokens"
+_EXPOSED = "x-request-id, cf-ai-req-id, cf-ai-neurons, retry-after, lowcloud-ignored, lowcloud-stand-in, lowcloud-default-max-tokens"
 
 
 def check_host(headers: Headers, settings: HttpSettings) -> None:

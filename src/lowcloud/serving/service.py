@@ -4,43 +4,37 @@ A request's way: id -> the card that answers -> a place in its queue -> checked,
 lease -> events. Closing the generator at any point of it gives back everything that was taken.
 """
 
-import asyncio
-import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 import anyio
 import anyio.to_thread
 
-from lowcloud.core.errors import BadRequest, LowcloudError, PromptTooLong, RequestTimeout, Unavailable, Unsupported
-from lowcloud.core.events import Embedded, Event, ReasoningDelta, Started, TextDelta, ToolCallDelta, Usage
-from lowcloud.core.messages import Messages, Prompt, Text
-from lowcloud.core.requests import Caller, Embed, Generate
-from lowcloud.engines.engine import Embedder, Engine, Token, Wording
+from lowcloud.core.errors import BadRequest, PromptTooLong, Unavailable, Unsupported
+from lowcloud.core.events import Event, Started, Usage
+from lowcloud.core.messages import Messages, Prompt
+from lowcloud.core.requests import Caller, Classify, Embed, Generate, Rerank
+from lowcloud.core.results import Classified, Embedded, Reranked
+from lowcloud.engines.engine import Classifier, Embedder, Engine, Reranker, Token, Wording
 from lowcloud.models.card import Task
 from lowcloud.models.catalogue import Answer, Catalogue, Listing
 from lowcloud.serving.admission import Bounds, Queue
+from lowcloud.serving.deadline import Deadline
 from lowcloud.serving.pool import ModelStatus, Pool, Served
+from lowcloud.serving.rough import rough_tokens
+from lowcloud.serving.run import Meter, Run
 from lowcloud.serving.standin import dimensions_of, is_cut, resized
+from lowcloud.serving.usage import Ledger
 
 __all__ = ["Answer", "Limits", "Meter", "ModelStatus", "Service"]
 
 T = TypeVar("T")
-_CHARACTERS_A_TOKEN = 4
+R = TypeVar("R", Embedded, Reranked, Classified)
 _CUTTERS = 1
 STOPPING_RETRY_S = 5.0
-
-
-class Meter(Protocol):
-    """Where the numbers of requests go; seconds and counts. ``model`` is the card that answers."""
-
-    def ttft(self, model: str, seconds: float) -> None: ...
-    def inter_token(self, model: str, seconds: float) -> None: ...
-    def tokens(self, model: str, *, prompt: int, cached: int, completion: int) -> None: ...
-    def queue(self, model: str, *, requests: int, tokens: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +46,10 @@ class Limits:
 
 
 class Service:
-    """Generates and embeds with whatever model answers for an id. ``clock`` is in seconds, monotonic."""
+    """Generates, embeds, reranks and classifies with whatever model answers for an id.
+
+    ``clock`` is in seconds, monotonic. Without a ``ledger`` nothing is counted on accounts, and nothing is limited.
+    """
 
     def __init__(
         self,
@@ -61,16 +58,18 @@ class Service:
         meter: Meter,
         *,
         limits: Limits | None = None,
+        ledger: Ledger | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalogue = catalogue
         self._pool = pool
         self._meter = meter
         self._limits = limits or Limits()
+        self._ledger = ledger
         self._clock = clock
         self._queues: dict[str, Queue] = {}
         self._cutters = anyio.CapacityLimiter(_CUTTERS)
-        self._live: set[_Deadline] = set()
+        self._live: set[Deadline] = set()
         self._is_accepting = True
 
     def models(self) -> tuple[Answer, ...]:
@@ -114,30 +113,30 @@ class Service:
         can come within the stream.
         """
         answer = self._accepted(model_id, Task.TEXT_GENERATION)
-        record = _Record(answer.by.id, self._meter, self._clock)
         try:
-            with self._deadline() as deadline:
-                async with aclosing(self._generated(answer, request, caller)) as events:
-                    while (event := await deadline.bound(lambda: anext(events, None))) is not None:
-                        record.add(event)
-                        yield event
+            async with self._run(answer, caller) as run, aclosing(self._generated(answer, request, caller)) as events:
+                while (event := await run.bound(lambda: anext(events, None))) is not None:
+                    yield run.seen(event)
         except PromptTooLong as error:
             raise _of_stand_in(error, answer) from None
-        finally:
-            record.close()
 
     async def embed(self, model_id: str, request: Embed, caller: Caller) -> Embedded:
         """Unit vectors of the asked-for size, in the order of the inputs. Raises as ``generate`` does."""
         answer = self._accepted(model_id, Task.TEXT_EMBEDDINGS)
         dimensions = dimensions_of(answer, request.dimensions)
-        place = self._queue(answer.by.id).enter(rejects_if_busy=caller.rejects_if_busy)
-        with place, self._deadline() as deadline:
-            place.count(_rough_tokens(request))
-            embedded = await deadline.bound(lambda: self._embedded(answer, replace(request, dimensions=None)))
-            place.started()
-        self._meter.tokens(answer.by.id, prompt=embedded.prompt_tokens, cached=0, completion=0)
-        vectors = await self._sized(embedded.vectors, dimensions)
-        return replace(embedded, vectors=vectors, stand_in=_stand_in(answer))
+        whole = replace(request, dimensions=None)
+        embedded = await self._once(answer, rough_tokens(request), caller, lambda on: _embedder(on).embed(whole))
+        return replace(embedded, vectors=await self._sized(embedded.vectors, dimensions))
+
+    async def rerank(self, model_id: str, request: Rerank, caller: Caller) -> Reranked:
+        """A score a document, in their order. Raises as ``generate`` does."""
+        answer = self._accepted(model_id, Task.RERANK)
+        return await self._once(answer, rough_tokens(request), caller, lambda on: _reranker(on).rerank(request))
+
+    async def classify(self, model_id: str, request: Classify, caller: Caller) -> Classified:
+        """The labels of each input, in their order. Raises as ``generate`` does."""
+        answer = self._accepted(model_id, Task.TEXT_CLASSIFICATION)
+        return await self._once(answer, rough_tokens(request), caller, lambda on: _classifier(on).classify(request))
 
     async def check(self, model_id: str, request: Generate) -> None:
         """Refuse what the model that answers can't do, before anything is done for it. Raises as ``generate`` does."""
@@ -181,10 +180,29 @@ class Service:
             raise BadRequest(f"{model_id} is a model for {answer.by.task.value}, not {task.value}.", param="model")
         return answer
 
+    @asynccontextmanager
+    async def _run(self, answer: Answer, caller: Caller) -> AsyncGenerator[Run, None]:
+        """A run that is admitted, within its time, and recorded once, however it ends. Raises LimitReached."""
+        ledger = self._ledger
+        with self._deadline() as deadline:
+            run = Run(answer, caller.account_id, deadline, self._meter, self._clock)
+            if ledger is not None:
+                await run.bound(lambda: ledger.admit(caller, answer.card))
+            error: BaseException | None = None
+            try:
+                yield run
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                record = run.end(error)
+                if ledger is not None:
+                    ledger.add(record)
+
     @contextmanager
-    def _deadline(self) -> Generator["_Deadline"]:
+    def _deadline(self) -> Generator[Deadline]:
         """The time of one request, which ``cut`` ends."""
-        deadline = _Deadline(self._limits.request_deadline_s, self._clock)
+        deadline = Deadline(self._limits.request_deadline_s, self._clock)
         self._live.add(deadline)
         try:
             yield deadline
@@ -221,108 +239,45 @@ class Service:
             return await anyio.to_thread.run_sync(_resized, vectors, dimensions, limiter=self._cutters)
         return _resized(vectors, dimensions)
 
-    async def _embedded(self, answer: Answer, request: Embed) -> Embedded:
+    async def _once(self, answer: Answer, n_tokens: int, caller: Caller, ask: Callable[[Served], Awaitable[R]]) -> R:
+        """What an engine gives all at once; ``n_tokens`` is what waits for it meanwhile."""
+        async with self._run(answer, caller) as run:
+            with self._queue(answer.by.id).enter(rejects_if_busy=caller.rejects_if_busy) as place:
+                place.count(n_tokens)
+                result = await run.bound(lambda: self._leased(answer, ask))
+                place.started()
+            usage = run.complete(Usage(result.prompt_tokens, 0, 0))
+        return replace(result, stand_in=_stand_in(answer), neurons=usage.neurons)
+
+    async def _leased(self, answer: Answer, ask: Callable[[Served], Awaitable[R]]) -> R:
         async with self._pool.lease(answer.by.id) as engine:
             try:
-                return await _embedder(engine).embed(request)
+                return await ask(engine)
             except BadRequest as error:
                 raise _of_stand_in(error, answer) from None
 
 
-class _Deadline:
-    """The time that one request may take in all."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._end = clock() + seconds
-        self._scope: asyncio.Timeout | None = None
-        self._cut: Unavailable | None = None
-
-    def cut(self, error: Unavailable) -> None:
-        """The time is over now, and this is why."""
-        self._end, self._cut = -math.inf, error
-        if self._scope is not None and not self._scope.expired():
-            self._scope.reschedule(0.0)
-
-    async def bound(self, call: Callable[[], Awaitable[T]]) -> T:
-        """What ``call`` gives, if it comes in time. Raises RequestTimeout; what was awaited is cancelled then."""
-        left = self._end - self._clock()
-        if left <= 0:
-            raise self._passed()
-        try:
-            # anyio's scopes cost several times as much, and this is entered for every token.
-            async with asyncio.timeout(left) as scope:
-                self._scope = scope
-                try:
-                    return await call()
-                finally:
-                    self._scope = None
-        except TimeoutError:
-            if scope.expired():
-                raise self._passed() from None
-            raise
-
-    def _passed(self) -> LowcloudError:
-        return self._cut or RequestTimeout(f"The request took longer than the {self._seconds:g} s it may take.")
-
-
-class _Record:
-    """Measures one generation from its arrival; ``close`` counts its tokens, however it ended."""
-
-    def __init__(self, model: str, meter: Meter, clock: Callable[[], float]) -> None:
-        self._model = model
-        self._meter = meter
-        self._clock = clock
-        self._arrived = clock()
-        self._last: dict[int, float] = {}
-        self._started: Started | None = None
-        self._usage: Usage | None = None
-        self._completion = 0
-
-    def add(self, event: Event) -> None:
-        """Before the event goes to the caller."""
-        match event:
-            case TextDelta(choice=choice, logprobs=logprobs):
-                self._delta(choice, max(1, len(logprobs)))
-            case ReasoningDelta(choice=choice) | ToolCallDelta(choice=choice):
-                self._delta(choice, 1)
-            case Started():
-                self._started = event
-            case Usage():
-                self._usage = event
-
-    def close(self) -> None:
-        """Of a generation without ``Usage``, cancelled or failed, what the caller got is counted: a token a delta."""
-        if self._usage is not None:
-            prompt, cached, completion = self._usage.prompt, self._usage.cached, self._usage.completion
-        elif self._started is not None:
-            prompt, cached, completion = self._started.prompt_tokens, self._started.cached_tokens, self._completion
-        else:
-            return
-        self._meter.tokens(self._model, prompt=prompt, cached=cached, completion=completion)
-
-    def _delta(self, choice: int, n_tokens: int) -> None:
-        now = self._clock()
-        if not self._last:
-            self._meter.ttft(self._model, now - self._arrived)
-        if choice in self._last:
-            self._meter.inter_token(self._model, now - self._last[choice])
-        self._last[choice] = now
-        self._completion += n_tokens
-
-
 def _generator(engine: Served) -> Engine:
-    """The catalogue said that this card generates; another kind of engine under its id is our bug."""
-    if not hasattr(engine, "generate"):
-        raise TypeError(f"{engine.card.id} is hosted by an engine that doesn't generate")
-    return cast(Engine, engine)
+    return cast(Engine, _able("generate", engine))
 
 
 def _embedder(engine: Served) -> Embedder:
-    if not hasattr(engine, "embed"):
-        raise TypeError(f"{engine.card.id} is hosted by an engine that doesn't embed")
-    return cast(Embedder, engine)
+    return cast(Embedder, _able("embed", engine))
+
+
+def _reranker(engine: Served) -> Reranker:
+    return cast(Reranker, _able("rerank", engine))
+
+
+def _classifier(engine: Served) -> Classifier:
+    return cast(Classifier, _able("classify", engine))
+
+
+def _able(act: str, engine: Served) -> Served:
+    """The catalogue said what this card is for; another kind of engine under its id is our bug."""
+    if not hasattr(engine, act):
+        raise TypeError(f"{engine.card.id} is hosted by an engine that doesn't {act}")
+    return engine
 
 
 def _resized(vectors: tuple[bytes, ...], dimensions: int | None) -> tuple[bytes, ...]:
@@ -331,14 +286,6 @@ def _resized(vectors: tuple[bytes, ...], dimensions: int | None) -> tuple[bytes,
 
 def _stand_in(answer: Answer) -> str | None:
     return answer.by.id if answer.stand_in else None
-
-
-def _rough_tokens(request: Embed) -> int:
-    """An embedder counts while it works, so a quarter of the characters stands for the tokens of a text that waits."""
-    return sum(
-        1 + len(item.text) // _CHARACTERS_A_TOKEN if isinstance(item, Text) else len(item.ids)
-        for item in request.inputs
-    )
 
 
 def _of_stand_in(error: BadRequest, answer: Answer) -> BadRequest:

@@ -48,9 +48,8 @@ class Chat:
             Ending(errors.event, DONE),
             self._keep(asked, call),
         )
-        return await self._answerer.answer(
-            Asked(asked.model, asked.generate, asked.is_stream, asked.ignored), form, call
-        )
+        plain = Asked(asked.model, asked.generate, asked.is_stream, asked.ignored, asked.rejects_if_busy)
+        return await self._answerer.answer(plain, form, call)
 
     def _keep(self, asked: ChatAsked, call: Call) -> Keep | None:
         """What stores the answer, where that is asked for. Raises Unsupported where nothing is stored."""

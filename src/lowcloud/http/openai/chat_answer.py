@@ -175,13 +175,15 @@ def call_fields(call_id: str, name: str, arguments: str, shape: Shape) -> dict[s
 
 
 def usage_fields(usage: Usage) -> dict[str, object]:
-    """Counts in tokens."""
+    """Counts in tokens, and the neurons where they are known."""
+    cost = {} if usage.neurons is None else {"neurons": round(usage.neurons, 6)}
     return {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
         "prompt_tokens_details": {"cached_tokens": usage.cached},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+        **cost,
     }
 
 

@@ -23,6 +23,7 @@ from lowcloud.http.openai.chat_tools import (
     tools_asked,
 )
 from lowcloud.http.openai.parameters import Fate, named, note_unread, refuse
+from lowcloud.http.openai.run_options import RunFields
 from lowcloud.http.openai.sampling_fields import SAMPLING_REFUSED, Count, SamplingFields, StreamOptions
 from lowcloud.http.validation import validated
 
@@ -61,7 +62,7 @@ class ConversationFields(BaseModel):
     chat_template_kwargs: dict[str, object] | None = Field(None, description="variables of the chat template")
 
 
-class ChatBody(SamplingFields, GuidedFields, ConversationFields):
+class ChatBody(SamplingFields, GuidedFields, ConversationFields, RunFields):
     """The parameters that are read. Others are refused or named in ``lowcloud-ignored``."""
 
     model_config = ConfigDict(strict=True, title="CreateChatCompletion", allow_inf_nan=False)
@@ -115,7 +116,6 @@ HINTS: dict[str, tuple[object, ...]] = {
     "safety_identifier": (),
     "service_tier": ("auto", "default"),
     "verbosity": ("medium",),
-    "options": ({},),
 }
 FATES: dict[str, Fate] = {
     **dict.fromkeys(ChatBody.model_fields, Fate.HONOURED),
@@ -146,6 +146,7 @@ class ChatAsked:
     ignored: tuple[str, ...]
     service_tier: str | None = None
     to_store: ToStore | None = None
+    rejects_if_busy: bool = False
 
 
 def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
@@ -155,7 +156,8 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
     _check_together(body)
     unread: dict[str, None] = {}
     prompt, tools = conversation(body, raw, unread)
-    options = body.options(raw, unread)
+    options = body.stream_asked(raw, unread)
+    rejects_if_busy = body.rejects_if_busy(raw, unread)
     generate = Generate(
         id=request_id,
         prompt=prompt,
@@ -175,7 +177,8 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
         unread["metadata"] = None
     ignored = (*named(raw, FATES, HINTS), *unread)
     tier = None if body.service_tier is None else TIER
-    return ChatAsked(body.model, generate, bool(body.stream), _shape(body, tools, options), ignored, tier, to_store)
+    shape = _shape(body, tools, options)
+    return ChatAsked(body.model, generate, bool(body.stream), shape, ignored, tier, to_store, rejects_if_busy)
 
 
 def conversation(

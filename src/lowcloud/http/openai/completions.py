@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -10,10 +10,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lowcloud.core.events import Event, Started
-from lowcloud.core.requests import Generate
+from lowcloud.core.requests import Caller, Generate
 from lowcloud.http import errors
 from lowcloud.http.call import Call
 from lowcloud.http.clock import Clock
+from lowcloud.http.encode import neurons_header
 from lowcloud.http.generation import Answerer, Ending, started_headers
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.chat_answer import Head, fingerprint
@@ -81,12 +82,20 @@ class _Reply:
             raise only(raised) from None
 
     async def _run(self, number: int, generate: Generate, outlet: MemoryObjectSendStream[Numbered]) -> None:
-        async with outlet, aclosing(self._service.generate(self._asked.model, generate, self._call.caller)) as events:
+        caller = self._caller(number)
+        async with outlet, aclosing(self._service.generate(self._asked.model, generate, caller)) as events:
             try:
                 async for event in events:
                     await outlet.send(Numbered(number, event))
             except Exception as error:
                 await outlet.send(Numbered(number, error))
+
+    def _caller(self, number: int) -> Caller:
+        """The request is counted, and finds others in its way, by its first prompt alone."""
+        is_first = number == 0
+        return replace(
+            self._call.caller, rejects_if_busy=is_first and self._asked.rejects_if_busy, is_part=not is_first
+        )
 
     async def _answer(self, inlet: MemoryObjectReceiveStream[Numbered]) -> ASGIApp:
         early, started = await self._started(inlet)
@@ -97,6 +106,7 @@ class _Reply:
             answer = WholeCompletion(head, self._asked)
             async for item in items:
                 answer.feed(item.number, _event(item))
+            headers |= neurons_header(answer.usage().neurons)
             return Response(answer.body(), 200, headers, "application/json")
         chunks = _chunks(CompletionWriter(head, self._asked), items)
         return self._tools.answerer.stream(chunks, Ending(errors.event, DONE), headers, self._call.trace, source=chunks)

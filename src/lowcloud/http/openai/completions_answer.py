@@ -43,15 +43,20 @@ class WholeCompletion:
 
     def body(self) -> bytes:
         """The answer, once all events have ended."""
-        if len(self._usages) < len(self._choices):
-            raise RuntimeError("the engine's events ended too early")
+        usage = self.usage()
         shown = [
             self._shown(number * self._asked.n + place, number, choice)
             for number, choices in enumerate(self._choices)
             for place, choice in enumerate(self._best(choices))
         ]
         fields = self._head.fields("text_completion")
-        return to_json({**fields, "choices": shown, "usage": usage_fields(total(self._usages))})
+        return to_json({**fields, "choices": shown, "usage": usage_fields(usage)})
+
+    def usage(self) -> Usage:
+        """What all prompts together used, once all events have ended."""
+        if len(self._usages) < len(self._choices):
+            raise RuntimeError("the engine's events ended too early")
+        return total(self._usages)
 
     def _best(self, choices: Sequence[_Choice]) -> Sequence[_Choice]:
         if len(choices) == self._asked.n:
@@ -116,7 +121,13 @@ class CompletionWriter:
 
 def total(usages: Sequence[Usage]) -> Usage:
     """The usage of several prompts together."""
-    return Usage(*(sum(counts) for counts in zip(*((u.prompt, u.cached, u.completion) for u in usages), strict=True)))
+    costs = [one.neurons for one in usages if one.neurons is not None]
+    return Usage(
+        prompt=sum(one.prompt for one in usages),
+        cached=sum(one.cached for one in usages),
+        completion=sum(one.completion for one in usages),
+        neurons=sum(costs) if len(costs) == len(usages) else None,
+    )
 
 
 def logprob_fields(logprobs: Sequence[TokenLogprob], offset: int) -> dict[str, object]:

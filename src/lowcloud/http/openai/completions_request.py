@@ -10,6 +10,7 @@ from lowcloud.core.messages import Text, Tokens
 from lowcloud.core.requests import Generate
 from lowcloud.http.openai.chat_format import GuidedFields, format_asked
 from lowcloud.http.openai.parameters import Fate, named, refuse
+from lowcloud.http.openai.run_options import RunFields
 from lowcloud.http.openai.sampling_fields import MAX_CHOICES, SAMPLING_REFUSED, SamplingFields
 from lowcloud.http.validation import validated
 
@@ -17,7 +18,7 @@ MAX_PROMPTS = 128
 MAX_LOGPROBS = 5
 
 
-class CompletionBody(SamplingFields, GuidedFields):
+class CompletionBody(SamplingFields, GuidedFields, RunFields):
     """The parameters that are read. Others are refused or named in ``lowcloud-ignored``."""
 
     model_config = ConfigDict(strict=True, title="CreateCompletion", allow_inf_nan=False)
@@ -60,6 +61,7 @@ class CompletionAsked:
     is_stream: bool
     include_usage: bool
     pads: bool
+    rejects_if_busy: bool
     ignored: tuple[str, ...]
 
     @property
@@ -75,7 +77,8 @@ def completion_asked(raw: dict[str, Any], request_id: str) -> CompletionAsked:
     n, best_of = body.n or 1, body.best_of or body.n or 1
     _check_together(body, n, best_of)
     unread: dict[str, None] = {}
-    options = body.options(raw, unread)
+    options = body.stream_asked(raw, unread)
+    rejects_if_busy = body.rejects_if_busy(raw, unread)
     output = format_asked(raw, unread)
     top_logprobs = body.logprobs if body.logprobs is not None else (0 if best_of > n else None)
     generates = tuple(
@@ -101,6 +104,7 @@ def completion_asked(raw: dict[str, Any], request_id: str) -> CompletionAsked:
         bool(body.stream),
         bool(options.include_usage),
         bool(options.include_obfuscation),
+        rejects_if_busy,
         (*named(raw, FATES, HINTS), *unread),
     )
 

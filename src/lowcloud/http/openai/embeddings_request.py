@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import ConfigDict, Field, SkipValidation
 
 from lowcloud.core.errors import BadRequest
 from lowcloud.core.messages import Text, Tokens
 from lowcloud.core.requests import Embed
 from lowcloud.http.openai.parameters import Fate, named, refuse
+from lowcloud.http.openai.run_options import RunFields
 from lowcloud.http.validation import validated
 
 MAX_INPUTS = 2_048
@@ -16,7 +17,7 @@ MAX_TOKEN_ID = 2**31 - 1
 TokenIds = list[Annotated[int, Field(ge=0)]]
 
 
-class EmbeddingsBody(BaseModel):
+class EmbeddingsBody(RunFields):
     """The parameters that are read. Others are refused or named in ``lowcloud-ignored``."""
 
     model_config = ConfigDict(strict=True, title="CreateEmbeddings")
@@ -57,6 +58,7 @@ class EmbeddingsAsked:
     embed: Embed
     is_base64: bool
     ignored: tuple[str, ...]
+    rejects_if_busy: bool = False
 
 
 def embeddings_asked(raw: dict[str, Any], request_id: str, *, accept_token_ids: bool) -> EmbeddingsAsked:
@@ -70,7 +72,10 @@ def embeddings_asked(raw: dict[str, Any], request_id: str, *, accept_token_ids: 
         pooling=body.pooling,
         truncate=bool(body.truncate),
     )
-    return EmbeddingsAsked(body.model, embed, body.encoding_format == "base64", tuple(named(raw, FATES, HINTS)))
+    unread: dict[str, None] = {}
+    rejects_if_busy = body.rejects_if_busy(raw, unread)
+    ignored = (*named(raw, FATES, HINTS), *unread)
+    return EmbeddingsAsked(body.model, embed, body.encoding_format == "base64", ignored, rejects_if_busy)
 
 
 def _inputs(value: object, accept_token_ids: bool) -> tuple[Text | Tokens, ...]:

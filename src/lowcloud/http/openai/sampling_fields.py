@@ -90,7 +90,7 @@ class SamplingFields(BaseModel):
             logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
         )
 
-    def options(self, raw: Mapping[str, Any], unread: dict[str, None]) -> StreamOptions:
+    def stream_asked(self, raw: Mapping[str, Any], unread: dict[str, None]) -> StreamOptions:
         """``stream_options``; ``unread`` gets the names of those that nothing reads. Raises BadRequest."""
         if self.stream_options is None:
             return StreamOptions()

@@ -23,6 +23,7 @@ class ChatUsage(_Shape):
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails
+    neurons: float = Field(0.0, description="what it cost, by the price of the model that was asked for")
 
 
 class TopLogprob(_Shape):
