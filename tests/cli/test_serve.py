@@ -36,6 +36,14 @@ def test_a_mapping_to_no_model_is_a_bad_setting(run, tmp_path):
     assert 'map."@cf/x"' in result.output
 
 
+def test_a_limit_on_no_task_is_a_bad_setting(run, tmp_path):
+    config = tmp_path / "lowcloud.toml"
+    config.write_text("[limits.requests_per_minute]\ntext-generatoin = 1\n")
+    result = run("serve", "--config", str(config), "--port", "0")
+    assert result.exit_code == 2
+    assert "limits.requests_per_minute.text-generatoin: no such task" in result.output
+
+
 def test_tokens_are_not_lifted_off_loopback(run):
     result = run("serve", "--insecure-loopback", "--host", "0.0.0.0")
     assert result.exit_code == 2
