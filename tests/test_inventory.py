@@ -53,6 +53,11 @@ def test_its_card_has_what_the_settings_say():
     )
 
 
+def test_a_reranker_has_a_limit_for_a_query_and_a_document_together():
+    (model,) = models(kind="rerank", context_length=512)
+    assert (model.kind, model.card.task, model.card.max_input_tokens) == ("rerank", Task.RERANK, 512)
+
+
 def test_under_a_real_id_the_features_are_the_catalogues_and_the_sizes_arent():
     (model,) = models(LLAMA, defaults={"temperature": 0.5})
     assert (model.card.owned_by, model.card.context_window, model.card.defaults.temperature) == ("meta", None, 0.5)

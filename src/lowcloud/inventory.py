@@ -9,8 +9,7 @@ from lowcloud.engines.local.spec import WorkerSpec
 from lowcloud.engines.remote.upstream import Upstream
 from lowcloud.models.card import Card, Defaults
 from lowcloud.models.catalogue import packaged_cards
-from lowcloud.models.files import Kind
-from lowcloud.models.store import TASKS, Found, LocalModel, Wanted, bundled, configured
+from lowcloud.models.store import TASKS, AnyKind, Found, LocalModel, Wanted, bundled, configured
 from lowcloud.settings import Model, Settings, SettingsError
 
 
@@ -18,7 +17,7 @@ from lowcloud.settings import Model, Settings, SettingsError
 class RemoteModel:
     """A model that an upstream serves."""
 
-    kind: Kind
+    kind: AnyKind
     card: Card
     upstream: Upstream
 
@@ -86,7 +85,7 @@ def _remote_card(model_id: str, model: Model, known: Card | None) -> Card:
         "task": TASKS[model.kind],
         "description": model.description or base.description,
         "context_window": model.context_length or None,
-        "max_input_tokens": model.context_length or None if model.kind == "embedding" else None,
+        "max_input_tokens": None if model.kind == "text" else model.context_length or None,
         "dimensions": model.dimensions,
         "matryoshka": model.matryoshka,
         "defaults": model.defaults.model_dump(),

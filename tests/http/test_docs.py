@@ -10,11 +10,11 @@ from openai.types.chat import completion_create_params
 
 from lowcloud.core import errors
 from lowcloud.http.connection import Connection
-from lowcloud.http.openai import chat_request, embeddings_request
+from lowcloud.http.openai import chat_request, embeddings_request, rerank_request
 from lowcloud.http.settings import HttpSettings
 
 API = Path(__file__).parents[2] / "docs" / "api"
-FORMATS = [("chat-completions.md", chat_request), ("embeddings.md", embeddings_request)]
+FORMATS = [("chat-completions.md", chat_request), ("embeddings.md", embeddings_request), ("rerank.md", rerank_request)]
 
 
 def rows(page: str, columns: int) -> Iterator[list[str]]:

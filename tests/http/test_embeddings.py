@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from lowcloud.core.errors import EngineFailed
-from lowcloud.core.events import Embedded
 from lowcloud.core.messages import Text, Tokens
 from lowcloud.core.requests import Embed
+from lowcloud.core.results import Embedded
 from lowcloud.http.openai import schemas
 from lowcloud.http.openai.embeddings import encoded
 from lowcloud.http.openai.embeddings_request import HINTS, REFUSED, EmbeddingsAsked

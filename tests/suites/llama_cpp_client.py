@@ -14,7 +14,7 @@ import pytest
 import suite_recorder
 
 # Served at the root by llama.cpp as well.
-BARE_ROUTES = ("/chat/completions", "/embeddings", "/models", "/tokenize", "/apply-template")
+BARE_ROUTES = ("/chat/completions", "/embeddings", "/rerank", "/models", "/tokenize", "/apply-template")
 
 # Their conftest imports wget, to download models; an external server needs none. It is loaded before any hook runs.
 sys.modules.setdefault("wget", ModuleType("wget"))

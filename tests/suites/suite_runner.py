@@ -49,7 +49,7 @@ OPENAI = Suite(
 LLAMA_CPP = Suite(
     HERE / "llama_cpp.toml",
     CACHE / "llama_cpp_python" / "vendor" / "llama.cpp" / "tools" / "server" / "tests",
-    ("unit/test_chat_completion.py", "unit/test_embedding.py"),
+    ("unit/test_chat_completion.py", "unit/test_embedding.py", "unit/test_rerank.py"),
     ("llama_cpp_client",),
 )
 

@@ -11,13 +11,20 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from lowcloud.models.card import Card, Defaults, Task
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN
 from lowcloud.models.files import Facts, Kind, NotAModelError, facts_of
 
 VERDICTS = "checked.json"
-TASKS: Mapping[Kind, Task] = {"text": Task.TEXT_GENERATION, "embedding": Task.TEXT_EMBEDDINGS}
+# What a configured model may be; files are of fewer kinds.
+AnyKind: TypeAlias = Kind | Literal["rerank"]
+TASKS: Mapping[AnyKind, Task] = {
+    "text": Task.TEXT_GENERATION,
+    "embedding": Task.TEXT_EMBEDDINGS,
+    "rerank": Task.RERANK,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Wanted:
 
     id: str
     source: Path
-    kind: Kind
+    kind: AnyKind
     description: str = ""
     context_length: int = 0
     dimensions: int | None = None
@@ -114,7 +121,7 @@ def configured(wanted: Wanted, cards: Iterable[Card]) -> LocalModel:
         if size and facts.dimensions and size > facts.dimensions:
             raise ValueError(f"{key}.{name}: {size} is more than the {facts.dimensions} that the files give")
     known = next((card for card in cards if card.id == wanted.id), None)
-    return LocalModel(wanted.id, wanted.kind, wanted.source, _card(wanted, facts, known))
+    return LocalModel(wanted.id, facts.kind, wanted.source, _card(wanted, facts, known))
 
 
 def _card(wanted: Wanted, facts: Facts, known: Card | None) -> Card:

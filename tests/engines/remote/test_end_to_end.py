@@ -9,7 +9,7 @@ from pathlib import Path
 import openai
 import pytest
 from live_server import running, until
-from scripted_server import HELLO, scripted_server
+from scripted_server import HELLO, RERANKER, scripted_server
 
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN
 
@@ -17,9 +17,10 @@ TRANSCRIPTS = Path(__file__).with_name("transcripts")
 REPLAY = "@remote/replay"
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 CITIES = ['{"city":"Rome"}', '{"city":"Oslo"}']
-CHAT, EMBED, LOCKED, LOST, NOWHERE = (
+CHAT, EMBED, RANK, LOCKED, LOST, NOWHERE = (
     "@remote/chat",
     "@remote/embed",
+    "@remote/rank",
     "@remote/locked",
     "@remote/lost",
     "@remote/nowhere",
@@ -28,7 +29,7 @@ CHAT, EMBED, LOCKED, LOST, NOWHERE = (
 
 @pytest.fixture(scope="module")
 def upstream():
-    with scripted_server(is_open=False) as served:
+    with scripted_server(is_open=False, reranks=True) as served:
         yield served
 
 
@@ -74,6 +75,11 @@ upstream_model = "{EMBEDDING_STAND_IN}"
 upstream_token_env = "UP_TOKEN"
 kind = "embedding"
 dimensions = 384
+[models."{RANK}"]
+upstream = "{base}"
+upstream_model = "{RERANKER}"
+upstream_token_env = "UP_TOKEN"
+kind = "rerank"
 [models."{LOCKED}"]
 upstream = "{base}"
 upstream_model = "{CHAT_STAND_IN}"
@@ -150,6 +156,13 @@ def test_vectors_are_the_upstreams(client, upstream):
     ours = client.embeddings.create(model=EMBED, input=["a", "b"])
     assert [item.embedding for item in ours.data] == [item.embedding for item in theirs.data]
     assert ours.usage.prompt_tokens == theirs.usage.prompt_tokens
+
+
+def test_scores_are_the_upstreams(client):
+    asked = {"model": RANK, "query": "green tea", "documents": ["coal", "green tea", "tea"]}
+    answer = client.post("/rerank", body=asked, cast_to=object)
+    assert [(result["index"], result["relevance_score"]) for result in answer["results"]] == [(1, 1), (2, 0.5), (0, 0)]
+    assert (answer["system_fingerprint"], answer["usage"]["total_tokens"]) == (f"fp_remote_{RERANKER}", 10)
 
 
 def test_a_request_that_the_upstream_refuses_is_the_callers_fault(client):
