@@ -253,7 +253,9 @@ async def test_tools_of_both_forms_are_called_with_arguments_as_a_value(make_wor
     async with make_world(reply=CALLED) as world:
         result = (await run(world, {**SAY, "tools": [tool]})).json["result"]
     assert (result["response"], result["finish_reason"]) == ("Let me look.", "tool_calls")
-    assert result["tool_calls"] == [{"name": "weather", "arguments": {"city": "São Paulo"}}]
+    (call,) = result["tool_calls"]
+    assert (call["name"], call["arguments"]) == ("weather", {"city": "São Paulo"})
+    assert call["id"].startswith("call_")
 
 
 async def test_where_tools_are_there_and_none_is_called_the_list_is_empty(world):

@@ -11,13 +11,14 @@ from lowcloud.http.openai.chat_answer import usage_fields
 
 @dataclass(slots=True)
 class _Call:
+    id: str = ""
     name: str = ""
     arguments: list[str] = field(default_factory=list)
     is_complete: bool = False
 
     def fields(self) -> dict[str, object]:
-        """The arguments as a value."""
-        return {"name": self.name, "arguments": json.loads("".join(self.arguments) or "{}")}
+        """The arguments as a value. The id is an addition, for clients that send the call back."""
+        return {"id": self.id, "name": self.name, "arguments": json.loads("".join(self.arguments) or "{}")}
 
 
 class ClassicAnswer:
@@ -40,7 +41,7 @@ class ClassicAnswer:
                 self._reasoning.append(text)
             case ToolCallDelta():
                 call = self._calls.setdefault(event.call, _Call())
-                call.name = event.name or call.name
+                call.id, call.name = event.id or call.id, event.name or call.name
                 call.arguments.append(event.arguments)
                 call.is_complete = event.is_complete
             case Finished(reason=reason):
