@@ -1,6 +1,7 @@
 """``lowcloud doctor``: what each finding says, and what it advises."""
 
 import errno
+import re
 import socket
 
 import pytest
@@ -9,7 +10,9 @@ from click.testing import CliRunner
 from lowcloud.cli.doctor import judge_model, judge_port, judge_processor, judge_room, judge_upstream
 from lowcloud.cli.main import main
 from lowcloud.engines.remote.probe import Outcome
+from lowcloud.storage.database import Database
 from lowcloud.storage.folder import Holder
+from lowcloud.storage.tables import REVISION
 
 GIB = 2**30
 
@@ -107,3 +110,24 @@ def test_a_free_port_is_nothing_wrong(tmp_path):
     result = CliRunner(env=env).invoke(main, ["doctor", "--quick"])
     assert result.exit_code == 0
     assert "127.0.0.1:0 is free" in result.output
+
+
+def test_the_database_is_judged_as_the_next_start_will_find_it(tmp_path):
+    env = {"LOWCLOUD_STORAGE__DATA_DIR": str(tmp_path), "LOWCLOUD_SERVER__PORT": "0"}
+
+    def told(**variables: str) -> str:
+        output = CliRunner(env=env | variables).invoke(main, ["doctor", "--quick"]).output
+        return re.search(r"^.*  database   .*$", output, re.MULTILINE).group()
+
+    path = tmp_path / "lowcloud.db"
+    assert told() == f"ok     database   {path} is made at the first start"
+    assert not path.exists()
+    with Database(f"sqlite:///{path}") as database:
+        assert told() == "ok     database   sqlite, schema not there yet"
+        by_hand = told(LOWCLOUD_STORAGE__MIGRATE_AT_START="false")
+        assert by_hand.startswith("WRONG  database   The database's schema is not there yet")
+        database.migrate()
+    assert told() == f"ok     database   sqlite, schema {REVISION}"
+    gone = told(LOWCLOUD_STORAGE__DATABASE_URL=f"postgresql://u:open-sesame@/x?host={tmp_path}")
+    assert gone.startswith("WRONG  database   The database can't be used: ")
+    assert "open-sesame" not in gone

@@ -1,9 +1,11 @@
 """The database: what the migrations make is what ``tables.py`` says, on either database, for whoever opens it first."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from alembic import command
@@ -12,13 +14,18 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import insert, inspect, text
+from sqlalchemy.exc import IntegrityError
+from structlog.testing import capture_logs
 
+from lowcloud.core.errors import Unavailable
 from lowcloud.storage.completions import CompletionStore, Keep, Page
 from lowcloud.storage.connection import engine_of
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.errors import DatabaseUnusable
 from lowcloud.storage.schema import LOCK
 from lowcloud.storage.tables import REVISION, completions, metadata
+
+ENDS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lowcloud'"
 
 
 @pytest.fixture
@@ -93,7 +100,7 @@ def test_a_new_file_is_its_owners_alone(tmp_path, sqlite_url):
 
 def test_processes_that_open_a_new_database_at_once_all_get_it(url):
     code = f"from lowcloud.storage.database import open_database; open_database({url!r}).close()"
-    started = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(4)]
+    started = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)]
     for process in started:
         _, complaint = process.communicate(timeout=60)
         assert process.returncode == 0, complaint.decode()
@@ -158,8 +165,12 @@ async def test_work_that_fails_leaves_nothing(url):
 
 @pytest.mark.anyio
 async def test_what_is_written_never_reaches_an_errors_message(url):
-    with open_database(url) as database, pytest.raises(Exception, match="no_such_table") as failed:
-        await database.writer.put(lambda c: c.execute(text("INSERT INTO no_such_table VALUES (:x)"), {"x": "secret"}))
+    row = {"id": "c1", "account_id": "x", "created_at": 1e9, "model": "m", "metadata": "{}", "answer": "{}"}
+    twice = insert(completions).values(row | {"messages": "a secret", "size_bytes": 9})
+    with open_database(url) as database:
+        await database.writer.put(lambda connection: connection.execute(twice))
+        with pytest.raises(IntegrityError) as failed:
+            await database.writer.put(lambda connection: connection.execute(twice))
     assert "secret" not in str(failed.value)
 
 
@@ -185,12 +196,41 @@ def test_a_start_waits_while_another_server_migrates(postgres_url):
 
 
 @pytest.mark.anyio
+async def test_a_postgres_that_is_gone_is_unavailable_until_it_is_back(postgres):
+    def one(connection):
+        return connection.execute(text("SELECT 1")).scalar()
+
+    with postgres.database() as name, open_database(postgres.url(name)) as database:
+        for work in (database.run, database.writer.put):
+            assert await work(one) == 1
+            postgres.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+            postgres.execute(ENDS)
+            with capture_logs() as logs, pytest.raises(Unavailable) as refused:
+                await work(one)
+            assert name not in str(refused.value)
+            assert "not currently accepting connections" in logs[0]["error"]
+            postgres.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+            assert await work(one) == 1
+
+
+@pytest.mark.anyio
+async def test_an_sqlite_that_another_process_locks_for_too_long_is_unavailable(sqlite_url, tmp_path):
+    with open_database(sqlite_url) as database, closing(sqlite3.connect(tmp_path / "state" / "lowcloud.db")) as other:
+        quick = text("PRAGMA busy_timeout=1")
+        await database.writer.put(lambda connection: connection.execute(quick))
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable):
+            await database.writer.put(lambda connection: connection.execute(quick))
+        other.rollback()
+        await database.writer.put(lambda connection: connection.execute(quick))
+
+
+@pytest.mark.anyio
 async def test_a_postgres_that_was_restarted_is_reached_anew(postgres_url, postgres):
-    ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lowcloud'"
     with open_database(postgres_url) as database:
         for work in (database.run, database.writer.put):
             assert await work(lambda c: c.execute(text("SELECT 1")).scalar()) == 1
-            postgres.execute(ends)
+            postgres.execute(ENDS)
             assert await work(lambda c: c.execute(text("SELECT 2")).scalar()) == 2
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from sqlalchemy import delete, select
 
-from lowcloud.core.errors import Overloaded
+from lowcloud.core.errors import BodyTooLarge, Overloaded
 from lowcloud.storage.database import open_database
 from lowcloud.storage.jobs import (
     GAVE_UP,
@@ -169,6 +169,15 @@ async def test_a_group_is_queued_whole_or_not_at_all(database, clock):
     for job in await store.lease("batch", LEASE_S, 2):
         assert await store.finish(job, "1")
     await store.enqueue(group("h"), new(2))
+
+
+@pytest.mark.anyio
+async def test_what_could_never_be_queued_is_too_large(database, clock):
+    store = JobStore(database, JobLimits(jobs=3, size_bytes=100), clock)
+    with pytest.raises(BodyTooLarge, match="these are 4 of 28 bytes"):
+        await store.enqueue(group(), new(4))
+    with pytest.raises(BodyTooLarge, match="these are 1 of 101 bytes"):
+        await store.enqueue(group(), [NewJob("x" * 101, 0)])
 
 
 @pytest.mark.anyio
@@ -337,5 +346,5 @@ class Runners(RuleBasedStateMachine):
 def test_every_job_ends_with_exactly_one_outcome_whatever_happens_when(url):
     Runners.url = url
     machine = type("Runners", (Runners,), {})
-    machine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+    machine.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
     machine.TestCase().runTest()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import click
 
@@ -20,7 +21,10 @@ from lowcloud.cli.probe import EXTRA, INSTALL, VISION, installed, missing, start
 from lowcloud.engines.local.spec import LOAD_S
 from lowcloud.engines.remote.probe import Outcome, look
 from lowcloud.inventory import RemoteModel, spec_of
-from lowcloud.settings import Settings
+from lowcloud.settings import Settings, Storage
+from lowcloud.storage import schema
+from lowcloud.storage.database import Database
+from lowcloud.storage.errors import DatabaseUnusable
 from lowcloud.storage.folder import Holder, holder
 
 State: TypeAlias = Literal["ok", "note", "wrong"]
@@ -46,14 +50,14 @@ class Finding:
 @click.option("--quick", is_flag=True, help="Don't start the models to see whether they load, nor ask upstreams.")
 @config_option
 def doctor(quick: bool, config: Path | None) -> None:
-    """Examine this machine and this installation: processor, memory, disk, models, port, versions.
+    """Examine this machine and this installation: processor, memory, disk, models, port, database, versions.
 
     Each model is started once, which converts it if that was not done yet; each upstream is asked for its models. Exit
     status 1: something is wrong.
     """
     settings = settings_of(config)
     findings: list[Finding] = []
-    for finding in (*_machine(settings), *_installation(), _port(settings)):
+    for finding in (*_machine(settings), *_installation(), _port(settings), _database(settings.storage)):
         _tell(finding, findings)
     here = local_models(settings)
     for problem in here.problems:
@@ -197,3 +201,18 @@ def _port(settings: Settings) -> Finding:
     except OSError as error:
         failure = error.errno or errno.EIO
     return judge_port(host, port, failure, holder(settings.storage.data_dir))
+
+
+def _database(storage: Storage) -> Finding:
+    """As the next start will find it. A file that isn't there yet is not made."""
+    kind = urlsplit(storage.url()).scheme.partition("+")[0]
+    path = Path(storage.url().removeprefix("sqlite:///"))
+    if kind == "sqlite" and not path.exists():
+        return Finding("database", "ok", f"{path} is made at the first start")
+    try:
+        with Database(storage.url()) as database:
+            revision = database.revision()
+        schema.check(revision, may_migrate=storage.migrate_at_start)
+    except (DatabaseUnusable, OSError) as error:
+        return Finding("database", "wrong", str(error), "See docs/storage.md.")
+    return Finding("database", "ok", f"{kind}, schema {revision or 'not there yet'}")

@@ -1,15 +1,17 @@
 """The database: SQLite or PostgreSQL, brought up to date when it is opened, read and written in threads of its own."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
 
 import anyio.to_thread
+import structlog
 from anyio import CapacityLimiter
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
 
+from lowcloud.core.errors import Unavailable
 from lowcloud.storage import schema
 from lowcloud.storage.connection import engine_of
 from lowcloud.storage.errors import DatabaseUnusable
@@ -21,42 +23,46 @@ T = TypeVar("T")
 
 
 class Database:
-    """``run`` reads, ``writer`` writes. Blocking until it is used from the event loop."""
+    """``run`` reads, ``writer`` writes. Both raise Unavailable where the database is gone, or locked for too long."""
 
     def __init__(self, url: str) -> None:
+        """Blocking. Raises OSError, DatabaseUnusable."""
         self._engine = engine_of(url, THREADS + 1)
         self._immediate = self._engine.execution_options(begin="IMMEDIATE")
         self._limiter = CapacityLimiter(THREADS)
+        self._log = structlog.get_logger("lowcloud.storage")
         self.writer = Writer(self.writing)
 
-    def writing(self) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
         """A transaction that may write from its beginning, so that it can't lose a race for that. Blocking."""
-        return self._immediate.begin()
+        with self._available(), self._immediate.begin() as connection:
+            yield connection
 
     def revision(self) -> str | None:
         """The revision of the schema; None: there is none yet. Raises DatabaseUnusable. Blocking."""
-        try:
-            with self._engine.begin() as connection:
-                return schema.found(connection)
-        except DBAPIError as error:
-            raise _unusable(error) from None
+        return _usable(self._engine, schema.found)
 
     def migrate(self) -> bool:
         """Bring the tables up to date, unless they are; whether they weren't. Raises DatabaseUnusable. Blocking."""
-        try:
-            with self.writing() as connection:
-                return schema.migrate(connection)
-        except DBAPIError as error:
-            raise _unusable(error) from None
+        return _usable(self._immediate, schema.migrate)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """The result of ``work``, which reads, in a transaction in a thread."""
 
         def in_transaction() -> T:
-            with self._engine.begin() as connection:
+            with self._available(), self._engine.begin() as connection:
                 return work(connection)
 
         return await anyio.to_thread.run_sync(in_transaction, limiter=self._limiter)
+
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            self._log.warning("the database can't be used", error=_said(error))
+            raise Unavailable("The database can't be used just now.") from error
 
     def close(self) -> None:
         """Commit what waits to be written, and close the connections that no transaction uses. Blocking."""
@@ -82,13 +88,22 @@ def open_database(url: str, *, migrate: bool = True) -> Database:
         if migrate:
             database.migrate()
         else:
-            schema.check(database.revision())
+            schema.check(database.revision(), may_migrate=False)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _unusable(error: DBAPIError) -> DatabaseUnusable:
+def _usable(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """The result of ``work`` in a transaction, at a start, where a person is told what is wrong."""
+    try:
+        with engine.begin() as connection:
+            return work(connection)
+    except DBAPIError as error:
+        raise DatabaseUnusable(f"The database can't be used: {_said(error)}") from None
+
+
+def _said(error: DBAPIError) -> str:
     """What the driver says, which names hosts and users but no password; the statement is left out."""
-    return DatabaseUnusable(f"The database can't be used: {' '.join(str(error.orig).split())}")
+    return " ".join(str(error.orig).split())

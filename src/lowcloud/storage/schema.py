@@ -19,10 +19,18 @@ def found(connection: Connection) -> str | None:
     return revision
 
 
-def check(revision: str | None) -> None:
-    """Refuse any schema but that of this version. Raises DatabaseUnusable."""
-    _check_not_newer(revision)
-    if revision != REVISION:
+def check(revision: str | None, *, may_migrate: bool) -> None:
+    """Refuse a schema that this version can't use, and one that it would have to migrate first but may not.
+
+    Raises DatabaseUnusable.
+    """
+    # Revisions are counted; what isn't one of ours is of a version that we don't know.
+    if revision is not None and (not re.fullmatch(r"\d{4}", revision) or revision > REVISION):
+        raise DatabaseUnusable(
+            f"The database's schema is {revision}, of a newer version; this version knows those up to {REVISION}. "
+            "Run the newer version, or restore the backup that was made before it."
+        )
+    if revision != REVISION and not may_migrate:
         raise DatabaseUnusable(
             f"The database's schema is {revision or 'not there yet'}, and this version needs {REVISION}: "
             "run lowcloud db upgrade, or set storage.migrate_at_start."
@@ -37,20 +45,11 @@ def migrate(connection: Connection) -> bool:
     if connection.dialect.name == "postgresql":
         _lock(connection)
     revision = found(connection)
-    _check_not_newer(revision)
+    check(revision, may_migrate=True)
     if revision == REVISION:
         return False
     _upgrade(connection)
     return True
-
-
-def _check_not_newer(revision: str | None) -> None:
-    """Revisions are counted; what isn't one of ours is of a version that we don't know."""
-    if revision is not None and (not re.fullmatch(r"\d{4}", revision) or revision > REVISION):
-        raise DatabaseUnusable(
-            f"The database's schema is {revision}, of a newer version; this version knows those up to {REVISION}. "
-            "Run the newer version, or restore the backup that was made before it."
-        )
 
 
 def _lock(connection: Connection) -> None:
