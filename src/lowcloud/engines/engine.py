@@ -21,7 +21,7 @@ class Prepared:
     ``grammar`` bounds the answer where it isn't empty (llguidance's Lark); ``loosened`` names what of the caller's
     schemas isn't in it; ``is_thinking``: the prompt has opened the reasoning. ``prediction_ids`` are of the answer that
     the caller expects. ``prompt_text`` and ``images`` (files) are what a model that sees is given; then
-    ``prompt_tokens`` is an estimate.
+    ``prompt_tokens`` is an estimate. Work of a higher ``rank`` gives way to that of a lower one; 0 is a live request's.
     """
 
     request: Generate
@@ -35,6 +35,7 @@ class Prepared:
     prediction_ids: tuple[int, ...] = ()
     prompt_text: str = ""
     images: tuple[bytes, ...] = ()
+    rank: int = 0
 
 
 class Engine(Protocol):

@@ -96,7 +96,7 @@ class ScriptedEngine:
     A reply of more words than ``max_tokens`` is cut there with ``length``. What the text must be and which tools may be
     called is kept in ``requests`` and bounds nothing. ``cached_tokens`` is what ``Started`` and ``Usage`` report,
     ``loosened`` what ``Started`` does. ``cancelled`` and ``finished`` hold the ids of requests, in order; ``running``
-    those in between.
+    those in between. ``ranks`` are those of the generations, in order.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class ScriptedEngine:
         self._loosened = loosened
         self.stage = stage or Stage()
         self.requests: list[Generate] = []
+        self.ranks: list[int] = []
         self.running: list[str] = []
         self.cancelled: list[str] = []
         self.finished: list[str] = []
@@ -158,6 +159,7 @@ class ScriptedEngine:
 
     async def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
         request = prepared.request
+        self.ranks.append(prepared.rank)
         self.running.append(request.id)
         try:
             await self.stage.at("start")

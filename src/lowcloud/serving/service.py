@@ -16,12 +16,12 @@ import anyio.to_thread
 from lowcloud.core.errors import BadRequest, PromptTooLong, Unavailable, Unsupported
 from lowcloud.core.events import Event, Started, Usage
 from lowcloud.core.messages import Messages, Prompt
-from lowcloud.core.requests import Caller, Classify, Embed, Generate, Rerank
+from lowcloud.core.requests import Admission, Caller, Classify, Embed, Generate, Rerank
 from lowcloud.core.results import Classified, Embedded, Reranked
 from lowcloud.engines.engine import Classifier, Embedder, Engine, Reranker, Token, Wording
 from lowcloud.models.card import Task
 from lowcloud.models.catalogue import Answer, Catalogue, Listing
-from lowcloud.serving.admission import Bounds, Queue
+from lowcloud.serving.admission import Bounds, Place, Queue
 from lowcloud.serving.deadline import Deadline
 from lowcloud.serving.pool import ModelStatus, Pool, Served
 from lowcloud.serving.rough import rough_tokens
@@ -39,10 +39,16 @@ STOPPING_RETRY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``queue`` bounds what waits in front of each model; ``request_deadline_s`` a request, arrival to last event."""
+    """``queue`` bounds what waits in front of each model; ``request_deadline_s`` a request, arrival to last event, and
+    ``job_deadline_s`` one that isn't live."""
 
     queue: Bounds = field(default_factory=Bounds)
     request_deadline_s: float = 600.0
+    job_deadline_s: float = 3600.0
+
+    def deadline_s(self, admission: Admission) -> float:
+        """Of a request of a class."""
+        return self.request_deadline_s if admission == "live" else self.job_deadline_s
 
 
 class Service:
@@ -184,7 +190,7 @@ class Service:
     async def _run(self, answer: Answer, caller: Caller) -> AsyncGenerator[Run, None]:
         """A run that is admitted, within its time, and recorded once, however it ends. Raises LimitReached."""
         ledger = self._ledger
-        with self._deadline() as deadline:
+        with self._deadline(caller.admission) as deadline:
             run = Run(answer, caller.account_id, deadline, self._meter, self._clock)
             if ledger is not None:
                 await run.bound(lambda: ledger.admit(caller, answer.card))
@@ -200,14 +206,17 @@ class Service:
                     ledger.add(record)
 
     @contextmanager
-    def _deadline(self) -> Generator[Deadline]:
+    def _deadline(self, admission: Admission = "live") -> Generator[Deadline]:
         """The time of one request, which ``cut`` ends."""
-        deadline = Deadline(self._limits.request_deadline_s, self._clock)
+        deadline = Deadline(self._limits.deadline_s(admission), self._clock)
         self._live.add(deadline)
         try:
             yield deadline
         finally:
             self._live.discard(deadline)
+
+    def _enter(self, answer: Answer, caller: Caller) -> Place:
+        return self._queue(answer.by.id).enter(caller.admission, rejects_if_busy=caller.rejects_if_busy)
 
     def _queue(self, card_id: str) -> Queue:
         """The queue of a card that answers; they are as many as the local models."""
@@ -220,12 +229,14 @@ class Service:
         return self._queues[card_id]
 
     async def _generated(self, answer: Answer, request: Generate, caller: Caller) -> AsyncGenerator[Event, None]:
-        with self._queue(answer.by.id).enter(rejects_if_busy=caller.rejects_if_busy) as place:
+        with self._enter(answer, caller) as place:
+            await place.turn()
             engine = _generator(await self._pool.engine(answer.by.id))
             engine.check(request)
             prepared = await engine.prepare(request)
             place.count(prepared.prompt_tokens)
-            async with self._pool.lease(answer.by.id), aclosing(engine.generate(prepared)) as events:
+            ranked = replace(prepared, rank=place.rank)
+            async with self._pool.lease(answer.by.id), aclosing(engine.generate(ranked)) as events:
                 async for event in events:
                     if isinstance(event, Started):
                         place.started()
@@ -242,8 +253,9 @@ class Service:
     async def _once(self, answer: Answer, n_tokens: int, caller: Caller, ask: Callable[[Served], Awaitable[R]]) -> R:
         """What an engine gives all at once; ``n_tokens`` is what waits for it meanwhile."""
         async with self._run(answer, caller) as run:
-            with self._queue(answer.by.id).enter(rejects_if_busy=caller.rejects_if_busy) as place:
+            with self._enter(answer, caller) as place:
                 place.count(n_tokens)
+                await run.bound(place.turn)
                 result = await run.bound(lambda: self._leased(answer, ask))
                 place.started()
             usage = run.complete(Usage(result.prompt_tokens, 0, 0))

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, insert, select, update
 
-from lowcloud.core.errors import RETRY_S, Overloaded
+from lowcloud.core.errors import RETRY_S, BodyTooLarge, Overloaded
 from lowcloud.storage.database import Database
 from lowcloud.storage.tables import jobs
 
@@ -21,7 +21,7 @@ QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """Jobs of an account that haven't ended, bytes of all that it has, bytes of one result and of a group's together, and
+    """Jobs of an account that haven't ended, bytes of all that it has, bytes of one result and of those of a group, and
     starts of a job."""
 
     jobs: int = 10_000
@@ -113,9 +113,16 @@ class JobStore:
         self._clock = clock
 
     async def enqueue(self, group: JobGroup, new: Sequence[NewJob]) -> None:
-        """Queue a new group's jobs, at least one: all, or none where the account has too many (Overloaded)."""
+        """Queue a new group's jobs, at least one: all, or none where the account has too many (Overloaded).
+
+        Raises BodyTooLarge for more than an account may have at all.
+        """
         now = self._clock()
         rows = [_row(group, position, job, now) for position, job in enumerate(new)]
+        size_bytes = sum(row["size_bytes"] for row in rows)
+        if len(rows) > self._limits.jobs or size_bytes > self._limits.size_bytes:
+            most = f"At most {self._limits.jobs} requests of {self._limits.size_bytes} bytes in all"
+            raise BodyTooLarge(f"{most} can wait to be run; these are {len(rows)} of {size_bytes} bytes.")
 
         def enqueue(connection: Connection) -> None:
             self._check_room(connection, group.account_id, rows)

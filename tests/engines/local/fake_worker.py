@@ -11,6 +11,7 @@ after them; ``plan``, what each life does, the last one for all that follow:
     echo: true       send back the first frame              hold: true       encode nothing
     context: N       have a context of N tokens     complete_at: N   end with "stop" after N tokens
     stubborn: true   don't end when the socket closes        deaf: true   become ready, read nothing
+    tells_rank: true   say that as many prompt tokens were cached as a sequence's rank
 
 ``stats`` of its steps: sequences and inputs held as ``running``, and ``Cancel`` frames so far as ``preemptions``.
 """
@@ -100,7 +101,7 @@ class FakeWorker:
                 self.send(Refused(seq, self.does["refuse"], "as told"))
             case Submit(seq=seq, forced=forced):
                 self.live[seq] = Live(frame, list(forced))
-                self.send(Accepted(seq, len(frame.ids) // 2))
+                self.send(Accepted(seq, frame.rank if self.does.get("tells_rank") else len(frame.ids) // 2))
             case Cancel(seq):
                 self.cancels += 1
                 self.live.pop(seq, None)

@@ -110,6 +110,15 @@ async def test_however_many_tokens_are_told_apart_the_loop_is_free(engine_of, fa
     assert noting.threads and threading.get_ident() not in noting.threads
 
 
+async def test_the_worker_is_told_the_rank_of_a_request(engine_of, fake):
+    told = fake({"tells_rank": True})
+    engine = engine_of(told)
+    async with told.run():
+        prepared = replace(await engine.prepare(ask()), rank=2)
+        async with aclosing(engine.generate(prepared)) as events:
+            assert (await anext(events)).cached_tokens == 2
+
+
 async def test_a_prompt_over_the_context_is_refused_with_both_counts(engine_of, fake):
     long = Messages((Message("user", "x" * 300),))
     with pytest.raises(PromptTooLong, match=f"@test/model is 256 tokens.* {305 + 3} tokens") as raised:

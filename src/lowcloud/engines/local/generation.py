@@ -209,6 +209,7 @@ def _submit(seq: int, choice: int, forced: list[int], prepared: Prepared, stop_i
         n_logprobs=-1 if request.top_logprobs is None else request.top_logprobs,
         grammar=prepared.grammar,
         prediction=list(prepared.prediction_ids),
+        rank=prepared.rank,
         text=prepared.prompt_text,
         images=list(prepared.images),
     )
