@@ -83,6 +83,15 @@ def test_a_stop_token_ends_an_answer_and_is_given(pipeline):
     assert said(pipeline, PICTURE, stop_ids=[stop])[0] == free[: free.index(stop) + 1]
 
 
+def test_only_the_stop_tokens_that_are_named_end_an_answer(pipeline):
+    """265 is the model's own, and not named here."""
+    for seed in range(40):
+        tokens, _ = said(pipeline, PICTURE, n=60, temperature=5.0, seed=seed, stop_ids=[264])
+        if 265 in tokens[:-1]:
+            return
+    raise AssertionError("the model's own end never came, or ended the answer")
+
+
 def test_the_context_ends_an_answer(pipeline):
     tokens: list[int] = []
     text = "x" * 250

@@ -62,6 +62,8 @@ class GenaiPipeline:
         config.max_length = self._context_length
         config.stop_token_ids = set(request.stop_ids)
         config.ignore_eos = not request.stop_ids
+        if request.stop_ids:
+            config.eos_token_id = request.stop_ids[0]  # else the model's own ends an answer too
         config.repetition_penalty = request.repetition_penalty
         config.presence_penalty = request.presence_penalty
         config.frequency_penalty = request.frequency_penalty
