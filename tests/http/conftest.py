@@ -23,6 +23,7 @@ from lowcloud.http.image_links import ImageFetcher
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.settings import HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
+from lowcloud.serving.jobs import JobRunner
 from lowcloud.serving.pool import Hosted, Pool, Served
 from lowcloud.serving.service import Limits, Service
 from lowcloud.serving.usage import Ledger
@@ -298,6 +299,7 @@ def make_world() -> MakeWorld:
         sees: bool = False,
         also: Sequence[Served] = (),
         ledger: Ledger | None = None,
+        jobs: JobRunner | None = None,
     ) -> AsyncGenerator[World, None]:
         card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees})
         chat = engine(card, reply, stage=stage, cached_tokens=cached_tokens, loosened=loosened)
@@ -317,6 +319,7 @@ def make_world() -> MakeWorld:
                 logger_on(logs),
                 completions,
                 images,
+                jobs,
             )
             yield World(build(parts), service, chat, embedder, metrics, clock, logs)
 

@@ -31,6 +31,8 @@ from lowcloud.http.openai.completions_request import CompletionBody
 from lowcloud.http.openai.embeddings import Embeddings
 from lowcloud.http.openai.embeddings_request import EmbeddingsBody
 from lowcloud.http.openai.models import Models
+from lowcloud.http.openai.rerank import Ranking, Reranking
+from lowcloud.http.openai.rerank_request import RerankBody
 from lowcloud.http.openai.stored import CompletionsQuery, ListQuery, Relabel, Stored
 from lowcloud.http.openai.tokens import (
     CountAnswer,
@@ -47,12 +49,17 @@ from lowcloud.http.operations import METRICS_TYPE, Document, Operations
 from lowcloud.http.router import Route, Router, Table
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.sse import Pace
+from lowcloud.http.workers_ai.batch import KIND, Batch
 from lowcloud.http.workers_ai.catalogue import CatalogueSearch
+from lowcloud.http.workers_ai.classify import ClassifyRunner
+from lowcloud.http.workers_ai.embeddings import EmbeddingsRunner
 from lowcloud.http.workers_ai.native import Native, TaskRunner
-from lowcloud.http.workers_ai.routes import catalogue_routes, run_routes
+from lowcloud.http.workers_ai.rerank import RerankRunner
+from lowcloud.http.workers_ai.routes import catalogue_routes, run_routes, token_routes
 from lowcloud.http.workers_ai.run import Runs
 from lowcloud.http.workers_ai.text import TextRunner
 from lowcloud.models.card import Task
+from lowcloud.serving.jobs import JobRunner
 from lowcloud.serving.service import Service
 from lowcloud.storage.completions import CompletionStore
 
@@ -72,7 +79,7 @@ class HttpParts:
     """What the HTTP layer is built from. ``new_id`` makes ids that nobody guesses; tests give their own and a clock.
 
     Without ``completions`` no chat completion is stored, and there are no routes for them; without ``images`` none is
-    fetched.
+    fetched; without ``jobs`` nothing is queued to be run later. Those who run the kinds of jobs are added to it.
     """
 
     service: Service
@@ -84,6 +91,7 @@ class HttpParts:
     logger: FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("lowcloud.http"))
     completions: CompletionStore | None = None
     images: ImageFetcher | None = None
+    jobs: JobRunner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,7 @@ class Handlers:
     completions: Completions
     token_texts: TokenTexts
     embeddings: Embeddings
+    reranking: Reranking
     messages: AnthropicMessages
     models: Models
     catalogue: CatalogueSearch
@@ -126,12 +135,16 @@ def table(on: Handlers) -> tuple[Route, ...]:
         *_both("POST", "/detokenize", on.token_texts.detokenize, DETOKENIZE),
         *_both("POST", "/apply-template", on.token_texts.apply_template, TEMPLATE),
         *_both("POST", "/embeddings", on.embeddings.create, EMBEDDINGS),
+        *_both("POST", "/rerank", on.reranking.create, RERANK),
+        *_both("POST", "/reranking", on.reranking.create, RERANK),
+        *_cohere("/rerank", on.reranking.create, RERANK),
         *_anthropic("/messages", on.messages.create, MESSAGE),
         *_anthropic("/messages/count_tokens", on.messages.count, COUNT),
         *_both("GET", "/models", on.models.index, MODELS),
         *_both("GET", "/models/{model...}", on.models.show, MODEL),
         *run_routes(on.runs),
         *catalogue_routes(on.catalogue),
+        *token_routes(),
         Route("GET", "/healthz", on.operations.health, HEALTH, is_open=True),
         Route("GET", "/readyz", on.operations.ready, READY, is_open=True),
         Route("GET", "/metrics", on.operations.metrics, METRICS, is_open=True),
@@ -165,6 +178,13 @@ def _anthropic(path: str, handler: Handler, operation: Operation) -> list[Route]
     return [Route("POST", path, handler, operation, error_shape=anthropic_errors.envelope) for path in paths]
 
 
+def _cohere(path: str, handler: Handler, operation: Operation) -> list[Route]:
+    """Cohere's SDKs put a ``/v1`` or ``/v2`` of their own after the base URL, which may be ours without its ``/v1``."""
+    paths = [base + version + path for base in BASES for version in ("/v1", "/v2")]
+    paths += [base.removesuffix("/v1") + "/v2" + path for base in BASES]
+    return [Route("POST", each, handler, operation) for each in paths]
+
+
 def _handlers(parts: HttpParts) -> Handlers:
     offload = Offload()
     pace = Pace(parts.settings.heartbeat_s, parts.settings.write_timeout_s)
@@ -176,20 +196,33 @@ def _handlers(parts: HttpParts) -> Handlers:
 
     accepts = parts.settings.accept_token_ids
     runners: dict[Task, TaskRunner] = {
-        Task.TEXT_GENERATION: TextRunner(answerer, offload, parts.clock, new_id("")).run,
+        Task.TEXT_GENERATION: TextRunner(answerer, offload, parts.clock, new_id("")),
+        Task.TEXT_EMBEDDINGS: EmbeddingsRunner(parts.service, offload),
+        Task.RERANK: RerankRunner(parts.service, offload),
+        Task.TEXT_CLASSIFICATION: ClassifyRunner(parts.service, offload),
     }
+    native = Native(parts.service, runners)
     return Handlers(
         Chat(answerer, offload, parts.clock, new_id("chatcmpl-"), parts.completions),
         Completions(parts.service, CompletionTools(answerer, offload, parts.clock, new_id("cmpl-"))),
         TokenTexts(parts.service, links, offload),
         Embeddings(parts.service, offload, parts.new_id, accept_token_ids=accepts),
+        Reranking(parts.service, offload, parts.new_id),
         AnthropicMessages(parts.service, answerer, links, offload, new_id("msg_")),
         Models(parts.service),
         CatalogueSearch(parts.service, offload, parts.clock),
-        Runs(Native(parts.service, runners), offload),
+        Runs(native, offload, _batch(parts, native, offload)),
         Operations(parts.service, parts.metrics.render),
         Stored(parts.completions, offload) if parts.completions else None,
     )
+
+
+def _batch(parts: HttpParts, native: Native, offload: Offload) -> Batch | None:
+    if parts.jobs is None:
+        return None
+    batch = Batch(native, parts.jobs, offload, parts.clock, parts.new_id)
+    parts.jobs.add(KIND, batch)
+    return batch
 
 
 CHAT = Operation(
@@ -268,6 +301,14 @@ EMBEDDINGS = Operation(
     "openai",
     request=EmbeddingsBody,
     answer=schemas.EmbeddingList,
+    errors=REFUSALS,
+)
+RERANK = Operation(
+    "rerank",
+    "Scores documents for a query, in the forms of Jina and Cohere.",
+    "rerank",
+    request=RerankBody,
+    answer=Ranking,
     errors=REFUSALS,
 )
 MESSAGE = Operation(

@@ -1,8 +1,8 @@
 """The core of the native API: a model's inputs in, its native result out. What wraps that result is the caller's."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from lowcloud.core.errors import InvalidModelName, LoraUnsupported, ModelNotFound
 from lowcloud.core.requests import Caller
@@ -27,7 +27,16 @@ class Run:
 
 
 NativeResult: TypeAlias = Whole | EventStream
-TaskRunner: TypeAlias = Callable[[Run], Awaitable[NativeResult]]
+
+
+class TaskRunner(Protocol):
+    """Runs the models of one task."""
+
+    async def run(self, run: Run) -> NativeResult:
+        """The result, or the stream once it has started. Raises BadRequest, and all that the service does."""
+
+    async def check(self, run: Run) -> None:
+        """Refuse what ``run`` would, as far as that is known before it runs."""
 
 
 class Native:
@@ -41,10 +50,12 @@ class Native:
     ) -> NativeResult:
         """The result, or the stream once it has started. Raises InvalidModelName, ModelNotFound, BadRequest, ..."""
         trace.model = model[:MAX_NAME_CHARS]
-        answer = self.answer(model)
-        if inputs.get("lora"):
-            raise LoraUnsupported(f"The model {model} does not support LoRa inference", param="lora")
-        return await self._runners[answer.card.task](Run(answer, inputs, n_bytes, caller, trace))
+        run = Run(self.answer(model), inputs, n_bytes, caller, trace)
+        return await self._runner(run).run(run)
+
+    async def check(self, run: Run) -> None:
+        """Refuse what a run would, as far as that is known before it. Raises BadRequest, ..."""
+        await self._runner(run).check(run)
 
     def answer(self, model: str) -> Answer:
         """Who answers for a model. Raises InvalidModelName, ModelNotFound."""
@@ -54,3 +65,8 @@ class Native:
         if answer.card.task not in self._runners:
             raise ModelNotFound(model, why=f"no engine here does {answer.card.task.value} yet")
         return answer
+
+    def _runner(self, run: Run) -> TaskRunner:
+        if run.inputs.get("lora"):
+            raise LoraUnsupported(f"The model {run.answer.card.id} does not support LoRa inference", param="lora")
+        return self._runners[run.answer.card.task]

@@ -13,6 +13,7 @@ from lowcloud.http.encode import header_list
 from lowcloud.http.generation import Whole
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.parameters import named
+from lowcloud.http.workers_ai.batch import Batch, is_batch
 from lowcloud.http.workers_ai.envelope import enveloped
 from lowcloud.http.workers_ai.native import Native, NativeResult
 from lowcloud.http.workers_ai.options import RunOptions, run_options
@@ -32,10 +33,10 @@ class Asked:
 
 
 class Runs:
-    """Answers the two routes."""
+    """Answers the two routes. Without a ``batch`` nothing is run later."""
 
-    def __init__(self, native: Native, offload: Offload) -> None:
-        self._native, self._offload = native, offload
+    def __init__(self, native: Native, offload: Offload, batch: Batch | None = None) -> None:
+        self._native, self._offload, self._batch = native, offload, batch
 
     async def of_model(self, call: Call) -> ASGIApp:
         """The path names the model, the body is its inputs."""
@@ -63,9 +64,19 @@ class Runs:
         return await self._offload.read(call.body, lambda body: body)
 
     async def _answer(self, asked: Asked, call: Call) -> ASGIApp:
+        if is_batch(asked.inputs, asked.options):
+            return await self._batched(asked, call)
         caller = replace(call.caller, rejects_if_busy=asked.options.rejects_if_busy)
         result = await self._native.run(asked.model, asked.inputs, len(call.body), caller, call.trace)
         return _wrapped(result, (*asked.options.ignored, *asked.ignored))
+
+    async def _batched(self, asked: Asked, call: Call) -> ASGIApp:
+        """What is queued waits, however busy the model is."""
+        if self._batch is None:
+            raise Unsupported("queueRequest: nothing is queued here.", param="queueRequest")
+        result = await self._batch.answer(asked.model, asked.inputs, call.caller, call.trace)
+        without_effect = ("options.rejectIfBusy",) if asked.options.rejects_if_busy else ()
+        return _wrapped(result, (*asked.options.ignored, *without_effect, *asked.ignored))
 
 
 def _wrapped(result: NativeResult, ignored: tuple[str, ...]) -> ASGIApp:
@@ -94,7 +105,9 @@ def _naming(ignored: tuple[str, ...], app: ASGIApp) -> ASGIApp:
 
 
 def _check_headers(headers: Headers) -> None:
-    """The body is JSON whatever it is labelled as, but for what surely isn't. Raises UnsupportedMediaType, Unsupported.
+    """The body is JSON whatever it is labelled as, but for what surely isn't.
+
+    Raises UnsupportedMediaType; Unsupported for a gateway.
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data" or kind.startswith(("audio/", "image/", "video/")):

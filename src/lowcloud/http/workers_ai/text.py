@@ -1,16 +1,17 @@
 """Native text generation: the classic shape, and for newer models the shapes of OpenAI's API."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from lowcloud.core.errors import BadRequest, LowcloudError, Unsupported
 from lowcloud.core.events import Event, Started, Usage
+from lowcloud.core.requests import Generate
 from lowcloud.http.clock import Clock
 from lowcloud.http.encode import to_json
 from lowcloud.http.generation import Answerer, Asked, Ending, Form
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.chat_answer import Head, WholeAnswer, fingerprint
-from lowcloud.http.openai.chat_request import chat_asked
+from lowcloud.http.openai.chat_request import ChatAsked, chat_asked
 from lowcloud.http.openai.chat_stream import ChunkWriter
 from lowcloud.http.openai.completions_answer import CompletionWriter, WholeCompletion
 from lowcloud.http.openai.completions_request import CompletionAsked, completion_asked
@@ -18,7 +19,7 @@ from lowcloud.http.sse import DONE
 from lowcloud.http.workers_ai.errors import v4
 from lowcloud.http.workers_ai.native import NativeResult, Run
 from lowcloud.http.workers_ai.text_answer import ClassicAnswer, ClassicWriter
-from lowcloud.http.workers_ai.text_request import classic_asked
+from lowcloud.http.workers_ai.text_request import ClassicAsked, classic_asked
 
 _NEITHER = (
     "anyOf at '/' not met, 0 matches: required properties at '/' are 'messages', "
@@ -34,35 +35,32 @@ class TextRunner:
 
     async def run(self, run: Run) -> NativeResult:
         """The card's family decides the shape; of the newer ones' shapes, what the inputs have."""
-        if run.answer.card.family == "classic":
-            return await self._classic(run)
-        given = [name for name in ("messages", "prompt", "input") if run.inputs.get(name) is not None]
-        if len(given) > 1:
-            raise BadRequest(f"{given[0]} and {given[1]} are mutually exclusive", param=given[1])
-        match given:
-            case ["messages"]:
+        match _shape(run):
+            case "classic":
+                return await self._classic(run)
+            case "messages":
                 return await self._chat(run)
-            case ["prompt"]:
+            case "prompt":
                 return await self._completion(run)
-            case ["input"]:
-                raise Unsupported("input: the form of the Responses API is not supported here.", param="input")
-        raise BadRequest(_NEITHER, param="messages")
+
+    async def check(self, run: Run) -> None:
+        """Refuse what ``run`` would, as far as that is known before it runs."""
+        generate = await self._offload.sized(run.n_bytes, lambda: _generate_of(run))
+        await self._answerer.check(run.answer.card.id, generate)
 
     async def _classic(self, run: Run) -> NativeResult:
-        model, defaults = run.answer.card.id, run.answer.by.defaults
-        asked = await self._offload.sized(run.n_bytes, lambda: classic_asked(run.inputs, model, run.trace.id, defaults))
+        asked = await self._offload.sized(run.n_bytes, lambda: _classic_of(run))
         form = Form(
             lambda _: ClassicWriter(),
             lambda _: ClassicAnswer(is_json=asked.is_json, has_tools=asked.has_tools),
             _ending(run),
         )
+        model = run.answer.card.id
         return await self._result(run, Asked(model, asked.generate, asked.is_stream, asked.ignored), form)
 
     async def _chat(self, run: Run) -> NativeResult:
         run.trace.completion_id = completion_id = f"chatcmpl-{self._new_id()}"
-        asked = await self._offload.sized(run.n_bytes, lambda: chat_asked(_named(run), completion_id))
-        if asked.to_store is not None:
-            raise Unsupported("store: only chat completions are stored.", param="store")
+        asked = await self._offload.sized(run.n_bytes, lambda: _chat_of(run, completion_id))
 
         def head(started: Started) -> Head:
             return self._head(completion_id, asked.model, started, asked.service_tier)
@@ -75,10 +73,8 @@ class TextRunner:
         return await self._result(run, Asked(asked.model, asked.generate, asked.is_stream, asked.ignored), form)
 
     async def _completion(self, run: Run) -> NativeResult:
-        if not isinstance(run.inputs["prompt"], str):
-            raise BadRequest("Type mismatch of '/prompt', must be a string", param="prompt")
         run.trace.completion_id = completion_id = f"cmpl-{self._new_id()}"
-        asked = await self._offload.sized(run.n_bytes, lambda: completion_asked(_named(run), completion_id))
+        asked = await self._offload.sized(run.n_bytes, lambda: _completion_of(run, completion_id))
 
         def head(started: Started) -> Head:
             return self._head(completion_id, asked.model, started)
@@ -121,6 +117,49 @@ class _OnePromptAnswer:
 
     def body(self) -> bytes:
         return self._answer.body()
+
+
+def _shape(run: Run) -> Literal["classic", "messages", "prompt"]:
+    if run.answer.card.family == "classic":
+        return "classic"
+    given = [name for name in ("messages", "prompt", "input") if run.inputs.get(name) is not None]
+    if len(given) > 1:
+        raise BadRequest(f"{given[0]} and {given[1]} are mutually exclusive", param=given[1])
+    match given:
+        case ["messages"]:
+            return "messages"
+        case ["prompt"]:
+            return "prompt"
+        case ["input"]:
+            raise Unsupported("input: the form of the Responses API is not supported here.", param="input")
+    raise BadRequest(_NEITHER, param="messages")
+
+
+def _generate_of(run: Run) -> Generate:
+    match _shape(run):
+        case "classic":
+            return _classic_of(run).generate
+        case "messages":
+            return _chat_of(run, run.trace.id).generate
+        case "prompt":
+            return _completion_of(run, run.trace.id).generates[0]
+
+
+def _classic_of(run: Run) -> ClassicAsked:
+    return classic_asked(run.inputs, run.answer.card.id, run.trace.id, run.answer.by.defaults)
+
+
+def _chat_of(run: Run, completion_id: str) -> ChatAsked:
+    asked = chat_asked(_named(run), completion_id)
+    if asked.to_store is not None:
+        raise Unsupported("store: only chat completions are stored.", param="store")
+    return asked
+
+
+def _completion_of(run: Run, completion_id: str) -> CompletionAsked:
+    if not isinstance(run.inputs["prompt"], str):
+        raise BadRequest("Type mismatch of '/prompt', must be a string", param="prompt")
+    return completion_asked(_named(run), completion_id)
 
 
 def _named(run: Run) -> dict[str, Any]:
