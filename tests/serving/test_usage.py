@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 from usage_sums import Sums, UsageTold
 
 from lowcloud.core.errors import DailyLimitReached, LimitReached
@@ -91,6 +92,17 @@ async def test_what_cant_be_written_is_written_later_together_with_what_came_mea
     desk.store.fails = False
     await desk.ledger.flush()
     assert desk.store.rows == {key(): UsageCounts(2, 0, 0, 20, 8, 6, 2.0)}
+
+
+async def test_that_usage_cant_be_written_is_logged_when_it_begins():
+    desk = Desk()
+    desk.ledger.add(record())
+    with capture_logs() as lines:
+        for fails in (True, True, False, True):
+            desk.store.fails = fails
+            desk.ledger.add(record())
+            await desk.ledger.flush()
+    assert [line["log_level"] for line in lines] == ["error", "error"]
 
 
 async def test_the_sums_that_wait_are_bounded_and_those_of_known_models_go_on():

@@ -27,7 +27,7 @@ from lowcloud.serving.pool import ModelStatus, Pool, Served
 from lowcloud.serving.rough import rough_tokens
 from lowcloud.serving.run import Meter, Run
 from lowcloud.serving.standin import dimensions_of, is_cut, resized
-from lowcloud.serving.usage import Ledger
+from lowcloud.serving.usage import Ledger, UsageRecord
 
 __all__ = ["Answer", "Limits", "Meter", "ModelStatus", "Service"]
 
@@ -194,16 +194,16 @@ class Service:
             run = Run(answer, caller.account_id, deadline, self._meter, self._clock)
             if ledger is not None:
                 await run.bound(lambda: ledger.admit(caller, answer.card))
-            error: BaseException | None = None
             try:
                 yield run
-            except BaseException as raised:
-                error = raised
+            except BaseException as error:
+                self._record(run.end(error))
                 raise
-            finally:
-                record = run.end(error)
-                if ledger is not None:
-                    ledger.add(record)
+            self._record(run.end(None))
+
+    def _record(self, record: UsageRecord) -> None:
+        if self._ledger is not None:
+            self._ledger.add(record)
 
     @contextmanager
     def _deadline(self, admission: Admission = "live") -> Generator[Deadline]:

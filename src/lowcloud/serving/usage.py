@@ -69,6 +69,7 @@ class Ledger:
         self._clock = clock
         self._pending: dict[UsageKey, UsageCounts] = {}
         self._lost = 0
+        self._fails = False
         self._used: dict[tuple[str, str], float] = {}  # neurons by account and day
         self._minute = 0
         self._requests: dict[tuple[str, Task], int] = {}  # of this minute
@@ -126,8 +127,12 @@ class Ledger:
                 with anyio.CancelScope(shield=True):
                     await self._store.add(pending)
             except Exception:  # the outermost place of this task: whatever it is, the sums must not be lost
-                self._log.exception("usage can't be written yet", sums=len(pending))
                 self._pending = merged([*pending.items(), *self._pending.items()])
+                if not self._fails:
+                    self._log.exception("usage can't be written; it is tried again every second", sums=len(pending))
+                self._fails = True
+            else:
+                self._fails = False
 
     async def _neurons_today(self, account_id: str) -> float:
         """What the database has and what waits to be written, once an account and day; from then on ``add`` counts."""
