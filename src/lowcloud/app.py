@@ -23,14 +23,16 @@ from lowcloud.inventory import RemoteModel, models_here, remote_models, spec_of
 from lowcloud.models.catalogue import Catalogue, packaged_cards
 from lowcloud.models.store import LocalModel
 from lowcloud.serving.admission import Bounds
+from lowcloud.serving.jobs import JobRunner, RunnerLimits
 from lowcloud.serving.limits import Allowance, rates
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
 from lowcloud.serving.usage import Ledger
-from lowcloud.settings import Server, Settings, SettingsError, Storage, is_loopback
+from lowcloud.settings import Jobs, Server, Settings, SettingsError, Storage, is_loopback
 from lowcloud.storage.completions import CompletionStore, Keep
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.folder import claim
+from lowcloud.storage.jobs import JobLimits, JobStore
 from lowcloud.storage.tokens import TokenStore
 from lowcloud.storage.usage import UsageStore
 from lowcloud.telemetry import logs
@@ -76,7 +78,8 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
                 announce(line)
             completions = CompletionStore(database, _keep(settings.storage))
             usage = UsageStore(database, settings.storage.usage_days)
-            parts = Parts(mode, catalogue, found.models, remote, auth, completions, usage, allowance)
+            jobs = JobStore(database, _job_limits(settings.jobs))
+            parts = Parts(mode, catalogue, found.models, remote, auth, completions, usage, allowance, jobs)
             uvloop.run(_serve(settings, parts, listener))
     return 0
 
@@ -93,6 +96,7 @@ class Parts:
     completions: CompletionStore
     usage: UsageStore
     allowance: Allowance
+    jobs: JobStore
 
 
 async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
@@ -103,6 +107,7 @@ async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
     }
     preload = [model_id for model_id, model in settings.models.items() if model.preload]
     ledger = Ledger(parts.usage, metrics, parts.allowance)
+    jobs = JobRunner(parts.jobs, _runner_limits(settings.jobs))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ledger.run)
         async with Pool(hosted, load_wait_s=settings.serving.load_wait_s, preload=preload) as pool:
@@ -114,11 +119,23 @@ async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
                 _http(settings, parts.mode),
                 completions=parts.completions,
                 images=_images(settings.server),
+                jobs=jobs,
             )
             app = build(http)
-            stop = Stop(settings.server.shutdown_grace_s, drain=service.stop_accepting, cut=service.cut)
-            await serve(app, listener, stop)
+            tasks.start_soon(jobs.run)
+            await serve(app, listener, _stop(settings, service, jobs))
+            jobs.stop()
         tasks.cancel_scope.cancel()
+
+
+def _stop(settings: Settings, service: Service, jobs: JobRunner) -> Stop:
+    """What is queued is given back at the first signal: a later start goes on with it."""
+
+    def drain() -> None:
+        jobs.stop()
+        service.stop_accepting()
+
+    return Stop(settings.server.shutdown_grace_s, drain=drain, cut=service.cut)
 
 
 def _host(settings: Settings, model: LocalModel, metrics: Metrics) -> Hosted:
@@ -196,7 +213,16 @@ def _digest(token: str) -> bytes:
 
 def _limits(settings: Settings) -> Limits:
     serving = settings.serving
-    return Limits(Bounds(serving.max_queued_requests, serving.max_queued_tokens), serving.request_deadline_s)
+    queue = Bounds(serving.max_queued_requests, serving.max_queued_tokens)
+    return Limits(queue, serving.request_deadline_s, settings.jobs.deadline_s)
+
+
+def _job_limits(jobs: Jobs) -> JobLimits:
+    return JobLimits(jobs.account_requests, jobs.account_bytes)
+
+
+def _runner_limits(jobs: Jobs) -> RunnerLimits:
+    return RunnerLimits(jobs.concurrency, jobs.lease_s, kept_s=3_600.0 * jobs.kept_hours)
 
 
 def _allowance(settings: Settings) -> Allowance:

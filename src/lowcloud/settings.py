@@ -141,6 +141,17 @@ class Serving(_Section):
     stand_ins: Literal["auto", "always", "never"] = "auto"
 
 
+class Jobs(_Section):
+    """What is queued to be run later."""
+
+    concurrency: int = Field(8, ge=1, le=1024)
+    deadline_s: Seconds = 3_600.0
+    lease_s: float = Field(30.0, ge=1, le=3_600, allow_inf_nan=False)
+    kept_hours: int = Field(48, ge=1, le=8_760)
+    account_requests: int = Field(10_000, ge=1)
+    account_bytes: Size = ByteSize(2**30)
+
+
 class Local(_Section):
     """The local engine. A model's own table may set these again, all but ``cache_dir``."""
 
@@ -256,6 +267,7 @@ class Settings(_Section):
     server: Server = Server()
     storage: Storage = Field(default_factory=Storage)
     serving: Serving = Serving()
+    jobs: Jobs = Jobs()
     local: Local = Field(default_factory=Local)
     embeddings: Embeddings = Embeddings()
     limits: Limits = Limits()

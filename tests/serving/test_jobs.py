@@ -109,6 +109,10 @@ class FlakyStore(JobStore):
         self._pass("finish")
         return await super().finish(job, outcome)
 
+    async def release(self, held):
+        self._pass("release")
+        await super().release(held)
+
     async def delete_expired(self, limit=1_000):
         self._pass("delete_expired")
         return await super().delete_expired(limit)
@@ -256,6 +260,18 @@ async def test_jobs_under_way_at_a_stop_are_given_back_and_the_start_does_not_co
         assert handler.running == 0
         assert [attempt for _, attempt in handler.starts] == [1, 1]
         assert await rig.state() == GroupState(3, 0, 0, 0, payload='"g0"')
+
+
+async def test_a_stop_ends_well_though_the_database_is_gone(rig):
+    rig.store.failing = frozenset({"release"})
+    async with running(rig.runner):
+        await rig.enqueue(1)
+        await rig.handler.started(1)
+    assert await rig.state() == GroupState(0, 1, 0, 0, payload='"g0"')
+    rig.time.pass_by(LIMITS.lease_s)
+    rig.handler.is_open.set()
+    async with running(rig.runner):
+        await rig.over()
 
 
 async def test_the_jobs_of_a_server_that_died_are_run_by_another_when_their_leases_lapse(rig):

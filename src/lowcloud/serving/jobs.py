@@ -138,9 +138,16 @@ class _Crew:
                         tasks.start_soon(self._work, job, self._held[job])
                     await bell.wait()
         finally:
-            if self._held:
-                with anyio.move_on_after(RELEASE_S, shield=True):
-                    await self._store.release(self._held)
+            with anyio.move_on_after(RELEASE_S, shield=True):
+                await self._give_back()
+
+    async def _give_back(self) -> None:
+        if not self._held:
+            return
+        try:
+            await self._store.release(self._held)
+        except Exception:  # the outermost place of this task: the leases lapse
+            self._log.exception("jobs can't be given back", jobs=len(self._held))
 
     async def _look(self) -> None:
         while True:
