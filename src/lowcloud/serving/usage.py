@@ -72,7 +72,7 @@ class Ledger:
         self._fails = False
         self._used: dict[tuple[str, str], float] = {}  # neurons by account and day
         self._minute = 0
-        self._requests: dict[tuple[str, Task], int] = {}  # of this minute
+        self._requests: dict[tuple[str, Task], int] = {}  # of this minute, so they are as few as its requests
         self._writing = anyio.Lock()
         self._log = structlog.get_logger("lowcloud.usage")
 
