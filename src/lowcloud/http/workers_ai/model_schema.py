@@ -1,16 +1,21 @@
 """The JSON schemas of what a model's native run takes and gives."""
 
 from collections.abc import Mapping
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter
 
+from lowcloud.http.workers_ai import embeddings_request as vectors
 from lowcloud.http.workers_ai import task_inputs as takes
 from lowcloud.http.workers_ai import task_outputs as gives
 from lowcloud.http.workers_ai import text_shapes as texts
+from lowcloud.http.workers_ai.classify import ClassifyInput
+from lowcloud.http.workers_ai.rerank import RerankInput
+from lowcloud.http.workers_ai.text_schema import chat_input, classic_input
 from lowcloud.models.card import Card, Task
 
-Shapes = tuple[Any, Any]  # types: what goes in, what comes out
+Shape: TypeAlias = Any  # a type, or a function that makes the schema
 
 
 class Undocumented(BaseModel):
@@ -18,18 +23,18 @@ class Undocumented(BaseModel):
 
 
 # By a family, an embedding model's input, a task, or the id of a model that doesn't speak as its task does.
-_SHAPES: Mapping[str, Shapes] = {
-    "classic": (texts.TextInput, texts.TextOutput),
-    "chat": (texts.TextInput, texts.ChatOutput),
-    "text": (texts.TextsInput, texts.Vectors),
-    "bge": (texts.PooledInput, texts.PooledVectors),
+_SHAPES: Mapping[str, tuple[Shape, Shape]] = {
+    "classic": (classic_input, texts.TextOutput),
+    "chat": (chat_input, texts.ChatOutput),
+    "text": (vectors.TextsInput, texts.Vectors),
+    "bge": (vectors.PooledInput, texts.PooledVectors),
     "bge-m3": (
-        texts.M3ContextsInput | texts.M3TextsInput,
+        vectors.ContextsInput | vectors.TextsInput,
         texts.M3Scores | texts.M3ContextVectors | texts.PooledVectors,
     ),
-    "qwen3-embedding": (texts.QwenInput, texts.Vectors),
-    Task.TEXT_CLASSIFICATION: (takes.Classified, gives.Labels),
-    Task.RERANK: (takes.Reranked, gives.Ranking),
+    "qwen3-embedding": (vectors.QwenInput, texts.Vectors),
+    Task.TEXT_CLASSIFICATION: (ClassifyInput, gives.Labels),
+    Task.RERANK: (RerankInput, gives.Ranking),
     Task.TRANSLATION: (takes.Translated, gives.Translation),
     "@cf/ai4bharat/indictrans2-en-indic-1B": (takes.IndicTranslated, gives.Translations),
     Task.SUMMARIZATION: (takes.Summarized, gives.Summary),
@@ -68,4 +73,9 @@ def shape_of(card: Card) -> str:
 def schemas(shape: str) -> dict[str, object]:
     """``{"input", "output"}`` of a name that ``shape_of`` gives. Takes tens of milliseconds."""
     taken, given = _SHAPES[shape]
-    return {"input": TypeAdapter(taken).json_schema(), "output": TypeAdapter(given).json_schema()}
+    return {"input": _schema(taken), "output": _schema(given)}
+
+
+def _schema(shape: Shape) -> dict[str, Any]:
+    made: dict[str, Any] = shape() if isinstance(shape, FunctionType) else TypeAdapter(shape).json_schema()
+    return made

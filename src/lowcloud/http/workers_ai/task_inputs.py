@@ -17,26 +17,6 @@ class _Input(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
-class Classified(_Input):
-    """A text to classify."""
-
-    text: Text
-
-
-class Context(_Input):
-    """One of the texts that are scored."""
-
-    text: Text
-
-
-class Reranked(_Input):
-    """Texts to score for a query."""
-
-    query: Text
-    contexts: list[Context]
-    top_k: int | None = Field(None, ge=1, description="how many of the best come back; null: all")
-
-
 class Translated(_Input):
     """A text to translate."""
 

@@ -1,4 +1,5 @@
-"""What the native run gives for the tasks that have no engine here yet, as ``models/schema`` shows it.
+"""What the native run gives for scores and labels, and for the tasks that have no engine here yet, as ``models/schema``
+shows it.
 
 Source: Cloudflare docs, Workers AI › Models, and the types of its SDKs, read 2026-11.
 """
@@ -6,6 +7,8 @@ Source: Cloudflare docs, Workers AI › Models, and the types of its SDKs, read 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from lowcloud.http.openai.schemas import EmbeddingsUsage
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Png = Annotated[str, Field(json_schema_extra={"format": "binary", "contentType": "image/png"})]
@@ -38,6 +41,7 @@ class Ranking(_Output):
     """The best first."""
 
     response: list[Scored]
+    usage: EmbeddingsUsage
 
 
 class Translation(_Output):

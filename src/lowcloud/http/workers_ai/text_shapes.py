@@ -1,73 +1,20 @@
-"""What the native run takes and gives for text generation and embeddings, as ``models/schema`` shows it.
+"""What the native run gives for text generation and for embeddings, as ``models/schema`` shows it.
 
 Source: Cloudflare docs, Workers AI › Models, read 2026-11.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from lowcloud.http.openai.chat_messages import ChatMessage
-from lowcloud.http.openai.chat_tools import FunctionTool
-from lowcloud.http.openai.schemas import ChatCompletion, Completion
+from lowcloud.core.requests import Pooling
+from lowcloud.http.openai.schemas import ChatCompletion, ChatUsage, Completion, EmbeddingsUsage, FinishReason
 
-Text = Annotated[str, Field(min_length=1)]
 Events = Annotated[str, Field(json_schema_extra={"format": "binary", "contentType": "text/event-stream"})]
-Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
 class _Shape(BaseModel):
     model_config = ConfigDict(strict=True)
-
-
-class NativeFormat(_Shape):
-    """``json_schema`` is the schema itself, or OpenAI's object around it."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonValue = None
-
-
-class BareTool(_Shape):
-    """A function, without OpenAI's object around it."""
-
-    name: str
-    description: str = ""
-    parameters: dict[str, JsonValue]
-
-
-class TextOptions(_Shape):
-    raw: bool = Field(False, description="the prompt goes to the model as it is, without its chat template")
-    stream: bool = False
-    max_tokens: int | None = Field(None, ge=1)
-    temperature: Annotated[float, Field(ge=0, le=5)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_k: Annotated[int, Field(ge=1)] | None = None
-    seed: int | None = None
-    repetition_penalty: Annotated[float, Field(ge=0, le=2)] | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    lora: str | None = None
-    response_format: NativeFormat | None = None
-    guided_json: dict[str, JsonValue] | None = Field(None, description="the older form of response_format")
-
-
-class PromptInput(TextOptions):
-    """A text to go on with."""
-
-    prompt: Text
-
-
-class MessagesInput(TextOptions):
-    """A conversation to answer."""
-
-    messages: list[ChatMessage] = Field(min_length=1)
-    tools: list[BareTool | FunctionTool] | None = None
-
-
-class NativeUsage(_Shape):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
 
 
 class NativeCall(_Shape):
@@ -76,51 +23,17 @@ class NativeCall(_Shape):
 
 
 class TextAnswer(_Shape):
-    """``response`` is an object where the request has a ``response_format``."""
+    """``response`` is a value where the request has a schema for it."""
 
-    response: str | dict[str, JsonValue]
-    tool_calls: list[NativeCall] = Field(default_factory=list)
-    usage: NativeUsage
+    response: JsonValue
+    reasoning_content: str | None = Field(None, description="absent where there is no reasoning")
+    tool_calls: list[NativeCall] | None = Field(None, description="absent where the request has no tools")
+    finish_reason: FinishReason
+    usage: ChatUsage
 
 
-TextInput = PromptInput | MessagesInput
 TextOutput = TextAnswer | Events
 ChatOutput = ChatCompletion | Completion | Events
-
-
-class TextsInput(_Shape):
-    text: Text | list[Text]
-
-
-class PooledInput(TextsInput):
-    """``cls`` is what the model was trained for; the vectors of the two don't go together."""
-
-    pooling: Literal["mean", "cls"] = "mean"
-
-
-class M3TextsInput(TextsInput):
-    truncate_inputs: bool = False
-
-
-class M3Context(_Shape):
-    text: Text
-
-
-class M3ContextsInput(_Shape):
-    """Contexts to score for a query, or without one to embed."""
-
-    query: Text | None = None
-    contexts: list[M3Context] = Field(min_length=1)
-    truncate_inputs: bool = False
-
-
-class QwenInput(_Shape):
-    """Queries get the instruction, documents don't; ``text`` is another name of documents."""
-
-    queries: Text | list[Text] | None = None
-    documents: Text | list[Text] | None = None
-    text: Text | list[Text] | None = None
-    instruction: str = "Given a web search query, retrieve relevant passages that answer the query"
 
 
 class Vectors(_Shape):
@@ -128,10 +41,11 @@ class Vectors(_Shape):
 
     shape: list[int] = Field(min_length=2, max_length=2)
     data: list[list[float]]
+    usage: EmbeddingsUsage
 
 
 class PooledVectors(Vectors):
-    pooling: Literal["mean", "cls"]
+    pooling: Pooling | None = Field(None, description="absent where it isn't known here")
 
 
 class M3Score(_Shape):
@@ -142,10 +56,16 @@ class M3Score(_Shape):
 
 
 class M3Scores(_Shape):
+    """The best first."""
+
     response: list[M3Score]
+    usage: EmbeddingsUsage
 
 
 class M3ContextVectors(_Shape):
+    """As ``PooledVectors``."""
+
     response: list[list[float]]
-    shape: list[int]
-    pooling: Literal["mean", "cls"]
+    shape: list[int] = Field(min_length=2, max_length=2)
+    pooling: Pooling | None = None
+    usage: EmbeddingsUsage
