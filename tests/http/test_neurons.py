@@ -18,6 +18,7 @@ LLAMA = "@cf/meta/llama-3.1-8b-instruct"
 BGE = "@cf/baai/bge-large-en-v1.5"
 STAND_IN = "@local/smollm2-135m-instruct"
 IN, OUT = 25_608, 75_147  # of LLAMA, a million tokens
+RUN = f"/client/v4/accounts/{'0' * 32}/ai/run/{LLAMA}"
 COST = (4 * IN + 3 * OUT) / 1e6
 NOON = 20_000 * 86_400 + 43_200.0
 MESSAGE = {"model": LLAMA, "max_tokens": 9, "messages": [{"role": "user", "content": "hello there"}]}
@@ -63,6 +64,13 @@ async def test_anthropics_format_has_the_header_alone(world):
     assert "neurons" not in answer.json["usage"]
 
 
+async def test_a_native_run_has_the_header_and_its_usage_has_the_neurons_whole_and_streamed(world):
+    whole = await world.ask("POST", RUN, {"prompt": "hello there"})
+    assert (whole.json["result"]["usage"]["neurons"], whole.headers["cf-ai-neurons"]) == (COST, "0.33")
+    streamed = await world.ask("POST", RUN, {"prompt": "hello there", "stream": True})
+    assert [chunk["usage"]["neurons"] for chunk in streamed.chunks if "usage" in chunk] == [COST]
+
+
 async def test_embeddings_have_the_header_alone(world):
     answer = await world.embeddings(model=BGE, input=["I love matcha"] * 100)
     assert answer.headers["cf-ai-neurons"] == f"{300 * 18_582 / 1e6:.2f}" == "5.57"
@@ -81,16 +89,20 @@ async def test_over_the_neurons_of_the_day_every_format_refuses_with_the_number_
         completion = await world.ask("POST", "/v1/completions", COMPLETION)
         embeddings = await world.embeddings(model=BGE)
         anthropic = await world.ask("POST", "/v1/messages", MESSAGE)
+        native = await world.ask("POST", RUN, {"prompt": "hello there"})
         free = await world.chat_completion()
     words = "You have used up your daily free allocation of 0.3 neurons."
-    for refused in (openai, completion, embeddings, anthropic):
+    for refused in (openai, completion, embeddings, anthropic, native):
         assert refused.status == 429
         assert refused.headers["retry-after"] == "43200"
         assert refused.headers["x-should-retry"] == "false"
+    for refused in (openai, completion, embeddings, anthropic):
         assert refused.json["error"]["message"].startswith(words)
     for refused in (openai, completion, embeddings):
         assert refused.json["errors"][0]["code"] == 3036
         assert refused.json["error"]["code"] == "insufficient_quota"
+    assert native.json["errors"][0]["code"] == 3036
+    assert native.json["errors"][0]["message"].startswith(f"AiError: {words}")
     assert anthropic.json["error"]["type"] == "rate_limit_error"
     assert free.status == 200
 
