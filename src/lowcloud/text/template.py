@@ -33,14 +33,6 @@ class Limits:
 _FAILURES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _MAX_TRIAL_S = 5.0
 _SHAPES = tuple(CallShape(is_text, is_none) for is_none in (False, True) for is_text in (False, True))
-_CALL = Messages(
-    (
-        Message("user", "Hi"),
-        Message("assistant", "", calls=(ToolCall("callnumb1", "f_name", '{"a_key": "a_value"}'),)),
-        Message("tool", "1", call_id="callnumb1"),
-    ),
-    (Tool("f_name", "Does it.", {"type": "object", "properties": {}}),),
-)
 _HELLO = Messages((Message("user", "a_greeting"),))
 _QUOTED_KEY = re.compile(r"""'a_key'|\\"a_key""")
 _QUOTED_PART = re.compile(r"""['"]a_greeting""")
@@ -93,6 +85,19 @@ class ChatTemplate:
         asked = CallShape(has_text_arguments)
         return asked if asked in self._shapes else next(iter(self._shapes), asked)
 
+    def shows_calls(self, retold: Callable[[Messages], Messages], *, has_text_arguments: bool, has_tools: bool) -> bool:
+        """Whether what was called before, as ``retold``, and what came of it come into the prompt, if it renders."""
+        turns = Turns(str, shape=self.shape(has_text_arguments=has_text_arguments), has_parts=self._has_parts)
+        for n_calls in (1, 2):
+            prompt = _trial(n_calls, has_tools=has_tools)
+            try:
+                text = self._joined(turns.variables(retold(prompt)), self._trial_limits)
+            except (TooLong, TemplateError, BadRequest, *_FAILURES):
+                continue  # refused, not lost
+            if not all(f"{word}{n}" in text for word in ("a_value", "a_result") for n in range(n_calls)):
+                return False
+        return True
+
     def _wants_parts(self) -> bool:
         """Whether a text comes into the prompt as a list's part alone: not as a string, nor as a list in notation."""
         for has_parts in (False, True):
@@ -111,7 +116,7 @@ class ChatTemplate:
         for shape in _SHAPES:
             turns = Turns(str, shape=shape, has_parts=self._has_parts)
             try:
-                text = self._joined(turns.variables(_CALL), self._trial_limits)
+                text = self._joined(turns.variables(_trial(1, has_tools=True)), self._trial_limits)
             except TooLong:
                 return
             except (TemplateError, BadRequest, *_FAILURES):
@@ -135,6 +140,15 @@ class ChatTemplate:
             if n_left < 0:
                 raise TooLong
         return "".join(pieces)
+
+
+def _trial(n_calls: int, *, has_tools: bool) -> Messages:
+    """A conversation in which so many calls were made at once, the end of it their results."""
+    calls = tuple(ToolCall(f"callnumb{n}", "f_name", f'{{"a_key": "a_value{n}"}}') for n in range(n_calls))
+    results = (Message("tool", f"a_result{n}", call_id=call.id) for n, call in enumerate(calls))
+    tool = Tool("f_name", "Does it.", {"type": "object", "properties": {}})
+    turns = (Message("user", "Hi"), Message("assistant", "", calls=calls), *results)
+    return Messages(turns, (tool,) if has_tools else ())
 
 
 def _refuse(message: str) -> None:

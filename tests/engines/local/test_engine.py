@@ -339,6 +339,18 @@ async def test_a_tools_grammar_that_the_worker_refuses_is_named_where_it_is_the_
     assert raised.value.param == param
 
 
+async def test_a_text_without_a_template_is_bound_by_its_format_alone(engine_of, fake):
+    """Whatever the model's template would have begun an answer with."""
+    engine = engine_of(fake(), chat_template="{# <|start|><|channel|><|message|> think tools #}hi")
+    chat = await engine.prepare(ask(output=Regex("b")))
+    assert "final" in chat.grammar
+    assert "analysis" in chat.grammar
+    text = await engine.prepare(ask(Text("a"), output=Regex("b")))
+    assert "final" not in text.grammar
+    assert "analysis" not in text.grammar
+    assert "/b/" in text.grammar
+
+
 @pytest.mark.parametrize("ignore_eos", [False, True])
 async def test_the_last_token_of_a_complete_grammar_is_text_and_counted(engine_of, fake, ignore_eos):
     """It ends without an end token, and an end token that does come has no text."""

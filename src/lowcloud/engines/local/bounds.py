@@ -12,7 +12,6 @@ from lowcloud.core.output import Format, JsonSchema
 from lowcloud.core.requests import Generate
 from lowcloud.core.tools import Tool
 from lowcloud.text.dialects.dialect import Dialect, Outlook
-from lowcloud.text.dialects.registry import fallback, recognised
 from lowcloud.text.grammar import LarkWriter, Wanted
 from lowcloud.text.schema import enforced
 
@@ -46,17 +45,6 @@ def bounds_of(
 def outlook_of(request: Generate, *, is_thinking: bool) -> Outlook:
     """Calls are looked for where there may be some."""
     return Outlook(request.tools.tools if request.tools.mode != "none" else (), is_thinking)
-
-
-def dialect_of(template: str) -> Dialect:
-    """The dialect of a chat template; the generic one where the template knows no tools."""
-    dialect = recognised(template) or fallback()
-    return dialect if "tools" in template or not dialect.takes_tools else fallback()
-
-
-def may_think(prompt: Messages, template: str) -> bool:
-    """Whether the model may think: its template knows of that, and the caller hasn't put it off."""
-    return prompt.effort != "none" and "think" in template
 
 
 def refuse_images(prompt: Messages, why: str) -> None:

@@ -18,7 +18,8 @@ from lowcloud.core.messages import Messages, Prompt, Text, Tokens
 from lowcloud.core.requests import Generate
 from lowcloud.engines.calls import new_call_id
 from lowcloud.engines.engine import Prepared, Token
-from lowcloud.engines.local.bounds import Bounds, bounds_of, dialect_of, may_think, outlook_of, refuse_images
+from lowcloud.engines.local.bounds import Bounds, bounds_of, outlook_of, refuse_images
+from lowcloud.engines.local.chat import Chat, chat_of
 from lowcloud.engines.local.defaults import Context, Length, check_bias, length_of, param_of, sampling_of
 from lowcloud.engines.local.generation import Generation, Reading, Vocabulary
 from lowcloud.engines.local.infill import Infill
@@ -28,7 +29,7 @@ from lowcloud.engines.local.vocabulary import Detokenizer
 from lowcloud.engines.sampling import default_length
 from lowcloud.models.card import Card
 from lowcloud.text.control import ControlledEncoder, Encoded
-from lowcloud.text.template import ChatTemplate
+from lowcloud.text.dialects.registry import fallback
 
 T = TypeVar("T")
 
@@ -58,17 +59,10 @@ class LocalEngine:
         self._vocabulary = Vocabulary(assets.tokenizer, assets.stop_ids)
         self._encoder = ControlledEncoder(assets.tokenizer)
         self._context_length = min(assets.context_length, process.spec.context_length or assets.context_length)
-        self._source = assets.chat_template or ""
-        self._dialect = dialect_of(self._source)
         self._control_ids = assets.tokenizer.control_ids
         self._infill = Infill(self._control_ids)
-        marks = self._dialect.marks
-        self._shown = {number: text for text, number in self._control_ids.items() if text in marks}
-        self._template = None
-        if assets.chat_template is not None:
-            self._template = ChatTemplate(
-                assets.chat_template, bos_token=assets.bos_token, eos_token=assets.eos_token, now=around.now
-            )
+        source = assets.chat_template
+        self._chat = None if source is None else chat_of(source, assets, around.now)
 
     @property
     def card(self) -> Card:
@@ -76,7 +70,7 @@ class LocalEngine:
 
     def check(self, request: Generate) -> None:
         if isinstance(request.prompt, Messages):
-            self._required_template()
+            self._required_chat()
             self._refuse_images(request.prompt)
 
     async def prepare(self, request: Generate) -> Prepared:
@@ -138,10 +132,17 @@ class LocalEngine:
         """The prompt's tokens, whether the answer begins inside the reasoning, what it is bound to, and the tokens of
         the prediction. Blocking."""
         ids, is_thinking = self._encode(request.prompt)
-        thinks = isinstance(request.prompt, Messages) and may_think(request.prompt, self._source)
-        bounds = bounds_of(request, self._dialect, self._control_ids, is_thinking=is_thinking, may_think=thinks)
         prediction = self._encoder.encode_text(request.prediction or "")
-        return ids, is_thinking, bounds, prediction[: self._context_length]
+        return ids, is_thinking, self._bounds(request, is_thinking), prediction[: self._context_length]
+
+    def _bounds(self, request: Generate, is_thinking: bool) -> Bounds:
+        """What binds an answer that no template begins is the formats alone."""
+        prompt = request.prompt
+        if not isinstance(prompt, Messages):
+            return bounds_of(request, fallback(), self._control_ids, is_thinking=False, may_think=False)
+        chat = self._required_chat()
+        may_think = chat.thinks(prompt)
+        return bounds_of(request, chat.dialect, self._control_ids, is_thinking=is_thinking, may_think=may_think)
 
     def _tokens(self, prompt: Prompt) -> list[Token]:
         ids, _ = self._encode(prompt)
@@ -163,28 +164,28 @@ class LocalEngine:
                 rest = [] if suffix is None else self._encoder.encode_text(suffix)
                 return [*before, *self._encoder.encode_text(text), *between, *rest, *after], False
         encoded = self._rendered(prompt)
-        return encoded.ids, self._dialect.is_thinking(encoded.text)
+        return encoded.ids, self._required_chat().dialect.is_thinking(encoded.text)
 
     def _refuse_images(self, prompt: Messages) -> None:
         refuse_images(prompt, "this model can't see images")
 
     def _rendered(self, prompt: Messages) -> Encoded:
         self._refuse_images(prompt)
-        told = self._dialect.retold(prompt)
-        render = partial(self._required_template().render, told, has_text_arguments=self._dialect.has_text_arguments)
-        return self._encoder.encode(render)
+        return self._encoder.encode(partial(self._required_chat().rendered, prompt))
 
     def _reading(self, prepared: Prepared) -> Reading:
         """A text that no template touched is gone on with as it is: it has no reasoning and no calls."""
         if not isinstance(prepared.request.prompt, Messages):
             return Reading()
+        dialect = self._required_chat().dialect
         outlook = outlook_of(prepared.request, is_thinking=prepared.is_thinking)
-        return Reading(partial(self._dialect.script, outlook=outlook), self._shown, self._around.new_call_id)
+        shown = {self._control_ids[mark]: mark for mark in dialect.marks if mark in self._control_ids}
+        return Reading(partial(dialect.script, outlook=outlook), shown, self._around.new_call_id)
 
-    def _required_template(self) -> ChatTemplate:
-        if self._template is None:
+    def _required_chat(self) -> Chat:
+        if self._chat is None:
             raise Unsupported(f"{self._card.id} has no chat template, so it can't take messages.", param="messages")
-        return self._template
+        return self._chat
 
     def _check_ids(self, prompt: Tokens, param: str = "prompt") -> None:
         n_vocab = self._vocabulary.tokenizer.n_vocab

@@ -42,7 +42,7 @@ class Generic:
         return False
 
     def retold(self, prompt: Messages) -> Messages:
-        return in_words(prompt, TELL, lambda calls: "\n".join(map(_written, calls)))
+        return in_words(prompt, TELL, _all_written)
 
     def is_thinking(self, rendered: str) -> bool:
         return rendered.rstrip().endswith(THINKING.opening)
@@ -66,6 +66,11 @@ def in_words(prompt: Messages, tell: str, written: Written) -> Messages:
     ``tell`` says how to use ``{tools}``; ``written`` gives an assistant's calls as its model writes them.
     """
     return tools_in_words(replace(prompt, messages=tuple(_history(prompt.messages, written))), tell)
+
+
+def calls_in_words(prompt: Messages) -> Messages:
+    """The conversation for a template that renders tools, and neither calls nor results."""
+    return replace(prompt, messages=tuple(_history(prompt.messages, _all_written)))
 
 
 def tools_in_words(prompt: Messages, tell: str) -> Messages:
@@ -139,6 +144,10 @@ def _retold(message: Message, names: Mapping[str, str], written: Written) -> Mes
         return message
     text = "\n".join(filter(None, (message.text, written(message.calls))))
     return replace(message, text=text, calls=())
+
+
+def _all_written(calls: tuple[ToolCall, ...]) -> str:
+    return "\n".join(map(_written, calls))
 
 
 def _written(call: ToolCall) -> str:

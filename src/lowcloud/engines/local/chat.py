@@ -1,0 +1,54 @@
+"""How a model is spoken with: its chat templates, each with the dialect that it is written in. Pure but for a clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from lowcloud.core.messages import Messages
+from lowcloud.engines.local.tokenizer import TextAssets
+from lowcloud.text.dialects.dialect import Dialect
+from lowcloud.text.dialects.generic import calls_in_words
+from lowcloud.text.dialects.registry import fallback, recognised
+from lowcloud.text.template import ChatTemplate
+from lowcloud.text.turns import Hide
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """One template. ``loses_calls`` says, for conversations with tools and without, whether it leaves out what was
+    called before: then that is told in words.
+    """
+
+    template: ChatTemplate
+    dialect: Dialect
+    may_think: bool
+    loses_calls: dict[bool, bool]
+
+    def rendered(self, prompt: Messages, hide: Hide) -> str:
+        """The prompt. Blocking. Raises BadRequest."""
+        told = self.dialect.retold(prompt)
+        if self.loses_calls[bool(prompt.tools)]:
+            told = calls_in_words(told)
+        return self.template.render(told, hide, has_text_arguments=self.dialect.has_text_arguments)
+
+    def thinks(self, prompt: Messages) -> bool:
+        """Whether the model may think: its template knows of that, and the caller hasn't put it off."""
+        return self.may_think and prompt.effort != "none"
+
+
+def chat_of(source: str, assets: TextAssets, now: Callable[[], datetime]) -> Chat:
+    """Raises ModelUnusable for a template that doesn't compile."""
+    template = ChatTemplate(source, bos_token=assets.bos_token, eos_token=assets.eos_token, now=now)
+    dialect = _dialect_of(source)
+    as_text = dialect.has_text_arguments
+    loses = {
+        has_tools: not template.shows_calls(dialect.retold, has_text_arguments=as_text, has_tools=has_tools)
+        for has_tools in (False, True)
+    }
+    return Chat(template, dialect, "think" in source, loses)
+
+
+def _dialect_of(source: str) -> Dialect:
+    """The dialect of a chat template; the generic one where the template knows no tools."""
+    dialect = recognised(source) or fallback()
+    return dialect if "tools" in source or not dialect.takes_tools else fallback()

@@ -1,0 +1,85 @@
+"""A model's chat templates and dialects: what was called before reaches every prompt."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from lowcloud.core.messages import Message, Messages, ToolCall
+from lowcloud.core.tools import Tool
+from lowcloud.engines.local.chat import chat_of
+from lowcloud.engines.local.tokenizer import TextAssets
+
+TEMPLATES = Path(__file__).parents[2] / "fixtures" / "templates"
+TURN = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+# Tells of tools as Hermes does, and shows messages' contents alone, as SmolLM3 and LFM2 do.
+TELLS = (
+    """{% if tools %}Write <tool_call>{"name": ...}</tool_call>: {{ tools | tojson }}\n{% endif %}"""
+    "{% for m in messages %}" + TURN + "{% endfor %}"
+)
+CALLS = "{% for c in m.tool_calls %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}"
+WHOLE = TELLS.replace("<|im_end|>", CALLS + "<|im_end|>")
+WITH_TOOLS = TELLS.replace("<|im_end|>", "{% if tools %}" + CALLS + "{% endif %}<|im_end|>")
+FIRST = TELLS.replace("<|im_end|>", "{% if m.tool_calls %}{{ m.tool_calls[0].function | tojson }}{% endif %}<|im_end|>")
+NO_RESULTS = WHOLE.replace("{{ m.content }}", "{{ m.content if m.role != 'tool' }}")
+REFUSES = WHOLE.replace("{% for m in", "{{ raise_exception('no') if messages | length > 1 }}{% for m in")
+TOOL = Tool("weather", "The weather.", {"type": "object", "properties": {}})
+CALLED = (
+    Message("user", "Rain?"),
+    Message(
+        "assistant",
+        "Well.",
+        calls=tuple(ToolCall(f"call_{city}", "weather", f'{{"city": "{city}"}}') for city in ("Rome", "Oslo")),
+    ),
+    Message("tool", "none", call_id="call_Rome"),
+    Message("tool", "snow", call_id="call_Oslo"),
+)
+
+
+@pytest.fixture
+def chat(byte_tokenizer):
+    def make(source):
+        assets = TextAssets(byte_tokenizer, source, 256, (257,), "", "<|im_end|>", "fake")
+        return chat_of(source, assets, lambda: datetime(2026, 11, 24, tzinfo=UTC))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("source", "loses"),
+    [
+        (TELLS, {True: True, False: True}),
+        (WHOLE, {True: False, False: False}),
+        (WITH_TOOLS, {True: False, False: True}),
+        (FIRST, {True: True, False: True}),
+        (NO_RESULTS, {True: True, False: True}),
+        (REFUSES, {True: False, False: False}),
+    ],
+    ids=["none", "all", "with tools", "the first", "no results", "refuses"],
+)
+def test_a_template_is_tried_for_what_it_shows_of_calls(chat, source, loses):
+    assert chat(source).loses_calls == loses
+
+
+@pytest.mark.parametrize("source", [TELLS, WITH_TOOLS, FIRST, NO_RESULTS])
+@pytest.mark.parametrize("tools", [(TOOL,), ()], ids=["tools", "no tools"])
+def test_calls_and_results_that_a_template_leaves_out_are_told_in_words(chat, source, tools):
+    prompt = chat(source).rendered(Messages(CALLED, tools), str)
+    for words in ('"Rome"', '"Oslo"', "none", "snow", "Rain?", "Well."):
+        assert prompt.count(words) == 1, words
+
+
+def test_what_is_told_in_words_leaves_the_tools_to_the_template(chat):
+    assert chat(TELLS).rendered(Messages(CALLED, (TOOL,)), str) == (
+        """Write <tool_call>{"name": ...}</tool_call>: [{"type": "function", "function": {"name": "weather", """
+        """"description": "The weather.", "parameters": {"type": "object", "properties": {}}}}]\n"""
+        "<|im_start|>user\nRain?<|im_end|>\n<|im_start|>assistant\nWell.\n"
+        """<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>\n"""
+        """<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call><|im_end|>\n"""
+        "<|im_start|>user\nResult of weather:\nnone\n\nResult of weather:\nsnow<|im_end|>\n"
+    )
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.jinja")), ids=lambda path: path.stem)
+def test_the_models_own_templates_lose_nothing(chat, path):
+    assert chat(path.read_text("utf-8")).loses_calls == {True: False, False: False}
