@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lowcloud.core.errors import BadRequest
 from lowcloud.http.openai.chat_request import chat_asked
-from lowcloud.http.workers_ai.model_schema import schemas, shape_of
+from lowcloud.http.workers_ai.model_schema import Shape, schemas, shape_of
 from lowcloud.http.workers_ai.text_request import classic_asked
 from lowcloud.models.card import Defaults
 from lowcloud.models.catalogue import packaged_cards
@@ -25,8 +25,8 @@ LARGE = "@cf/baai/bge-large-en-v1.5"
 HELLO = [{"role": "user", "content": "hello"}]
 
 
-@pytest.mark.parametrize("shape", sorted({shape_of(card) for card in CARDS.values()}))
-def test_every_shape_is_a_pair_of_json_schemas(shape: str):
+@pytest.mark.parametrize("shape", {shape_of(card): None for card in CARDS.values()}, ids=lambda shape: shape.name)
+def test_every_shape_is_a_pair_of_json_schemas(shape: Shape):
     pair = schemas(shape)
     assert set(pair) == {"input", "output"}
     for schema in pair.values():
@@ -78,7 +78,7 @@ prompts = st.sampled_from(
 )
 
 
-ADMITTING = {shape: jsonschema.Draft202012Validator(schemas(shape)["input"]) for shape in ("classic", "chat")}
+ADMITTING = {name: jsonschema.Draft202012Validator(schemas(Shape(name))["input"]) for name in ("classic", "chat")}
 
 
 def is_admitted(shape: str, inputs: Mapping[str, object]) -> bool:
@@ -112,7 +112,7 @@ def test_what_the_chat_schema_admits_is_what_the_run_takes(asked):
 
 @pytest.mark.parametrize("shape", ["classic", "chat"])
 def test_a_text_model_takes_a_prompt_or_messages_and_not_both(shape: str):
-    branches = schemas(shape)["input"]["oneOf"]
+    branches = schemas(Shape(shape))["input"]["oneOf"]
     assert [branch["required"] for branch in branches] == [["prompt"], ["messages"]]
     assert [branch["title"] for branch in branches] == ["Prompt", "Messages"]
     assert is_admitted(shape, {"prompt": "tea"})
@@ -125,3 +125,10 @@ async def test_what_a_text_model_gives_is_as_its_schema_says(world, name: str, i
     answer = await world.ask("POST", f"{AI}/run/{name}", inputs)
     assert answer.status == 200, answer.json
     jsonschema.validate(answer.json["result"], schemas(shape_of(CARDS[name]))["output"])
+
+
+@pytest.mark.parametrize(("name", "most"), [(LARGE, 100), ("@cf/qwen/qwen3-embedding-0.6b", 32)])
+def test_an_embedding_models_schema_bounds_the_texts_of_a_request(name: str, most: int):
+    admitting = jsonschema.Draft202012Validator(schemas(shape_of(CARDS[name]))["input"])
+    assert admitting.is_valid({"text": ["tea"] * most})
+    assert not admitting.is_valid({"text": ["tea"] * (most + 1)})

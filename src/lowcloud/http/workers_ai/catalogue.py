@@ -18,7 +18,7 @@ from lowcloud.http.offload import Offload
 from lowcloud.http.workers_ai.card_fields import author_fields, marketplace_fields, native_fields
 from lowcloud.http.workers_ai.catalogue_query import Page, SchemaQuery, SearchQuery, asked, found, page_of
 from lowcloud.http.workers_ai.envelope import enveloped
-from lowcloud.http.workers_ai.model_schema import schemas, shape_of
+from lowcloud.http.workers_ai.model_schema import Shape, schemas, shape_of
 from lowcloud.http.workers_ai.tasks import all_tasks
 from lowcloud.models.card import Card
 from lowcloud.serving.service import Service
@@ -31,7 +31,7 @@ class CatalogueSearch:
         self._service = service
         self._offload = offload
         self._clock = clock
-        self._schemas: dict[str, bytes] = {}
+        self._schemas: dict[Shape, bytes] = {}
 
     async def models(self, call: Call) -> ASGIApp:
         """A page of the models that the query asks for."""

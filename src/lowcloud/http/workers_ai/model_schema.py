@@ -1,6 +1,7 @@
 """The JSON schemas of what a model's native run takes and gives."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, TypeAlias
 
@@ -15,7 +16,15 @@ from lowcloud.http.workers_ai.rerank import RerankInput
 from lowcloud.http.workers_ai.text_schema import chat_input, classic_input
 from lowcloud.models.card import Card, Task
 
-Shape: TypeAlias = Any  # a type, or a function that makes the schema
+Form: TypeAlias = Any  # a type, or a function that makes its schema
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a model takes and gives, by its name in the table; many models share one. ``max_texts`` a request."""
+
+    name: str
+    max_texts: int | None = None
 
 
 class Undocumented(BaseModel):
@@ -23,7 +32,7 @@ class Undocumented(BaseModel):
 
 
 # By a family, an embedding model's input, a task, or the id of a model that doesn't speak as its task does.
-_SHAPES: Mapping[str, tuple[Shape, Shape]] = {
+_FORMS: Mapping[str, tuple[Form, Form]] = {
     "classic": (classic_input, texts.TextOutput),
     "chat": (chat_input, texts.ChatOutput),
     "text": (vectors.TextsInput, texts.Vectors),
@@ -61,21 +70,31 @@ _SHAPES: Mapping[str, tuple[Shape, Shape]] = {
 }
 
 
-def shape_of(card: Card) -> str:
-    """The name of what a model takes and gives; many models share one."""
+def shape_of(card: Card) -> Shape:
+    """The shape of a model."""
     if card.task == Task.TEXT_GENERATION:
-        return card.family
+        return Shape(card.family)
     if card.task == Task.TEXT_EMBEDDINGS:
-        return card.embedding_input
-    return card.id if card.id in _SHAPES else card.task
+        return Shape(card.embedding_input, card.max_batch or vectors.MAX_TEXTS)
+    return Shape(card.id if card.id in _FORMS else card.task)
 
 
-def schemas(shape: str) -> dict[str, object]:
-    """``{"input", "output"}`` of a name that ``shape_of`` gives. Takes tens of milliseconds."""
-    taken, given = _SHAPES[shape]
-    return {"input": _schema(taken), "output": _schema(given)}
+def schemas(shape: Shape) -> dict[str, object]:
+    """``{"input", "output"}``. Takes tens of milliseconds."""
+    taken, given = _FORMS[shape.name]
+    return {"input": _capped(_schema(taken), shape.max_texts), "output": _schema(given)}
 
 
-def _schema(shape: Shape) -> dict[str, Any]:
-    made: dict[str, Any] = shape() if isinstance(shape, FunctionType) else TypeAdapter(shape).json_schema()
+def _schema(form: Form) -> dict[str, Any]:
+    made: dict[str, Any] = form() if isinstance(form, FunctionType) else TypeAdapter(form).json_schema()
     return made
+
+
+def _capped(schema: Any, max_texts: int | None) -> Any:
+    """The schema with that bound on its lists, which of embeddings are all of texts."""
+    if max_texts is None or not isinstance(schema, dict | list):
+        return schema
+    if isinstance(schema, list):
+        return [_capped(each, max_texts) for each in schema]
+    bound = {"maxItems": max_texts} if schema.get("type") == "array" else {}
+    return {name: _capped(each, max_texts) for name, each in schema.items()} | bound
