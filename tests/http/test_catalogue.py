@@ -233,9 +233,9 @@ async def test_past_the_last_page_there_is_an_empty_one(world):
 )
 async def test_a_bad_parameter_is_a_400_that_names_it(world, query: str, name: str):
     answer = await world.ask("GET", f"{AI}/models/search?{query}")
-    (error,) = answer.json["errors"]
-    assert (answer.status, answer.json["success"], error["code"]) == (400, False, 5006)
-    assert f"Bad input: Error: {name}: " in error["message"]
+    (error,) = schemas.NativeErrors.model_validate(answer.json).errors
+    assert (answer.status, error.code) == (400, 5006)
+    assert f"Bad input: Error: {name}: " in error.message
 
 
 async def test_parameters_that_nobody_reads_are_named(world):
@@ -356,7 +356,8 @@ async def test_the_catalogue_wants_a_token_that_may_use_models(make_world, token
 
 async def test_the_catalogue_is_read_only_and_its_405_is_the_native_error(world):
     answer = await world.ask("POST", f"{AI}/models/search", {})
-    assert (answer.status, answer.json["errors"][0]["code"], answer.json["result"]) == (405, 7001, None)
+    refused = schemas.NativeErrors.model_validate(answer.json)
+    assert (answer.status, refused.errors[0].code, refused.result) == (405, 7001, None)
 
 
 @given(st.lists(st.integers(), max_size=60), st.integers(1, 70), st.integers(1, 9))

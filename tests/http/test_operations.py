@@ -79,6 +79,31 @@ async def test_the_document_and_the_page_say_that_only_this_machine_needs_no_tok
     assert "No token needed" not in page
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "shape"),
+    [
+        ("post", "/v1/chat/completions", "ErrorEnvelope"),
+        ("post", "/v1/messages", "ErrorAnswer"),
+        ("post", "/client/v4/accounts/{account_id}/ai/run/{model}", "NativeErrors"),
+        ("get", "/client/v4/accounts/{account_id}/tokens/verify", "NativeErrors"),
+    ],
+)
+async def test_the_document_shows_the_errors_of_each_format(world, method: str, path: str, shape: str):
+    document = (await world.ask("GET", "/openapi.json")).json
+    answers = document["paths"][path][method]["responses"]
+    shapes = {
+        each["content"]["application/json"]["schema"]["$ref"] for status, each in answers.items() if status != "200"
+    }
+    assert shapes == {f"#/components/schemas/{shape}"}
+
+
+async def test_the_document_says_which_parameters_of_a_query_are_needed(world):
+    paths = (await world.ask("GET", "/openapi.json")).json["paths"]
+    for name, needed in (("models/schema", {"model"}), ("models/search", set())):
+        parameters = paths[f"/client/v4/accounts/{{account_id}}/ai/{name}"]["get"]["parameters"]
+        assert {each["name"] for each in parameters if each["in"] == "query" and each["required"]} == needed
+
+
 async def test_the_document_describes_the_bodies(world):
     components = (await world.ask("GET", "/openapi.json")).json["components"]["schemas"]
     chat = components["ChatBody"]

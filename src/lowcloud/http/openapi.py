@@ -17,7 +17,7 @@ class Operation:
     """What a route does, for people. ``answer`` None: the body isn't JSON but ``media_type``.
 
     ``event`` is the data of the events of a route that can stream; ``errors`` the statuses beside those of every route;
-    ``query`` what may stand behind the path.
+    ``query`` what may stand behind the path; ``error`` the shape of errors, where it isn't the document's own.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Operation:
     media_type: str = "application/json"
     errors: tuple[int, ...] = ()
     query: type[BaseModel] | None = None
+    error: type[BaseModel] | None = None
 
 
 class Described(Protocol):
@@ -62,7 +63,7 @@ def document(routes: Sequence[Described], about: About) -> dict[str, Any]:
     uses: Counter[str] = Counter()
     for route in routes:
         path = route.template.replace("...}", "}")
-        described = _operation(route, schemas, schemas[about.error])
+        described = _operation(route, schemas, schemas[route.operation.error or about.error])
         uses[name := described["operationId"]] += 1
         if uses[name] > 1:  # the same operation at another path of the same base
             described["operationId"] = f"{name}_{uses[name]}"
@@ -80,7 +81,7 @@ def document(routes: Sequence[Described], about: About) -> dict[str, Any]:
 
 def _models(routes: Iterable[Described]) -> Iterable[type[BaseModel]]:
     for route in routes:
-        each = (route.operation.request, route.operation.answer, route.operation.event)
+        each = (route.operation.request, route.operation.answer, route.operation.event, route.operation.error)
         yield from (model for model in each if model is not None)
 
 
@@ -103,8 +104,11 @@ def _operation(route: Described, schemas: dict[type[BaseModel], Any], error: Any
     names = [part.strip("{}").removesuffix("...") for part in route.template.split("/") if part.startswith("{")]
     parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
     if operation.query is not None:
-        asked: dict[str, Any] = operation.query.model_json_schema()["properties"]
-        parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in asked.items()]
+        asked = operation.query.model_json_schema()
+        parameters += [
+            {"name": name, "in": "query", "required": name in asked.get("required", ()), "schema": schema}
+            for name, schema in asked["properties"].items()
+        ]
     if parameters:
         described["parameters"] = parameters
     if operation.request is not None:

@@ -1,7 +1,7 @@
 """The whole URL table, and the ASGI app that answers it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Protocol
 from uuid import uuid4
@@ -175,7 +175,8 @@ def _both(method: str, path: str, handler: Handler, operation: Operation) -> lis
 def _anthropic(path: str, handler: Handler, operation: Operation) -> list[Route]:
     """Anthropic's SDKs put a ``/v1`` of their own after the base URL."""
     paths = [base + between + path for base in BASES for between in ("", "/v1")]
-    return [Route("POST", path, handler, operation, error_shape=anthropic_errors.envelope) for path in paths]
+    shown = replace(operation, error=anthropic.ErrorAnswer)
+    return [Route("POST", path, handler, shown, error_shape=anthropic_errors.envelope) for path in paths]
 
 
 def _cohere(path: str, handler: Handler, operation: Operation) -> list[Route]:

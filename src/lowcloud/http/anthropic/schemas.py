@@ -5,6 +5,20 @@ from typing import Literal
 from pydantic import BaseModel
 
 
+class ErrorFields(BaseModel):
+    """What went wrong."""
+
+    type: str
+    message: str
+
+
+class ErrorAnswer(BaseModel):
+    """An error."""
+
+    type: Literal["error"]
+    error: ErrorFields
+
+
 class Caller(BaseModel):
     """Who made a call: the model itself."""
 

@@ -37,11 +37,16 @@ def run_routes(on: Runs) -> list[Route]:
 def token_routes() -> list[Route]:
     """Of a user's token and of an account's; any permission will do, and none."""
     paths = [f"{API}/user/tokens/verify", f"{API}/accounts/{{account_id}}/tokens/verify"]
-    return [Route("GET", path, verify, VERIFY, error_shape=verifying, any_of=frozenset()) for path in paths]
+    shown = _with_errors(VERIFY)
+    return [Route("GET", path, verify, shown, error_shape=verifying, any_of=frozenset()) for path in paths]
 
 
 def _native(method: str, path: str, handler: Handler, operation: Operation) -> Route:
-    return Route(method, BASE + path, handler, operation, error_shape=v4)
+    return Route(method, BASE + path, handler, _with_errors(operation), error_shape=v4)
+
+
+def _with_errors(operation: Operation) -> Operation:
+    return replace(operation, error=schemas.NativeErrors)
 
 
 SEARCH = Operation(

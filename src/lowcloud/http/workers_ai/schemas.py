@@ -20,6 +20,15 @@ class Enveloped(_Shape):
     messages: list[str]
 
 
+class NativeErrors(_Shape):
+    """An error: ``result`` is an empty object where a model refuses, null where the API does."""
+
+    errors: list[V4Error]
+    success: Literal[False]
+    result: dict[str, JsonValue] | None
+    messages: list[str]
+
+
 class ResultInfo(_Shape):
     page: int
     per_page: int
