@@ -6,7 +6,10 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lowcloud.core.errors import BadRequest, EngineFailed
 from lowcloud.core.messages import Text
@@ -15,6 +18,7 @@ from lowcloud.core.results import Embedded
 from lowcloud.engines.scripted import ScriptedEmbedder, unit_vector
 from lowcloud.http.workers_ai.embeddings import encoded
 from lowcloud.http.workers_ai.embeddings_request import INSTRUCTION, VectorsAsked, vectors_asked
+from lowcloud.http.workers_ai.model_schema import schemas, shape_of
 from lowcloud.models.card import Task
 from lowcloud.models.catalogue import packaged_cards
 
@@ -258,6 +262,44 @@ def test_numbers_are_exact():
     vector = struct.pack("<5f", *values)
     (shown,) = json.loads(encoded(wanted, Embedded((vector,), 1, "w")))["data"]
     assert struct.pack("<5f", *shown) == vector
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        (LARGE, {"text": ["a"], "pooling": "cls"}),
+        (M3, {"text": "a", "truncate_inputs": True}),
+        (M3, {"contexts": CONTEXTS}),
+        (M3, {"query": "tea", "contexts": CONTEXTS}),
+        (QWEN, {"queries": "a", "documents": ["b"], "instruction": "Find a pun"}),
+        (GEMMA, {"text": "a"}),
+    ],
+)
+async def test_what_goes_in_and_comes_out_is_what_the_models_schema_says(run, model, inputs):
+    schema = schemas(shape_of(CARDS[model]))
+    jsonschema.validate(inputs, schema["input"])
+    jsonschema.validate((await run(model, **inputs)).json["result"], schema["output"])
+
+
+VALUES = st.sampled_from(
+    ["a", "", ["a"], ["a", "b"], [], ["a", ""], ["a", 1], 5, True, {"text": "a"}, [{"text": "a"}], "cls"]
+)
+NAMES = ("text", "pooling", "queries", "documents", "instruction", "query", "other")
+ADMITTING = {
+    model: jsonschema.Draft202012Validator(schemas(shape_of(CARDS[model]))["input"]) for model in (LARGE, QWEN, GEMMA)
+}
+
+
+@given(st.sampled_from([LARGE, QWEN, GEMMA]), st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=3))
+def test_what_the_schema_does_not_admit_is_refused_and_nothing_else(model, inputs):
+    if model == QWEN and "text" in inputs and "documents" in inputs:
+        inputs = {name: value for name, value in inputs.items() if name != "text"}
+    try:
+        asked(model, **inputs)
+    except BadRequest:
+        assert not ADMITTING[model].is_valid(inputs)
+    else:
+        assert ADMITTING[model].is_valid(inputs)
 
 
 def test_every_embedding_card_of_the_catalogue_has_a_reader():

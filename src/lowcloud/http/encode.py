@@ -44,6 +44,11 @@ def result_headers(ignored: Sequence[str], result: Embedded | Reranked | Classif
     return {**answer_headers(ignored, result.stand_in), **neurons_header(result.neurons)}
 
 
+def result_usage(result: Embedded | Reranked) -> dict[str, int]:
+    """The tokens that the model was given; it makes none."""
+    return {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens}
+
+
 def header_list(names: Sequence[str]) -> str:
     """Names as a comma list. A list over 4,000 characters ends with how many more there are."""
     shown: list[str] = []

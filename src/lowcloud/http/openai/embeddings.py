@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from lowcloud.core.results import Embedded
 from lowcloud.http.call import Call
-from lowcloud.http.encode import result_headers, to_json
+from lowcloud.http.encode import result_headers, result_usage, to_json
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.chat_answer import fingerprint
 from lowcloud.http.openai.embeddings_request import EmbeddingsAsked, embeddings_asked
@@ -50,8 +50,8 @@ def encoded(asked: EmbeddingsAsked, embedded: Embedded) -> bytes:
         b'{"object":"embedding","index":%d,"embedding":%b}' % (index, show(vector))
         for index, vector in enumerate(embedded.vectors)
     ]
-    usage = {"prompt_tokens": embedded.prompt_tokens, "total_tokens": embedded.prompt_tokens}
-    tail = to_json({"model": asked.model, "system_fingerprint": fingerprint(embedded.weights), "usage": usage})
+    fields = {"model": asked.model, "system_fingerprint": fingerprint(embedded.weights)}
+    tail = to_json({**fields, "usage": result_usage(embedded)})
     return b'{"object":"list","data":[' + b",".join(items) + b"]," + tail[1:]
 
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from lowcloud.core.results import Reranked, best_first
 from lowcloud.http.call import Call
-from lowcloud.http.encode import result_headers, to_json
+from lowcloud.http.encode import result_headers, result_usage, to_json
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.chat_answer import fingerprint
 from lowcloud.http.openai.rerank_request import RerankAsked, rerank_asked
@@ -93,7 +93,7 @@ def encoded(asked: RerankAsked, reranked: Reranked) -> bytes:
             "model": asked.model,
             "system_fingerprint": fingerprint(reranked.weights),
             "results": results,
-            "usage": {"prompt_tokens": reranked.prompt_tokens, "total_tokens": reranked.prompt_tokens},
+            "usage": result_usage(reranked),
             "meta": {
                 "api_version": {"version": API_VERSION},
                 "billed_units": {"search_units": -(-len(reranked.scores) // DOCUMENTS_A_UNIT)},

@@ -3,7 +3,7 @@
 from operator import mul
 
 from lowcloud.core.results import Embedded, best_first
-from lowcloud.http.encode import result_headers, to_json
+from lowcloud.http.encode import result_headers, result_usage, to_json
 from lowcloud.http.generation import Whole
 from lowcloud.http.offload import Offload
 from lowcloud.http.vectors import as_numbers, floats, size
@@ -35,7 +35,7 @@ class EmbeddingsRunner:
 
 def encoded(asked: VectorsAsked, embedded: Embedded) -> bytes:
     """The result. Raises EngineFailed for a vector that isn't made of numbers."""
-    usage = {"usage": {"prompt_tokens": embedded.prompt_tokens, "total_tokens": embedded.prompt_tokens}}
+    usage = {"usage": result_usage(embedded)}
     if asked.shape == "scores":
         scores = [{"id": place, "score": score} for place, score in best_first(_scores(embedded.vectors))]
         return to_json({"response": scores, **usage})

@@ -20,7 +20,7 @@ from lowcloud.models.card import Card, EmbeddingInput
 MAX_TEXTS = 2_048  # where the model names no bound of its own
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 Filled: TypeAlias = Annotated[str, Field(min_length=1)]
-Texts: TypeAlias = Annotated[Filled | list[Filled], SkipValidation]
+Texts: TypeAlias = Annotated[Filled | Annotated[list[Filled], Field(min_length=1)], SkipValidation]
 # "vectors": ``data``, "contexts": the same as ``response``, "scores": of contexts for a query.
 Shape: TypeAlias = Literal["vectors", "contexts", "scores"]
 # What the caller calls a text, and the text.
@@ -36,6 +36,8 @@ class Truncating(BaseModel):
 
 
 class TextsInput(Truncating):
+    """Texts to embed."""
+
     text: Texts = Field(description="a text, or up to as many as the model takes")
 
 
@@ -62,6 +64,10 @@ class ContextsInput(Truncating):
 
 class QwenInput(Truncating):
     """Queries get the instruction, documents don't; ``text`` is another name of documents."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [name]} for name in ("queries", "documents", "text")]}
+    )
 
     queries: Texts | None = None
     documents: Texts | None = None

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lowcloud.core.requests import Rerank
 from lowcloud.core.results import best_first
-from lowcloud.http.encode import result_headers, to_json
+from lowcloud.http.encode import result_headers, result_usage, to_json
 from lowcloud.http.generation import Whole
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.parameters import named
@@ -37,8 +37,8 @@ class RerankRunner:
         asked = await self._asked(run)
         reranked = await self._service.rerank(run.answer.card.id, asked.rerank, run.caller)
         scores = [{"id": place, "score": score} for place, score in best_first(reranked.scores, asked.top_k)]
-        usage = {"prompt_tokens": reranked.prompt_tokens, "total_tokens": reranked.prompt_tokens}
-        return Whole(to_json({"response": scores, "usage": usage}), result_headers(asked.ignored, reranked))
+        body = to_json({"response": scores, "usage": result_usage(reranked)})
+        return Whole(body, result_headers(asked.ignored, reranked))
 
     async def check(self, run: Run) -> None:
         """Refuse what ``run`` would, as far as the inputs alone say so."""
