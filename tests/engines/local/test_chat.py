@@ -7,7 +7,7 @@ import pytest
 
 from lowcloud.core.messages import Message, Messages, ToolCall
 from lowcloud.core.tools import Tool
-from lowcloud.engines.local.chat import chat_of
+from lowcloud.engines.local.chat import chats_of
 from lowcloud.engines.local.tokenizer import TextAssets
 
 TEMPLATES = Path(__file__).parents[2] / "fixtures" / "templates"
@@ -37,12 +37,17 @@ CALLED = (
 
 
 @pytest.fixture
-def chat(byte_tokenizer):
-    def make(source):
-        assets = TextAssets(byte_tokenizer, source, 256, (257,), "", "<|im_end|>", "fake")
-        return chat_of(source, assets, lambda: datetime(2026, 11, 24, tzinfo=UTC))
+def chats(byte_tokenizer):
+    def make(source, tool_source=None):
+        assets = TextAssets(byte_tokenizer, source, 256, (257,), "", "<|im_end|>", "fake", tool_source)
+        return chats_of(assets, lambda: datetime(2026, 11, 24, tzinfo=UTC))
 
     return make
+
+
+@pytest.fixture
+def chat(chats):
+    return lambda source: chats(source).plain
 
 
 @pytest.mark.parametrize(
@@ -83,3 +88,23 @@ def test_what_is_told_in_words_leaves_the_tools_to_the_template(chat):
 @pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.jinja")), ids=lambda path: path.stem)
 def test_the_models_own_templates_lose_nothing(chat, path):
     assert chat(path.read_text("utf-8")).loses_calls == {True: False, False: False}
+
+
+HERMES = TELLS.replace("{% if tools %}", "").replace("{% endif %}", "", 1)
+
+
+def test_a_conversation_with_tools_has_the_template_for_those(chats):
+    both = chats("plain", HERMES)
+    hello = Messages((Message("user", "Hi"),))
+    with_tools = Messages((Message("user", "Hi"),), (TOOL,))
+    assert both.of(hello).rendered(hello, str) == "plain"
+    assert both.of(with_tools).rendered(with_tools, str).endswith("<|im_start|>user\nHi<|im_end|>\n")
+    assert (both.of(hello).dialect.name, both.of(with_tools).dialect.name) == ("generic", "hermes")
+
+
+def test_a_model_may_have_one_template_or_none(chats):
+    hello, with_tools = Messages((Message("user", "Hi"),)), Messages((Message("user", "Hi"),), (TOOL,))
+    one, other, none = chats("plain"), chats(None, HERMES), chats(None)
+    assert one.of(hello) is one.of(with_tools) is one.plain
+    assert (other.of(hello), other.of(with_tools)) == (None, other.with_tools)
+    assert none.of(hello) is none.of(with_tools) is None

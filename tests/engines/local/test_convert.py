@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 import pytest
+from gguf_files import with_text
 from openvino._offline_transformations import paged_attention_transformation
 
 from lowcloud.core.errors import ModelUnusable
@@ -203,3 +204,11 @@ def test_a_file_without_a_chat_template_gives_a_folder_without_one(tmp_path: Pat
     bare.write_bytes(TINY.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_telegram"))
     folder = convert(bare, tmp_path)
     assert load_text_assets(folder).chat_template is None
+
+
+def test_a_template_for_tools_is_kept_in_a_file_of_its_own(tmp_path: Path) -> None:
+    source = tmp_path / "tools.gguf"
+    source.write_bytes(with_text(TINY.read_bytes(), "tokenizer.chat_template.tool_use", "{{ tools }}"))
+    ours, theirs = load_text_assets(convert(source, tmp_path)), load_text_assets(source)
+    assert ours.tool_template == theirs.tool_template is not None
+    assert ours.chat_template == theirs.chat_template

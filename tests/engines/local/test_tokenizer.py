@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
+from gguf_files import with_text
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken
@@ -127,10 +128,38 @@ def test_an_ir_folder_names_its_context_ends_and_template(tmp_path: Path) -> Non
 
 
 def test_an_ir_folders_template_may_be_in_its_tokenizer_config(tmp_path: Path) -> None:
+    named = [
+        {"name": "tool_use", "template": "t"},
+        {"name": "default", "template": "d"},
+        {"name": "rag", "template": "r"},
+    ]
+    cases = [
+        ("inline", ("inline", None)),
+        (named, ("d", "t")),
+        (named[:1], (None, "t")),
+        (named[1:], ("d", None)),
+        (None, (None, None)),
+    ]
+    for template, expected in cases:
+        assets = load_text_assets(_folder(tmp_path, tokenizer_config={"chat_template": template}))
+        assert (assets.chat_template, assets.tool_template) == expected
+
+
+def test_templates_in_files_of_their_own_stand_in_the_place_of_the_configs(tmp_path: Path) -> None:
     named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
-    for template, expected in [("inline", "inline"), (named, "d"), (named[:1], None), (None, None)]:
-        folder = _folder(tmp_path, tokenizer_config={"chat_template": template})
-        assert load_text_assets(folder).chat_template == expected
+    folder = _folder(tmp_path, tokenizer_config={"chat_template": named}, chat_template="a file")
+    assert (load_text_assets(folder).chat_template, load_text_assets(folder).tool_template) == ("a file", None)
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("another")
+    assert (load_text_assets(folder).chat_template, load_text_assets(folder).tool_template) == ("a file", "another")
+
+
+def test_a_gguf_file_may_have_a_template_for_tools_too(tmp_path: Path) -> None:
+    path = tmp_path / "tools.gguf"
+    path.write_bytes(with_text(TINY.read_bytes(), "tokenizer.chat_template.tool_use", "{{ tools }}"))
+    assets = load_text_assets(path)
+    assert assets.tool_template is not None and assets.tool_template.strip() == "{{ tools }}"
+    assert assets.chat_template == load_text_assets(TINY).chat_template
 
 
 def test_an_ir_folders_template_may_be_its_processors(tmp_path: Path) -> None:

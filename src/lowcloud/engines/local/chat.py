@@ -36,8 +36,26 @@ class Chat:
         return self.may_think and prompt.effort != "none"
 
 
-def chat_of(source: str, assets: TextAssets, now: Callable[[], datetime]) -> Chat:
+@dataclass(frozen=True, slots=True)
+class Chats:
+    """Those of one model: of some, another one for conversations with tools."""
+
+    plain: Chat | None
+    with_tools: Chat | None
+
+    def of(self, prompt: Messages) -> Chat | None:
+        """The one for a conversation; None where the model has none."""
+        return self.with_tools if prompt.tools and self.with_tools else self.plain
+
+
+def chats_of(assets: TextAssets, now: Callable[[], datetime]) -> Chats:
     """Raises ModelUnusable for a template that doesn't compile."""
+    sources = (assets.chat_template, assets.tool_template)
+    plain, with_tools = (None if source is None else _chat_of(source, assets, now) for source in sources)
+    return Chats(plain, with_tools)
+
+
+def _chat_of(source: str, assets: TextAssets, now: Callable[[], datetime]) -> Chat:
     template = ChatTemplate(source, bos_token=assets.bos_token, eos_token=assets.eos_token, now=now)
     dialect = _dialect_of(source)
     as_text = dialect.has_text_arguments

@@ -20,7 +20,14 @@ from pathlib import Path
 from lowcloud.core.errors import LowcloudError, ModelUnusable
 from lowcloud.engines.local.gguf_file import read_gguf
 from lowcloud.engines.local.spec import CONVERT_S
-from lowcloud.engines.local.tokenizer import OWN_FILE, TEMPLATE_FILE, TOKENIZER_FILE, OwnFile, load_text_assets
+from lowcloud.engines.local.tokenizer import (
+    OWN_FILE,
+    TEMPLATE_FILE,
+    TOKENIZER_FILE,
+    TOOL_TEMPLATE_FILE,
+    OwnFile,
+    load_text_assets,
+)
 
 CONVERTER_VERSION = 2  # raise it whenever the same file would give another folder
 MODEL_FILE = "openvino_model.xml"
@@ -122,8 +129,10 @@ def _write(source: Path, folder: Path) -> None:
         raise ModelUnusable(f"{source.name}: nothing here knows the tensors {', '.join(unused[:5])}.")
     ov.save_model(model, folder / MODEL_FILE, compress_to_fp16=False)
     assets.tokenizer.save(folder / TOKENIZER_FILE)
-    if assets.chat_template is not None:
-        (folder / TEMPLATE_FILE).write_text(assets.chat_template, "utf-8")
+    for name, template in ((TEMPLATE_FILE, assets.chat_template), (TOOL_TEMPLATE_FILE, assets.tool_template)):
+        if template is not None:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(template, "utf-8")
     own = OwnFile(
         context_length=assets.context_length,
         stop_ids=assets.stop_ids,

@@ -19,7 +19,7 @@ from lowcloud.core.requests import Generate
 from lowcloud.engines.calls import new_call_id
 from lowcloud.engines.engine import Prepared, Token
 from lowcloud.engines.local.bounds import Bounds, bounds_of, outlook_of, refuse_images
-from lowcloud.engines.local.chat import Chat, chat_of
+from lowcloud.engines.local.chat import Chat, chats_of
 from lowcloud.engines.local.defaults import Context, Length, check_bias, length_of, param_of, sampling_of
 from lowcloud.engines.local.generation import Generation, Reading, Vocabulary
 from lowcloud.engines.local.infill import Infill
@@ -61,8 +61,7 @@ class LocalEngine:
         self._context_length = min(assets.context_length, process.spec.context_length or assets.context_length)
         self._control_ids = assets.tokenizer.control_ids
         self._infill = Infill(self._control_ids)
-        source = assets.chat_template
-        self._chat = None if source is None else chat_of(source, assets, around.now)
+        self._chats = chats_of(assets, around.now)
 
     @property
     def card(self) -> Card:
@@ -70,7 +69,7 @@ class LocalEngine:
 
     def check(self, request: Generate) -> None:
         if isinstance(request.prompt, Messages):
-            self._required_chat()
+            self._required_chat(request.prompt)
             self._refuse_images(request.prompt)
 
     async def prepare(self, request: Generate) -> Prepared:
@@ -140,7 +139,7 @@ class LocalEngine:
         prompt = request.prompt
         if not isinstance(prompt, Messages):
             return bounds_of(request, fallback(), self._control_ids, is_thinking=False, may_think=False)
-        chat = self._required_chat()
+        chat = self._required_chat(prompt)
         may_think = chat.thinks(prompt)
         return bounds_of(request, chat.dialect, self._control_ids, is_thinking=is_thinking, may_think=may_think)
 
@@ -164,28 +163,30 @@ class LocalEngine:
                 rest = [] if suffix is None else self._encoder.encode_text(suffix)
                 return [*before, *self._encoder.encode_text(text), *between, *rest, *after], False
         encoded = self._rendered(prompt)
-        return encoded.ids, self._required_chat().dialect.is_thinking(encoded.text)
+        return encoded.ids, self._required_chat(prompt).dialect.is_thinking(encoded.text)
 
     def _refuse_images(self, prompt: Messages) -> None:
         refuse_images(prompt, "this model can't see images")
 
     def _rendered(self, prompt: Messages) -> Encoded:
         self._refuse_images(prompt)
-        return self._encoder.encode(partial(self._required_chat().rendered, prompt))
+        return self._encoder.encode(partial(self._required_chat(prompt).rendered, prompt))
 
     def _reading(self, prepared: Prepared) -> Reading:
         """A text that no template touched is gone on with as it is: it has no reasoning and no calls."""
-        if not isinstance(prepared.request.prompt, Messages):
+        prompt = prepared.request.prompt
+        if not isinstance(prompt, Messages):
             return Reading()
-        dialect = self._required_chat().dialect
+        dialect = self._required_chat(prompt).dialect
         outlook = outlook_of(prepared.request, is_thinking=prepared.is_thinking)
         shown = {self._control_ids[mark]: mark for mark in dialect.marks if mark in self._control_ids}
         return Reading(partial(dialect.script, outlook=outlook), shown, self._around.new_call_id)
 
-    def _required_chat(self) -> Chat:
-        if self._chat is None:
+    def _required_chat(self, prompt: Messages) -> Chat:
+        chat = self._chats.of(prompt)
+        if chat is None:
             raise Unsupported(f"{self._card.id} has no chat template, so it can't take messages.", param="messages")
-        return self._chat
+        return chat
 
     def _check_ids(self, prompt: Tokens, param: str = "prompt") -> None:
         n_vocab = self._vocabulary.tokenizer.n_vocab

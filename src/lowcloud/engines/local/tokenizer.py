@@ -18,12 +18,16 @@ __all__ = ["Detokenizer", "TextAssets", "Tokenizer", "load_text_assets"]
 
 OWN_FILE = "lowcloud.json"
 TEMPLATE_FILE = "chat_template.jinja"
+TOOL_TEMPLATE_FILE = "additional_chat_templates/tool_use.jinja"
 TOKENIZER_FILE = "tokenizer.json"
 
 
 @dataclass(frozen=True, slots=True)
 class TextAssets:
-    """``context_length`` in tokens; ``stop_ids`` end an answer; ``weights`` is a short name, quantisation included."""
+    """``context_length`` in tokens; ``stop_ids`` end an answer; ``weights`` is a short name, quantisation included.
+
+    ``tool_template`` is the chat template for conversations with tools, of a model that has another one for those.
+    """
 
     tokenizer: Tokenizer
     chat_template: str | None
@@ -32,6 +36,7 @@ class TextAssets:
     bos_token: str
     eos_token: str
     weights: str
+    tool_template: str | None = None
 
 
 class OwnFile(BaseModel):
@@ -94,6 +99,7 @@ def _of_gguf(file: GgufFile) -> TextAssets:
         bos_token=special_token(file, "bos"),
         eos_token=special_token(file, "eos"),
         weights=f"{file.path.stem}-int8",
+        tool_template=file.text("tokenizer.chat_template.tool_use", "") or None,
     )
 
 
@@ -107,6 +113,7 @@ def _of_converted(folder: Path) -> TextAssets:
         bos_token=own.bos_token,
         eos_token=own.eos_token,
         weights=own.weights,
+        tool_template=_text(folder / TOOL_TEMPLATE_FILE),
     )
 
 
@@ -117,6 +124,7 @@ def _of_folder(folder: Path) -> TextAssets:
         raise ModelUnusable(f"{folder.name}: config.json has no max_position_embeddings.")
     names = _read_if(folder / "tokenizer_config.json", _TokenizerConfig)
     tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
+    template, tool_template = _templates(folder, names)
     eos = _content(names.eos_token)
     generation = _read_if(folder / "generation_config.json", _GenerationConfig)
     stops = {*_as_list(generation.eos_token_id or text.eos_token_id)}
@@ -124,24 +132,30 @@ def _of_folder(folder: Path) -> TextAssets:
         stops.add(number)
     return TextAssets(
         tokenizer=tokenizer,
-        chat_template=_text(folder / TEMPLATE_FILE) or _processors_template(folder) or _default_template(names),
+        chat_template=template,
         context_length=text.max_position_embeddings,
         stop_ids=tuple(sorted(stops)),
         bos_token=_content(names.bos_token),
         eos_token=eos,
         weights=folder.name,
+        tool_template=tool_template,
     )
 
 
-def _processors_template(folder: Path) -> str | None:
-    """Of a model that sees, whose images and texts go through a processor with a file of its own."""
-    return _read_if(folder / "chat_template.json", _ProcessorTemplate).chat_template
+def _templates(folder: Path, names: _TokenizerConfig) -> tuple[str | None, str | None]:
+    """The chat template, and the one for conversations with tools: of files of their own; of a model that sees, whose
+    images and texts go through a processor, of the processor's; else of the tokenizer's.
 
-
-def _default_template(names: _TokenizerConfig) -> str | None:
-    if isinstance(names.chat_template, list):
-        return next((t.template for t in names.chat_template if t.name == "default"), None)
-    return names.chat_template
+    Source: transformers 5.24, tokenization_utils_base.py, from_pretrained and get_chat_template.
+    """
+    own, own_for_tools = _text(folder / TEMPLATE_FILE), _text(folder / TOOL_TEMPLATE_FILE)
+    if own or own_for_tools:
+        return own or None, own_for_tools or None
+    processors = _read_if(folder / "chat_template.json", _ProcessorTemplate).chat_template
+    if processors or not isinstance(names.chat_template, list):
+        return processors or names.chat_template, None
+    named = {each.name: each.template for each in names.chat_template}
+    return named.get("default"), named.get("tool_use")
 
 
 def _content(token: str | _Token | None) -> str:

@@ -25,7 +25,7 @@ class VisionEngine(LocalEngine):
 
     def check(self, request: Generate) -> None:
         if isinstance(request.prompt, Messages):
-            self._required_chat()
+            self._required_chat(request.prompt)
         check_vision(request, self.card.id)
 
     async def prepare(self, request: Generate) -> Prepared:
@@ -60,7 +60,7 @@ class VisionEngine(LocalEngine):
                 told, images = tagged(conversation)
                 encoded = self._rendered(told)
                 check_tags(encoded.text, len(images))
-                is_thinking = self._required_chat().dialect.is_thinking(encoded.text)
+                is_thinking = self._required_chat(conversation).dialect.is_thinking(encoded.text)
             case Text(text=text):
                 encoded, images, is_thinking = Encoded(text, self._encoder.encode_text(text)), (), False
                 check_tags(text, 0)
