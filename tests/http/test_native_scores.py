@@ -1,10 +1,18 @@
 """The native runs of rerankers and classifiers."""
 
 import pytest
+from caller import CALLER
 
+from lowcloud.core.errors import BadRequest
 from lowcloud.core.requests import Classify, Rerank
 from lowcloud.engines.scripted_scores import ScriptedClassifier, ScriptedReranker
-from lowcloud.models.catalogue import packaged_cards
+from lowcloud.http.call import Trace
+from lowcloud.http.offload import Offload
+from lowcloud.http.workers_ai.classify import ClassifyRunner
+from lowcloud.http.workers_ai.embeddings import EmbeddingsRunner
+from lowcloud.http.workers_ai.native import Run
+from lowcloud.http.workers_ai.rerank import RerankRunner
+from lowcloud.models.catalogue import Answer, packaged_cards
 
 pytestmark = pytest.mark.anyio
 RUN = "/client/v4/accounts/0123456789abcdef0123456789abcdef/ai/run"
@@ -114,6 +122,23 @@ async def test_a_text_over_the_limit_is_refused_by_name_or_cut_where_that_is_ask
     refused = await run(CLASSIFIER, text="word " * 600)
     assert "text has 601 tokens" in refused.json["errors"][0]["message"]
     assert (await run(CLASSIFIER, text="word " * 600, truncate_inputs=True)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("runner", "model", "good", "bad"),
+    [
+        (EmbeddingsRunner, "@cf/baai/bge-m3", {"text": "a"}, {"query": "a"}),
+        (RerankRunner, RERANKER, {"query": "a", "contexts": CONTEXTS}, {"query": "a"}),
+        (ClassifyRunner, CLASSIFIER, {"text": "a"}, {"text": ["a"]}),
+    ],
+)
+async def test_what_is_to_run_later_is_checked_without_the_model(runner, model, good, bad):
+    answer = Answer(CARDS[model], CARDS[model], stand_in=False)
+    trace = Trace("run", "POST", "/", 0.0)
+    checks = runner(service=None, offload=Offload()).check
+    await checks(Run(answer, good, 0, CALLER, trace))
+    with pytest.raises(BadRequest):
+        await checks(Run(answer, bad, 0, CALLER, trace))
 
 
 async def test_without_weights_each_is_a_model_that_is_not_here(world):

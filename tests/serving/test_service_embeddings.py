@@ -118,6 +118,7 @@ async def test_a_client_that_leaves_cancels_its_embedding(rig):
 
 async def test_the_deadline_ends_an_embedding(rig):
     async with rig(limits=Limits(request_deadline_s=0.02)) as r:
+        await r.pool.engine(EMBEDDING_STAND_IN)  # built in a thread, which may take longer than that
         r.embedder.stage.hold("embed")
         with pytest.raises(RequestTimeout):
             await r.service.embed(LARGE, ask("a"), CALLER)

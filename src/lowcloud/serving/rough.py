@@ -11,13 +11,11 @@ _CHARACTERS_A_TOKEN = 4
 
 def rough_tokens(request: Embed | Rerank | Classify) -> int:
     """Token ids count as they are; a reranker reads the query with each document."""
-    match request:
-        case Embed(inputs=inputs):
-            return sum(_of(item.text) if isinstance(item, Text) else len(item.ids) for item in inputs)
-        case Rerank(query=query, documents=documents):
-            return sum(map(_of, documents)) + len(documents) * _of(query)
-        case Classify(inputs=texts):
-            return sum(map(_of, texts))
+    if isinstance(request, Embed):
+        return sum(_of(item.text) if isinstance(item, Text) else len(item.ids) for item in request.inputs)
+    if isinstance(request, Rerank):
+        return sum(map(_of, request.documents)) + len(request.documents) * _of(request.query)
+    return sum(map(_of, request.inputs))
 
 
 def _of(text: str) -> int:

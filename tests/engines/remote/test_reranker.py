@@ -6,6 +6,7 @@ from remote_model import remote
 
 from lowcloud.core.errors import BadRequest, EngineFailed, PromptTooLong, Unavailable, Unsupported
 from lowcloud.core.requests import Rerank
+from lowcloud.models.card import Task
 
 pytestmark = pytest.mark.anyio
 TWO = Rerank("r1", "what is tea", ("a", "bb" * 40))
@@ -20,7 +21,7 @@ async def test_scores_come_in_the_order_of_the_documents_with_what_the_upstream_
     async with remote(said(body | {"usage": {"prompt_tokens": 9, "total_tokens": 9}})) as model:
         reranked = await model.reranker.rerank(TWO)
         assert (reranked.scores, reranked.prompt_tokens, reranked.weights) == ((-1.5, 3.0), 9, "remote_qwen3")
-        assert model.upstream.paths == ["/v1/rerank"]
+        assert (model.upstream.paths, model.reranker.card.task) == (["/v1/rerank"], Task.RERANK)
         assert model.upstream.bodies == [{"model": "qwen3", "query": "what is tea", "documents": ["a", "bb" * 40]}]
         assert model.upstream.headers[0]["Authorization"] == "Bearer sk-secret"
 
