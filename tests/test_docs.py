@@ -16,6 +16,7 @@ from lowcloud.http import routes
 from lowcloud.http.workers_ai import routes as native_routes
 from lowcloud.settings import Model, Settings, keys, load
 from lowcloud.telemetry.metrics import Metrics
+from lowcloud.text.dialects.registry import NAMES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -70,6 +71,12 @@ def test_a_models_defaults_are_the_documented_ones():
             assert (documented[name], field.default) == ("`local`'s", None)
         elif field.default not in (None, ()) and name != "defaults":
             assert documented[name].strip("`") == shown(name, field.default)
+
+
+def test_every_dialect_is_documented_and_no_other():
+    section = (ROOT / "docs" / "generation.md").read_text("utf-8").partition("## Dialects")[2]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall("`([^`]+)`", " ".join(cells))) == sorted(NAMES)
 
 
 def commands(group: click.Command, path: str = "lowcloud") -> Iterator[tuple[str, click.Command]]:

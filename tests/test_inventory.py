@@ -20,6 +20,15 @@ def test_the_worker_of_a_model_that_sees_is_one_for_such_models(tmp_path):
     assert (spec.kind, spec.source, spec.context_length) == ("vision", str(tmp_path), 256)
 
 
+def test_a_dialect_that_is_none_is_refused_with_those_that_are(tmp_path):
+    own = {"@local/m": {"path": str(tmp_path), "dialect": "herms"}}
+    settings = Settings.model_validate({"models": own, "local": {"cache_dir": str(tmp_path)}})
+    with pytest.raises(
+        SettingsError, match=r'^models\."@local/m"\.dialect: there is no herms; there are .*hermes, .*generic$'
+    ):
+        models_here(settings)
+
+
 def models(model_id: str = "@remote/m", environ: dict[str, str] | None = None, **table: object):
     settings = Settings.model_validate({"models": {model_id: {"upstream": "http://127.0.0.1:8081/v1/"} | table}})
     return remote_models(settings, environ or {})

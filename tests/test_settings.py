@@ -143,6 +143,14 @@ def test_a_models_own_table_wins_over_local(tmp_path):
             "models.@a.upstream: must be a plain base URL; a token belongs to upstream_token_env",
         ),
         (
+            "[models.'@a']\npath = '.'\nkind = 'embedding'\ndialect = 'hermes'",
+            "models.@a.dialect: is a text model's, and this one is of kind embedding",
+        ),
+        (
+            "[models.'@a']\nupstream = 'http://x/v1'\ndialect = 'hermes'",
+            "models.@a.dialect: is a local model's, and this one is not",
+        ),
+        (
             "[models.'@a']\nupstream = 'http://x/v1'\nthreads = 2",
             "models.@a.threads: is a local model's, and this one is not",
         ),

@@ -161,7 +161,9 @@ def _host(settings: Settings, model: LocalModel, metrics: Metrics) -> Hosted:
         anyio.CapacityLimiter(TEXT_THREADS), lambda: secrets.randbits(63), lambda: datetime.now().astimezone()
     )
     engine_of = VisionEngine if model.card.vision else LocalEngine
-    engine = engine_of(model.card, load_text_assets(model.source), worker, around)
+    own = settings.models.get(model.id)
+    dialect = own.dialect if own else ""
+    engine = engine_of(model.card, load_text_assets(model.source), worker, around, dialect=dialect)
     is_converted = is_prepared(model.source, settings.local.cache_dir)
     return Hosted(engine, worker, load_wait_s=None if is_converted else settings.serving.convert_wait_s)
 

@@ -11,6 +11,7 @@ from lowcloud.models.card import Card, Defaults
 from lowcloud.models.catalogue import packaged_cards
 from lowcloud.models.store import TASKS, AnyKind, Found, LocalModel, Wanted, bundled, configured
 from lowcloud.settings import Model, Settings, SettingsError
+from lowcloud.text.dialects.registry import NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,13 @@ class RemoteModel:
 def models_here(settings: Settings) -> Found:
     """Bundled and configured models, and a line for each bundled one that can't be used.
 
-    Blocking. Raises SettingsError for a configured one whose files can't be a model.
+    Blocking. Raises SettingsError for a configured one whose files can't be a model, or whose dialect isn't known.
     """
+    for model_id, model in settings.models.items():
+        if model.dialect and model.dialect not in NAMES:
+            raise SettingsError(
+                f'models."{model_id}".dialect: there is no {model.dialect[:64]}; there are {", ".join(NAMES)}'
+            )
     cards = packaged_cards()
     found = bundled(cards, settings.local.cache_dir)
     try:

@@ -221,6 +221,7 @@ class Model(_Section):
     upstream_tools: Literal["native", "words"] = "native"
     kind: Literal["text", "embedding", "rerank"] = "text"
     preload: bool = False
+    dialect: str = ""
     description: str = ""
     context_length: int = Field(0, ge=0)
     dimensions: int | None = Field(None, ge=1)
@@ -250,9 +251,15 @@ class Model(_Section):
             raise ValueError("path: required, or upstream for a remote model")
         if self.path is not None and not self.path.exists():
             raise ValueError(f"path: there is nothing at {self.path}")
-        foreign = {"path", *Local.model_fields} if self.upstream else {key for key in UPSTREAM if key != "upstream"}
+        foreign = (
+            {"path", "dialect", *Local.model_fields}
+            if self.upstream
+            else {key for key in UPSTREAM if key != "upstream"}
+        )
         for key in sorted(self.model_fields_set & foreign):
             raise ValueError(f"{key}: is a {'local' if self.upstream else 'remote'} model's, and this one is not")
+        if self.dialect and self.kind != "text":
+            raise ValueError(f"dialect: is a text model's, and this one is of kind {self.kind}")
         if self.upstream_token and self.upstream_token_env:
             raise ValueError("upstream_token: upstream_token_env is set too; one of them")
         return self

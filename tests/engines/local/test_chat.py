@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from lowcloud.core.errors import ModelUnusable
 from lowcloud.core.messages import Message, Messages, ToolCall
 from lowcloud.core.tools import Tool
 from lowcloud.engines.local.chat import chats_of
 from lowcloud.engines.local.tokenizer import TextAssets
+from lowcloud.text.dialects import registry
 
 TEMPLATES = Path(__file__).parents[2] / "fixtures" / "templates"
 TURN = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
@@ -38,9 +40,9 @@ CALLED = (
 
 @pytest.fixture
 def chats(byte_tokenizer):
-    def make(source, tool_source=None):
+    def make(source, tool_source=None, dialect=""):
         assets = TextAssets(byte_tokenizer, source, 256, (257,), "", "<|im_end|>", "fake", tool_source)
-        return chats_of(assets, lambda: datetime(2026, 11, 24, tzinfo=UTC))
+        return chats_of(assets, lambda: datetime(2026, 11, 24, tzinfo=UTC), dialect)
 
     return make
 
@@ -108,3 +110,22 @@ def test_a_model_may_have_one_template_or_none(chats):
     assert one.of(hello) is one.of(with_tools) is one.plain
     assert (other.of(hello), other.of(with_tools)) == (None, other.with_tools)
     assert none.of(hello) is none.of(with_tools) is None
+
+
+def test_the_dialect_that_is_named_counts_whatever_the_templates_look_like(chats):
+    odd = "{{ tools }}" + TURN.join(("{% for m in messages %}", "{% endfor %}"))
+    assert (chats(odd).plain.dialect.name, chats(odd, dialect="llama").plain.dialect.name) == ("generic", "llama")
+    assert chats(HERMES, dialect="generic").plain.dialect.name == "generic"
+    assert [
+        chat.dialect.name for chat in (chats("plain", HERMES, "kimi").plain, chats("plain", HERMES, "kimi").with_tools)
+    ] == ["kimi", "kimi"]
+
+
+@pytest.mark.parametrize("dialect", registry.DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_dialect_that_tells_of_no_tools_needs_a_template_that_does(chats, dialect):
+    if dialect.takes_tools:
+        with pytest.raises(ModelUnusable, match="needs a chat template that shows tools"):
+            chats("plain", dialect=dialect.name)
+    else:
+        assert chats("plain", dialect=dialect.name).plain.dialect is dialect
+    assert chats("{{ tools }}", dialect=dialect.name).plain.dialect is dialect

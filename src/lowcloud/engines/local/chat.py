@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from lowcloud.core.errors import ModelUnusable
 from lowcloud.core.messages import Messages
 from lowcloud.engines.local.tokenizer import TextAssets
 from lowcloud.text.dialects.dialect import Dialect
 from lowcloud.text.dialects.generic import calls_in_words
-from lowcloud.text.dialects.registry import fallback, recognised
+from lowcloud.text.dialects.registry import fallback, named, recognised
 from lowcloud.text.template import ChatTemplate
 from lowcloud.text.turns import Hide
 
@@ -48,16 +49,27 @@ class Chats:
         return self.with_tools if prompt.tools and self.with_tools else self.plain
 
 
-def chats_of(assets: TextAssets, now: Callable[[], datetime]) -> Chats:
-    """Raises ModelUnusable for a template that doesn't compile."""
+def chats_of(assets: TextAssets, now: Callable[[], datetime], dialect: str = "") -> Chats:
+    """``dialect`` is the name of the one that the model speaks; empty: its templates tell.
+
+    Raises ModelUnusable for a template that doesn't compile, and for none that shows tools to a dialect that doesn't
+    tell of them in words.
+    """
     sources = (assets.chat_template, assets.tool_template)
-    plain, with_tools = (None if source is None else _chat_of(source, assets, now) for source in sources)
+    spoken = named(dialect) if dialect else None
+    if spoken and spoken.takes_tools and not any(source and "tools" in source for source in sources):
+        raise ModelUnusable(
+            f"The dialect {dialect} needs a chat template that shows tools, and this model has none; "
+            '"generic" tells of them in words.'
+        )
+    plain, with_tools = (
+        None if source is None else _chat_of(source, spoken or _dialect_of(source), assets, now) for source in sources
+    )
     return Chats(plain, with_tools)
 
 
-def _chat_of(source: str, assets: TextAssets, now: Callable[[], datetime]) -> Chat:
+def _chat_of(source: str, dialect: Dialect, assets: TextAssets, now: Callable[[], datetime]) -> Chat:
     template = ChatTemplate(source, bos_token=assets.bos_token, eos_token=assets.eos_token, now=now)
-    dialect = _dialect_of(source)
     as_text = dialect.has_text_arguments
     loses = {
         has_tools: not template.shows_calls(dialect.retold, has_text_arguments=as_text, has_tools=has_tools)

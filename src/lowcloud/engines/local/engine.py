@@ -51,17 +51,20 @@ class Surroundings:
 class LocalEngine:
     """``Engine`` of one model. ``process`` is its runtime; the pool runs it, the engine only speaks with it.
 
-    Raises ModelUnusable for a chat template that doesn't compile.
+    ``dialect`` is the name of the settings' one; empty: the chat template tells. Raises ModelUnusable for a template
+    that doesn't compile, or doesn't show what the dialect named relies on.
     """
 
-    def __init__(self, card: Card, assets: TextAssets, process: WorkerProcess, around: Surroundings) -> None:
+    def __init__(
+        self, card: Card, assets: TextAssets, process: WorkerProcess, around: Surroundings, *, dialect: str = ""
+    ) -> None:
         self._card, self._process, self._around = card, process, around
         self._vocabulary = Vocabulary(assets.tokenizer, assets.stop_ids)
         self._encoder = ControlledEncoder(assets.tokenizer)
         self._context_length = min(assets.context_length, process.spec.context_length or assets.context_length)
         self._control_ids = assets.tokenizer.control_ids
         self._infill = Infill(self._control_ids)
-        self._chats = chats_of(assets, around.now)
+        self._chats = chats_of(assets, around.now, dialect)
 
     @property
     def card(self) -> Card:

@@ -152,8 +152,10 @@ def _templates(folder: Path, names: _TokenizerConfig) -> tuple[str | None, str |
     if own or own_for_tools:
         return own or None, own_for_tools or None
     processors = _read_if(folder / "chat_template.json", _ProcessorTemplate).chat_template
-    if processors or not isinstance(names.chat_template, list):
-        return processors or names.chat_template, None
+    if processors:
+        return processors, None
+    if not isinstance(names.chat_template, list):
+        return names.chat_template, None
     named = {each.name: each.template for each in names.chat_template}
     return named.get("default"), named.get("tool_use")
 
