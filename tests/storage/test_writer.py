@@ -219,6 +219,22 @@ async def test_the_error_of_what_was_posted_is_logged(writer):
     ]
 
 
+async def test_the_error_of_a_caller_who_left_is_logged(writer):
+    gate = Gate()
+
+    def work(connection):
+        gate(connection)
+        failing("a")(connection)
+
+    (leaver,) = await begun(writer, work)
+    await gate.reached()
+    leaver.cancel()
+    with capture_logs() as logs:
+        gate.open()
+        await writer.put(note("b"))
+    assert [line["exc_info"].args for line in logs] == [("a",)]
+
+
 async def test_a_full_queue_makes_a_caller_wait_and_loses_a_post_with_a_count(writer, database):
     gate, tasks = await behind_a_gate(writer)
     assert all(writer.post(note(f"{n}")) for n in range(QUEUE - 1))

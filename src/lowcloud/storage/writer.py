@@ -112,7 +112,7 @@ class Writer:
     def _run(self) -> None:
         while batch := self._next():
             for entry, outcome in zip(batch, self._commit(batch), strict=True):
-                if outcome.error is not None and entry.caller is None:
+                if outcome.error is not None and (entry.caller is None or entry.is_given_up()):
                     self._log.error("a write that nobody waits for failed", exc_info=outcome.error)
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     entry.loop.call_soon_threadsafe(self._settle, entry, outcome)
