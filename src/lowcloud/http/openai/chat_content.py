@@ -126,13 +126,16 @@ def _image(image: ImageUrl, path: str, unread: dict[str, None]) -> Image:
     if image.detail not in (None, "auto"):
         unread["messages[].content[].image_url.detail"] = None
     path = f"{path}.url"
-    if is_link(image.url):
-        return linked(image.url, path)
-    head = _DATA_URL.match(image.url)
+    return linked(image.url, path) if is_link(image.url) else embedded(image.url, path)
+
+
+def embedded(url: str, path: str) -> Image:
+    """The image of a data URL. Raises BadRequest with the path."""
+    head = _DATA_URL.match(url)
     if head is None:
-        shown = image.url[:_SHOWN_CHARS]
+        shown = url[:_SHOWN_CHARS]
         raise BadRequest(f"{path}: must be a data URL, data:image/...;base64,..., not {shown}.", param=path)
-    return Image(image_bytes(image.url[head.end() :], path), head[1].lower())
+    return Image(image_bytes(url[head.end() :], path), head[1].lower())
 
 
 def image_bytes(encoded: str, path: str) -> bytes:

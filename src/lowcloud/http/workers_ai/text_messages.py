@@ -9,6 +9,7 @@ from typing import Any
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.http.encode import to_json
+from lowcloud.http.openai.chat_content import embedded
 
 _BYTE = 256
 _FUNCTION = ("name", "description", "parameters", "strict")
@@ -92,7 +93,9 @@ def with_image(messages: list[Any], image: object) -> list[Any]:
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(parts, list):
         raise BadRequest(f"messages[{place}].content: must be a string or a list.", param=f"messages[{place}].content")
-    shown = {"type": "image_url", "image_url": {"url": _data_url(image)}}
+    url = _data_url(image)
+    embedded(url, "image")  # refused by the name that it has here
+    shown = {"type": "image_url", "image_url": {"url": url}}
     return [*messages[:place], {**messages[place], "content": [*parts, shown]}, *messages[place + 1 :]]
 
 
