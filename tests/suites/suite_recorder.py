@@ -6,13 +6,18 @@
 
 import json
 import os
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import cloudflare
 import openai
 import pytest
 import suite_table
+
+# How the native API says which field it is.
+NATIVE_FIELD = re.compile(r"AiError: Bad input: Error: ([\w.\[\]]+):")
 
 
 class Recorder:
@@ -26,10 +31,8 @@ class Recorder:
 
     def refuse(self, status: int, body: object) -> None:
         """Note an answer that the running case got; one below 400 clears what was noted."""
-        error = body.get("error") if isinstance(body, dict) else None
-        error = error if isinstance(error, dict) else {}
-        noted = {"status": status, "code": error.get("code"), "param": error.get("param")}
-        self._last = noted if status >= 400 else None
+        code, param = _code_and_field(body if isinstance(body, dict) else {})
+        self._last = {"status": status, "code": code, "param": param} if status >= 400 else None
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep all cases but those that don't apply here."""
@@ -44,8 +47,11 @@ class Recorder:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         error = call.excinfo.value if call.excinfo else None
-        if isinstance(error, openai.APIStatusError):
-            self.refuse(error.status_code, {"error": error.body})
+        match error:
+            case openai.APIStatusError():
+                self.refuse(error.status_code, {"error": error.body})
+            case cloudflare.APIStatusError():
+                self.refuse(error.status_code, error.body)
         if call.when == "call" or (call.when == "setup" and not report.passed):
             said = f"{type(error).__name__}: {error}".splitlines()[0][:300] if error else ""
             self._entries[item.nodeid] = {"outcome": report.outcome, "refusal": self._last, "said": said}
@@ -54,6 +60,18 @@ class Recorder:
 
     def pytest_sessionfinish(self) -> None:
         self._report.write_text(json.dumps(self._entries, indent=1), encoding="utf-8")
+
+
+def _code_and_field(body: dict[str, Any]) -> tuple[object, object]:
+    """Of OpenAI's object; or of the v4 envelope alone, whose code is a number and whose message names the field."""
+    match body:
+        case {"error": dict(error)}:
+            return error.get("code"), error.get("param")
+        case {"errors": [{"code": code, "message": str(message)}]}:
+            field = NATIVE_FIELD.match(message)
+            return str(code), field and field[1]
+        case _:
+            return None, None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -46,6 +46,11 @@ OPENAI = Suite(
     ),
     ("openai_objects",),
 )
+CLOUDFLARE = Suite(
+    HERE / "cloudflare.toml",
+    CACHE / "cloudflare",
+    ("tests/api_resources/test_ai.py", "tests/api_resources/ai"),
+)
 LLAMA_CPP = Suite(
     HERE / "llama_cpp.toml",
     CACHE / "llama_cpp_python" / "vendor" / "llama.cpp" / "tools" / "server" / "tests",
@@ -80,7 +85,7 @@ def run(suite: Suite, environment: Mapping[str, str], scratch: Path) -> dict[str
 
 def clean_environment() -> dict[str, str]:
     """Ours without what would change their run: our pytest options, coverage, and keys of real services."""
-    foreign = ("PYTEST_", "COV_", "COVERAGE_", "OPENAI_", "LOWCLOUD_")
+    foreign = ("PYTEST_", "COV_", "COVERAGE_", "OPENAI_", "CLOUDFLARE_", "LOWCLOUD_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     path = os.pathsep.join(map(str, (HERE, HERE.parent / "shared", CACHE / "site")))
     return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}

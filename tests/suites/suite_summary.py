@@ -15,7 +15,11 @@ def with_summary(text: str) -> str:
     """The document with what lies between its two marks written from the tables."""
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
-    suites = (("openai's own suite", suite_runner.OPENAI), ("llama.cpp's server tests", suite_runner.LLAMA_CPP))
+    suites = (
+        ("openai's own suite", suite_runner.OPENAI),
+        ("cloudflare's own suite", suite_runner.CLOUDFLARE),
+        ("llama.cpp's server tests", suite_runner.LLAMA_CPP),
+    )
     tables = "\n".join("\n".join(lines(title, suite_table.load(suite.table))) for title, suite in suites)
     return f"{before}{BEGIN}{tables}\n{END}{after}"
 

@@ -18,7 +18,8 @@ KINDS: tuple[Kind, ...] = ("passes", "refused", "not_applicable")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """How the server said no: the HTTP status, ``error.code`` and ``error.param``."""
+    """How the server said no: the HTTP status, ``error.code`` and ``error.param``; of the native API its number, and
+    the field that its message names."""
 
     status: int
     code: str | None

@@ -76,7 +76,11 @@ def test_the_document_sums_up_the_tables_as_they_are():
     assert suite_summary.with_summary(text) == text, "run python tests/suites/suite_summary.py"
 
 
-@pytest.mark.parametrize("suite", [suite_runner.OPENAI, suite_runner.LLAMA_CPP], ids=["openai", "llama.cpp"])
+@pytest.mark.parametrize(
+    "suite",
+    [suite_runner.OPENAI, suite_runner.CLOUDFLARE, suite_runner.LLAMA_CPP],
+    ids=["openai", "cloudflare", "llama.cpp"],
+)
 def test_every_committed_verdict_says_what_and_why(suite):
     verdicts = suite_table.load(suite.table).verdicts.values()
     assert verdicts

@@ -6,18 +6,19 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import cloudflare
 import live_server
 import openai
 import pytest
 import suite_runner
 import suite_table
-from suite_runner import LLAMA_CPP, OPENAI, Did
+from suite_runner import CLOUDFLARE, LLAMA_CPP, OPENAI, Did, Suite
 
 pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(not OPENAI.home.is_dir(), reason="the suites are not here: run scripts/fetch_suites"),
 ]
-SUITES = {"openai": OPENAI, "llama.cpp": LLAMA_CPP}
+SUITES = {"openai": OPENAI, "cloudflare": CLOUDFLARE, "llama.cpp": LLAMA_CPP}
 TABLES = {name: suite_table.load(suite.table) for name, suite in SUITES.items()}
 ENTRIES = [
     pytest.param(name, key, id=f"{name}:{key.partition('::')[2]}")
@@ -32,6 +33,7 @@ def did(server: str, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
     account = f"{server}/client/v4/accounts/{live_server.ACCOUNT}/ai/v1"
     environments = {
         "openai": {"TEST_API_BASE_URL": account, "SUITE_DATABASE": f"sqlite:///{data_dir}/lowcloud.db"},
+        "cloudflare": {"TEST_API_BASE_URL": f"{server}/client/v4"},
         "llama.cpp": {"PORT": server.rpartition(":")[2], "DEBUG_EXTERNAL": "1"},
     }
     return {
@@ -55,9 +57,14 @@ def test_a_case_does_what_its_table_says(did, name, key):
     assert [f"{case} {what}" for case, what in said if what] == []
 
 
-def test_the_suite_is_the_installed_package_s_own():
-    metadata = (OPENAI.home / "pyproject.toml").read_text(encoding="utf-8")
-    assert f'version = "{openai.__version__}"' in metadata
+@pytest.mark.parametrize(
+    ("suite", "version"),
+    [(OPENAI, openai.__version__), (CLOUDFLARE, cloudflare.__version__)],
+    ids=["openai", "cloudflare"],
+)
+def test_the_suite_is_the_installed_package_s_own(suite: Suite, version: str):
+    metadata = (suite.home / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{version}"' in metadata
 
 
 def test_fetching_the_suites_again_needs_no_network():
