@@ -166,17 +166,23 @@ def test_a_request_may_go_where_none_of_a_class_before_its_own_waits(rank: int, 
     assert may_go(rank, waiting) is (sum(waiting[:rank]) == 0)
 
 
-def test_each_class_has_bounds_of_its_own_and_the_report_is_of_all():
+def test_what_is_not_live_takes_no_place_of_what_is_and_the_report_is_of_all():
     waiting, reports = queue()
+    for _ in range(9):
+        waiting.enter("batch").count(50)
+    waiting.enter("background").count(1_000)
     for _ in range(3):
-        waiting.enter("batch").count(50 // 3)
-    with pytest.raises(Overloaded, match="3 requests of 48 tokens"):
-        waiting.enter("batch")
-    for admission in RANKS:
-        if admission != "batch":
-            waiting.enter(admission, rejects_if_busy=True).count(100)
-    assert [waiting.state(admission).requests for admission in RANKS] == [1, 1, 3]
-    assert reports[-1] == (5, 248)
+        waiting.enter().count(20)
+    with pytest.raises(Overloaded, match="3 requests of 60 tokens"):
+        waiting.enter()
+    assert [waiting.state(admission).requests for admission in RANKS] == [3, 1, 9]
+    assert reports[-1] == (13, 1_510)
+
+
+def test_who_rejects_a_wait_is_not_refused_for_what_waits_behind():
+    waiting, _ = queue()
+    waiting.enter("batch")
+    waiting.enter(rejects_if_busy=True)
 
 
 async def went(log: list[str], name: str, place: Place) -> None:

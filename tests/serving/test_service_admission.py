@@ -62,7 +62,7 @@ async def test_embeddings_of_a_batch_wait_for_live_ones(rig):
         await anyio.wait_all_tasks_blocked()
         assert [request.id for request in r.embedder.requests] == ["live"]
         r.embedder.stage.open("embed")
-    assert [request.id for request in r.embedder.requests] == ["live", "batch"]
+    assert [(request.id, request.rank) for request in r.embedder.requests] == [("live", 0), ("batch", 2)]
 
 
 async def test_a_batch_takes_none_of_the_live_queues_places(rig, hello):

@@ -78,7 +78,7 @@ class Embed:
     """Inputs to turn into unit vectors, in order. ``dimensions`` None: as many as the model has.
 
     ``pooling`` None: the model's own. Inputs over the model's limit are refused unless ``truncate``. ``names`` are the
-    caller's names of the inputs.
+    caller's names of the inputs. Work of a higher ``rank`` waits for that of a lower one; 0 is a live request's.
     """
 
     id: str
@@ -87,6 +87,7 @@ class Embed:
     pooling: Pooling | None = None
     truncate: bool = False
     names: tuple[str, ...] = ()
+    rank: int = 0
 
     def name(self, place: int) -> str:
         """What an error calls the input at ``place``."""

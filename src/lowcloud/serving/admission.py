@@ -1,9 +1,9 @@
 """The bounded queue in front of a model: full gives 429 with a Retry-After, never growth.
 
 A request is queued from its arrival until its engine has started it. Bounds are in requests and in prompt tokens;
-``max_tokens`` doesn't count, since the engine preempts. Each class of requests has its own line, with its own bounds,
-and goes on to the engine when nobody waits in a line before it. ``admit``, ``departed`` and ``may_go`` are pure;
-``Queue`` keeps the state.
+``max_tokens`` doesn't count, since the engine preempts. Each class of requests has its own line, and goes on to the
+engine when nobody waits in a line before it. Only the live line is bounded: whoever runs the rest starts no more of it
+than it is set to. ``admit``, ``departed`` and ``may_go`` are pure; ``Queue`` keeps the state.
 """
 
 import math
@@ -30,6 +30,9 @@ class Bounds:
 
     requests: int = 256
     tokens: int = 262_144
+
+
+UNBOUNDED = Bounds(2**63, 2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,12 @@ def may_go(rank: int, waiting: Sequence[int]) -> bool:
 
 
 class Queue:
-    """One model's queue, a line for each class. ``report(requests, tokens)`` is called at each change, with the sums;
-    ``clock`` is in seconds, monotonic."""
+    """One model's queue, a line for each class; ``bounds`` are of the live one. ``report(requests, tokens)`` is called
+    at each change, with the sums; ``clock`` is in seconds, monotonic."""
 
     def __init__(self, bounds: Bounds, clock: Callable[[], float], report: Callable[[int, int], None]) -> None:
         self._report = report
-        self._lines = [_Line(bounds, clock) for _ in RANKS]
+        self._lines = [_Line(bounds if rank == 0 else UNBOUNDED, clock) for rank in RANKS.values()]
         self._shorter = anyio.Event()
 
     def state(self, admission: Admission = "live") -> State:

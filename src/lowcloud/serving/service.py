@@ -21,7 +21,7 @@ from lowcloud.core.results import Classified, Embedded, Reranked
 from lowcloud.engines.engine import Classifier, Embedder, Engine, Reranker, Token, Wording
 from lowcloud.models.card import Task
 from lowcloud.models.catalogue import Answer, Catalogue, Listing
-from lowcloud.serving.admission import Bounds, Place, Queue
+from lowcloud.serving.admission import RANKS, Bounds, Place, Queue
 from lowcloud.serving.deadline import Deadline
 from lowcloud.serving.pool import ModelStatus, Pool, Served
 from lowcloud.serving.rough import rough_tokens
@@ -130,7 +130,7 @@ class Service:
         """Unit vectors of the asked-for size, in the order of the inputs. Raises as ``generate`` does."""
         answer = self._accepted(model_id, Task.TEXT_EMBEDDINGS)
         dimensions = dimensions_of(answer, request.dimensions)
-        whole = replace(request, dimensions=None)
+        whole = replace(request, dimensions=None, rank=RANKS[caller.admission])
         embedded = await self._once(answer, rough_tokens(request), caller, lambda on: _embedder(on).embed(whole))
         return replace(embedded, vectors=await self._sized(embedded.vectors, dimensions))
 

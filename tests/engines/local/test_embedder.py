@@ -231,6 +231,28 @@ async def test_a_worker_without_room_refuses_the_whole_request(tmp_path: Path):
     assert (worker.clients, room.inputs) == ({}, 0)
 
 
+async def test_what_is_not_live_waits_for_room_of_its_own_and_takes_none_of_what_is(tmp_path: Path):
+    worker, room, later = Worker(), Room(max_inputs=2), Room(max_inputs=2)
+    served = embedder(tmp_path, worker, room=room, room_later=later)
+    async with anyio.create_task_group() as tasks:
+        first = Reply(tasks, served, texts("a", "b", rank=2))
+        await worker.opened(2)
+        second, given_up = Reply(tasks, served, texts("b", rank=2)), Reply(tasks, served, texts("a", rank=1))
+        live = Reply(tasks, served, texts("a", "a"))
+        await worker.opened(4)
+        assert [worker.sent[number].rank for number in (1, 2, 3, 4)] == [2, 2, 0, 0]
+        given_up.scope.cancel()
+        await given_up.over()
+        worker.answer(1)
+        worker.answer(2)
+        await worker.opened(5)
+        for number in (3, 4, 5):
+            worker.answer(number)
+        for reply in (first, second, live):
+            assert (await reply.over()).embedded
+    assert (room.inputs, later.inputs) == (0, 0)
+
+
 @pytest.mark.parametrize("bounds", [{"max_inputs": 2}, {"max_tokens": 8}])
 async def test_a_full_embedder_refuses_with_the_time_to_wait(tmp_path: Path, bounds: dict[str, int]):
     worker = Worker()

@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lowcloud.engines.local.encoder_batch import Batcher, Job, length_class
+from lowcloud.engines.local.encoder_batch import Batcher, Job, RankedBatcher, length_class
 
 BUDGET, WAIT_S = 100, 2.0
 
 
-def job(number: int, n_tokens: int = 10, arrived_s: float = 0.0) -> Job:
-    return Job(number, tuple(range(n_tokens)), "mean", arrived_s)
+def job(number: int, n_tokens: int = 10, arrived_s: float = 0.0, rank: int = 0) -> Job:
+    return Job(number, tuple(range(n_tokens)), "mean", arrived_s, rank)
 
 
 def ids(batch: tuple[Job, ...]) -> list[int]:
@@ -147,3 +147,26 @@ class Batches(RuleBasedStateMachine):
 
 
 TestBatches = Batches.TestCase
+
+
+def test_nothing_of_a_higher_rank_is_taken_while_something_of_a_lower_one_waits():
+    batcher = RankedBatcher(BUDGET, WAIT_S)
+    assert (batcher.due_in_s(0.0), batcher.take(0.0)) == (None, ())
+    for number in range(20):
+        batcher.add(job(number, rank=2))
+    batcher.add(job(30, arrived_s=1.0))
+    batcher.add(job(31, arrived_s=1.0, rank=1))
+    assert (batcher.due_in_s(1.0), batcher.take(1.0)) == (WAIT_S, ())
+    assert ids(batcher.take(3.0)) == [30]
+    assert ids(batcher.take(3.0)) == [31]
+    assert ids(batcher.take(3.0)) == list(range(10))
+
+
+def test_who_is_cancelled_holds_back_nobody_of_a_higher_rank():
+    batcher = RankedBatcher(BUDGET, WAIT_S)
+    batcher.add(job(1))
+    batcher.add(job(2, rank=2))
+    batcher.cancel(1)
+    batcher.cancel(99)
+    assert ids(batcher.take(WAIT_S)) == [2]
+    assert batcher.due_in_s(WAIT_S) is None

@@ -6,8 +6,8 @@ unanswered again, and a caller that leaves takes its inputs with it.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,11 +52,16 @@ class Room:
     _busy_since_s: float = 0.0
     _done_tokens: int = 0
 
+    def fits(self, n_inputs: int, n_tokens: int) -> bool:
+        """Whether there is room for so many more."""
+        is_within = self.inputs + n_inputs <= self.max_inputs and self.tokens + n_tokens <= self.max_tokens
+        return is_within or self.inputs == 0
+
     def enter(self, n_inputs: int, n_tokens: int, now: float) -> None:
         """Raises Overloaded with the time that what is there will take, by the pace since the room was last empty."""
         if self.inputs == 0:
             self._busy_since_s, self._done_tokens = now, 0
-        elif self.inputs + n_inputs > self.max_inputs or self.tokens + n_tokens > self.max_tokens:
+        elif not self.fits(n_inputs, n_tokens):
             raise Overloaded(
                 f"{self.inputs} inputs of {self.tokens} tokens are being embedded; there is no room for more now.",
                 retry_after_s=self._left_s(now),
@@ -87,13 +92,16 @@ class LocalEmbedder:
         worker: Worker,
         *,
         room: Room | None = None,
+        room_later: Room | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Blocking: reads the folder's tokenizer. Raises ModelUnusable."""
+        """Blocking: reads the folder's tokenizer. ``room_later`` is for what isn't live. Raises ModelUnusable."""
         self._card = card
         self._folder = folder
         self._worker = worker
         self._room = room or Room()
+        self._room_later = room_later or Room(max_inputs=1024, max_tokens=2**18)
+        self._left = anyio.Event()
         self._clock = clock
         self._tokenizer = InputTokenizer.load(folder)
         self._tokenising = anyio.CapacityLimiter(_TOKENISING_THREADS)
@@ -119,9 +127,13 @@ class LocalEmbedder:
         n_tokens = sum(map(len, ids))
         pooling = request.pooling or self._card.pooling or self._folder.pooling
         gathered = _Inputs(len(ids))
-        inputs = [_Input(gathered, place, request.name(place), tokens, pooling) for place, tokens in enumerate(ids)]
-        with self._entered(len(ids), n_tokens), self._opened(inputs):
-            vectors = await gathered.vectors()
+        inputs = [
+            _Input(gathered, place, request.name(place), tokens, pooling, request.rank)
+            for place, tokens in enumerate(ids)
+        ]
+        async with self._entered(request.rank, len(ids), n_tokens):
+            with self._opened(inputs):
+                vectors = await gathered.vectors()
         ready = self._worker.loaded
         return Embedded(vectors, n_tokens, ready.weights if ready else self._folder.weights, pooling=pooling)
 
@@ -136,13 +148,19 @@ class LocalEmbedder:
             for number in numbers:
                 self._worker.close(number)
 
-    @contextmanager
-    def _entered(self, n_inputs: int, n_tokens: int) -> Iterator[None]:
-        self._room.enter(n_inputs, n_tokens, self._clock())
+    @asynccontextmanager
+    async def _entered(self, rank: int, n_inputs: int, n_tokens: int) -> AsyncIterator[None]:
+        """A live request is refused where there is no room; the rest has a room of its own, and waits for it."""
+        room = self._room_later if rank else self._room
+        while rank and not room.fits(n_inputs, n_tokens):
+            await self._left.wait()
+        room.enter(n_inputs, n_tokens, self._clock())
         try:
             yield
         finally:
-            self._room.leave(n_inputs, n_tokens)
+            room.leave(n_inputs, n_tokens)
+            left, self._left = self._left, anyio.Event()
+            left.set()
 
 
 class _Inputs:
@@ -182,9 +200,10 @@ class _Input:
     name: str
     ids: list[int]
     pooling: Pooling
+    rank: int
 
     def frame(self, number: int) -> Encode:
-        return Encode(number, self.ids, self.pooling)
+        return Encode(number, self.ids, self.pooling, self.rank)
 
     def take(self, part: Part) -> None:
         match part:

@@ -28,7 +28,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from lowcloud.core.errors import LowcloudError, ModelUnusable
-from lowcloud.engines.local.encoder_batch import Batcher, Job
+from lowcloud.engines.local.encoder_batch import Job, RankedBatcher
 from lowcloud.engines.local.encoder_folder import EncoderFolder, describe
 from lowcloud.engines.local.encoder_graph import build
 from lowcloud.engines.local.frames import Cancel, Encode, Failed, Frame, Ready, Refused, Vectors, encode, received
@@ -179,13 +179,15 @@ def serve(spec: WorkerSpec, sock: socket.socket) -> None:
         return
     incoming: Incoming = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sock, incoming), name="frames", daemon=True).start()
-    _Loop(encoder, Batcher(spec.encode_tokens, spec.encode_wait_s), incoming, time.monotonic).run(sock)
+    _Loop(encoder, RankedBatcher(spec.encode_tokens, spec.encode_wait_s), incoming, time.monotonic).run(sock)
 
 
 class _Loop:
     """Takes what came in, gives closed batches to idle lanes, and sends what lanes have done."""
 
-    def __init__(self, encoder: Encoder, batcher: Batcher, incoming: Incoming, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, encoder: Encoder, batcher: RankedBatcher, incoming: Incoming, clock: Callable[[], float]
+    ) -> None:
         self._encoder = encoder
         self._batcher = batcher
         self._incoming = incoming
@@ -223,11 +225,11 @@ class _Loop:
 
     def _take(self, item: Encode | Cancel | Done) -> None:
         match item:
-            case Encode(job=job, ids=ids, pooling=pooling):
+            case Encode(job=job, ids=ids, pooling=pooling, rank=rank):
                 if why := self._encoder.why_not(ids):
                     self._answers.append(Refused(job, *why))
                 else:
-                    self._batcher.add(Job(job, tuple(ids), pooling, self._clock()))
+                    self._batcher.add(Job(job, tuple(ids), pooling, self._clock(), rank))
             case Cancel(seq=job):
                 self._batcher.cancel(job)
             case Done(lane=lane):

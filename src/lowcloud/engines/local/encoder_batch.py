@@ -23,6 +23,7 @@ class Job:
     ids: tuple[int, ...]
     pooling: Pooling
     arrived_s: float
+    rank: int = 0
 
 
 def length_class(n_tokens: int) -> int:
@@ -106,3 +107,38 @@ class Batcher:
     def _count(self, job: Job, n_tokens: int) -> None:
         kind = length_class(len(job.ids))
         self._tokens[kind] = self._tokens.get(kind, 0) + n_tokens
+
+
+class RankedBatcher:
+    """A ``Batcher`` for each rank: nothing of a higher one is taken while something of a lower one waits.
+
+    The ranks share no batch either: what is in a hurry should not be computed with what is not.
+    """
+
+    def __init__(self, budget_tokens: int, wait_s: float) -> None:
+        self._budget, self._wait_s = budget_tokens, wait_s
+        self._batchers: dict[int, Batcher] = {}
+
+    def add(self, job: Job) -> None:
+        """As ``Batcher.add``."""
+        if job.rank not in self._batchers:
+            self._batchers[job.rank] = Batcher(self._budget, self._wait_s)
+        self._batchers[job.rank].add(job)
+
+    def cancel(self, job_id: int) -> None:
+        """Forget a waiting job; an unknown id is no error."""
+        for batcher in self._batchers.values():
+            batcher.cancel(job_id)
+
+    def due_in_s(self, now: float) -> float | None:
+        """How long until a batch closes if nothing else comes; None when nothing waits."""
+        first = self._first()
+        return first.due_in_s(now) if first else None
+
+    def take(self, now: float, idle_lanes: int = 1) -> tuple[Job, ...]:
+        """The next closed batch, which no longer waits here; empty when none of the lowest rank is closed."""
+        first = self._first()
+        return first.take(now, idle_lanes) if first else ()
+
+    def _first(self) -> Batcher | None:
+        return next((self._batchers[rank] for rank in sorted(self._batchers) if len(self._batchers[rank])), None)

@@ -71,11 +71,12 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Encode:
-    """Embed one input: token ids with the model's special tokens in place."""
+    """Embed one input: token ids with the model's special tokens in place. ``rank`` as in ``Submit``."""
 
     job: int
     ids: list[int]
     pooling: Pooling
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,8 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: ``outputs`` is [[seq, [tokens], logprobs | None, finish | None], ...].
+    """One step: ``outputs`` is [[seq, [tokens], logprobs | None, finish | None], ...], and of a sequence that drafts
+    from a prediction a fifth: [tokens of it that came so far, tokens of it that were tried and didn't].
 
     ``logprobs`` is one [ln p of the token, [[id, ln p], ...best first]] a token. ``stats`` is
     [waiting, running, used blocks, blocks, swapped-out sequences, preemptions so far].
