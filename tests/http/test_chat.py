@@ -80,7 +80,8 @@ async def test_reasoning_and_calls_are_in_a_whole_answer(make_world):
     assert (call.function.name, call.function.arguments) == ("f", '{"a": 1}')
     assert (choice.message.content, choice.finish_reason) == (None, "tool_calls")
     assert choice.message.reasoning == choice.message.reasoning_content == "hm so"
-    assert answer.json["usage"]["completion_tokens_details"] == {"reasoning_tokens": 2}
+    details = {"reasoning_tokens": 2, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}
+    assert answer.json["usage"]["completion_tokens_details"] == details
 
 
 async def test_ids_of_calls_are_unique(make_world):

@@ -118,9 +118,9 @@ class Gate:
 
 class Driver:
     """A loop and what it said: ``told`` by sequence, ``news`` in order, the last ``stats``, most ``swapped`` out.
-    ``compilations``: the threads that compiled a grammar, each time.
 
-    It follows grammars where it has a ``vocabulary``.
+    ``predicted`` has what became of predictions, by sequence; ``compilations`` the thread of each compiled grammar. It
+    follows grammars where it has a ``vocabulary``.
     """
 
     def __init__(
@@ -133,6 +133,7 @@ class Driver:
         self.model = model
         self.news: list[News] = []
         self.told: dict[int, Told] = {}
+        self.predicted: dict[int, list[int]] = {}
         self.stats: list[int] = []
         self.swapped = 0
         self.compiled = threading.Event()
@@ -158,12 +159,14 @@ class Driver:
         step = self.loop.step()
         self.stats = step.stats
         self.swapped = max(self.swapped, step.stats[4])
-        for seq, tokens, logprobs, finish in step.outputs:
+        for seq, tokens, logprobs, finish, *predicted in step.outputs:
             told = self.told.setdefault(seq, Told())
             assert told.finish is None, "a finished sequence spoke"
             told.tokens += tokens
             told.logprobs += logprobs or []
             told.finish = finish
+            if predicted:
+                self.predicted[seq] = predicted[0]
         return step
 
     def finish(self) -> dict[int, Told]:

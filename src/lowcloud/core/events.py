@@ -95,7 +95,9 @@ class Finished:
 class Usage:
     """Tokens of the whole request: the prompt once, the completion tokens of all choices, ``reasoning`` among them.
 
-    ``neurons`` are what it cost, by the card that was asked for; engines don't know them: None.
+    ``accepted_prediction`` are those that the caller's prediction foresaw; ``rejected_prediction`` tokens were tried
+    and didn't come, so they are none of the completion's. ``neurons`` are what it cost, by the card that was asked for;
+    engines don't know them: None.
     """
 
     prompt: int
@@ -103,6 +105,8 @@ class Usage:
     completion: int
     reasoning: int = 0
     neurons: float | None = None
+    accepted_prediction: int = 0
+    rejected_prediction: int = 0
 
 
 Event: TypeAlias = Started | TextDelta | ReasoningDelta | ToolCallDelta | Finished | Usage

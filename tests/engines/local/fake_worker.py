@@ -136,7 +136,9 @@ class FakeWorker:
         if finish:
             del self.live[seq]
         top = [[(token + rank) % N_VOCAB, -1.0 - rank] for rank in range(max(0, request.n_logprobs))]
-        return [seq, [token], None if request.n_logprobs < 0 else [[-1.0, top]], finish]
+        logprobs = None if request.n_logprobs < 0 else [[-1.0, top]]
+        predicted = [[len(one.tokens), request.choice]] if request.prediction else []  # such counts as no other number
+        return [seq, [token], logprobs, finish, *predicted]
 
     def token(self, request: Submit, position: int) -> int:
         if self.say is None:

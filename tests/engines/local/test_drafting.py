@@ -16,6 +16,19 @@ def after(prompt, taken, prediction=(), end=FAR):
     return drafter
 
 
+def won_and_lost(prompt, taken, prediction=()):
+    """How many drafted tokens came, and how many didn't, as the loop sees it."""
+    drafter = Drafter(prompt, prediction, FAR)
+    won = lost = 0
+    for token in taken:
+        draft = drafter.draft
+        drafter.take(token)
+        is_right = draft[:1] == [token]
+        won += is_right
+        lost += 0 if is_right else len(draft)
+    return won, lost
+
+
 def test_nothing_is_drafted_before_the_first_token():
     assert Drafter(TEXT + TEXT[:3], TEXT, FAR).draft == []
 
@@ -67,13 +80,24 @@ def test_a_draft_shrinks_by_the_tokens_that_it_foresaw():
         drafter.take(token)
         drafts.append(drafter.draft)
     assert drafts == [[7, 8], [8], [], [50, 1, 2]]
-    assert (drafter.n_accepted, drafter.n_rejected) == (4, 0)
+    assert won_and_lost([*TEXT, 50, 1, 2], [3, 4, 5, 6, 7, 8, 9]) == (4, 0)
 
 
 def test_a_wrong_token_ends_a_draft():
-    drafter = after([*TEXT, 50, 1, 2], [3, 4, 5, 6, 70])
-    assert drafter.draft == []
-    assert (drafter.n_accepted, drafter.n_rejected) == (2, 2)
+    assert after([*TEXT, 50, 1, 2], [3, 4, 5, 6, 70]).draft == []
+    assert won_and_lost([*TEXT, 50, 1, 2], [3, 4, 5, 6, 70]) == (2, 2)
+
+
+def test_the_tokens_of_a_prediction_are_counted_and_no_others():
+    prediction = [11, 12, 13, 14, 15, 16, 17, 18]
+    counts = [
+        after([1, 2], [11, *tokens], prediction).predicted for tokens in ([], [12], [12, 13, 14], [12, 13, 14, 15])
+    ]
+    assert counts == [[0, 0], [1, 0], [3, 0], [3, 0]]  # the token behind a draft needs none
+    assert after([1, 2], [11, 12, 99], prediction).predicted == [1, 2]
+    assert after([1, 2], [11, 12, 99, 13, 14, 15, 16], prediction).predicted == [2, 2]
+    assert after([*TEXT, 50, 1, 2], [3, 4, 5, 6, 7, 8, 9], [90, 91]).predicted == [0, 0]
+    assert won_and_lost([*TEXT, 50, 1, 2], [3, 4, 5, 6, 7, 8, 9], [90, 91]) == (5, 0)
 
 
 def test_no_draft_goes_beyond_the_end_of_the_sequence():
@@ -89,19 +113,18 @@ def wrong(n):
 
 
 def test_who_drafts_wrongly_stops_and_a_long_text_tries_again():
-    drafter = after([0], wrong(6))
-    assert drafter.n_accepted == 0 and 0 < drafter.n_rejected <= 2
-    assert after([0], wrong(11)).n_rejected == drafter.n_rejected
-    assert after([0], wrong(400)).n_rejected > drafter.n_rejected
+    won, lost = won_and_lost([0], wrong(6))
+    assert won == 0 and 0 < lost <= 2
+    assert won_and_lost([0], wrong(11)) == (won, lost)
+    assert won_and_lost([0], wrong(400))[1] > lost
 
 
 @given(st.lists(st.integers(0, 2), max_size=400), st.booleans())
 def test_the_loss_is_bounded_whatever_the_text(tokens, is_predicted):
     """In a full batch a row more costs three quarters of a token."""
-    drafter = after([0, 1, 2], tokens, [0, 1, 2, 0] if is_predicted else [])
-    n_rows = drafter.n_accepted + drafter.n_rejected
+    won, lost = won_and_lost([0, 1, 2], tokens, [0, 1, 2, 0] if is_predicted else [])
     start = 12 if is_predicted else 1
-    assert drafter.n_accepted - 0.75 * n_rows >= -(start + 0.01 * len(tokens) + 0.75 * MAX_DRAFT)
+    assert won - 0.75 * (won + lost) >= -(start + 0.01 * len(tokens) + 0.75 * MAX_DRAFT)
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=80), st.integers(0, 80))

@@ -363,6 +363,24 @@ async def test_the_last_token_of_a_complete_grammar_is_text_and_counted(engine_o
     assert {event.reason for event in events if isinstance(event, Finished)} == {"stop"}
 
 
+@pytest.mark.parametrize(
+    ("fields", "accepted", "rejected"),
+    [({}, 0, 0), ({"prediction": "abc"}, 10, 0), ({"prediction": "abc", "choices": 3}, 30, 3)],
+)
+async def test_the_usage_says_what_became_of_a_prediction(engine_of, fake, fields, accepted, rejected):
+    worker = fake()
+    async with worker.run():
+        usage = (await events_of(engine_of(worker), ask(max_tokens=10, **fields)))[-1]
+    assert (usage.accepted_prediction, usage.rejected_prediction) == (accepted, rejected)
+
+
+async def test_the_usage_says_it_too_where_a_stop_string_cuts(engine_of, fake):
+    worker = fake(say=[list(b"one two three")])
+    async with worker.run():
+        usage = (await events_of(engine_of(worker), ask(prediction="one", stop=("two",))))[-1]
+    assert usage.accepted_prediction == len("one two")
+
+
 async def test_a_grammar_and_a_prediction_go_down_with_every_choice(fake, assets):
     request = ask(choices=2)
     prepared = Prepared(replace(request, sampling=Sampling(0, 1, 0, 0, 1, 1)), (1,), 1, 5, grammar="start: x")

@@ -103,6 +103,10 @@ def test_it_is_off_unless_the_settings_or_the_request_ask_for_it():
     told, driver = run([predicted], only_asked)
     assert told == run([REPEATS], PLAIN)[0]
     assert len(n_rows(driver)) <= 60 / (1 + MAX_DRAFT) + 1
+    ((accepted, rejected),) = driver.predicted.values()
+    assert accepted >= 60 * MAX_DRAFT / (1 + MAX_DRAFT) - MAX_DRAFT
+    assert rejected == 0
+    assert run([REPEATS], DRAFTING)[1].predicted == {}
 
 
 def test_a_prediction_that_is_wrong_changes_nothing_and_is_soon_given_up():
@@ -110,6 +114,16 @@ def test_a_prediction_that_is_wrong_changes_nothing_and_is_soon_given_up():
     told, driver = run([wrong], replace(DRAFTING, speculation=False), FakeModel())
     assert told == run([replace(wrong, prediction=[])], PLAIN, FakeModel())[0]
     assert sum(n_rows(driver)) <= 60 + 20
+    assert driver.predicted == {0: [0, 0]}, "nothing of it was tried, since nothing of it came"
+
+
+def test_what_became_of_a_prediction_is_the_same_for_a_resumed_sequence():
+    tokens = run([REPEATS], PLAIN)[0][0].tokens
+    predicted = replace(REPEATS, prediction=[*tokens[:18], 1, 1, *tokens[18:]])
+    whole = run([predicted], DRAFTING)[1].predicted
+    assert all(whole[0])
+    for n in (1, 19, 23, 40):
+        assert run([replace(predicted, forced=tokens[:n])], DRAFTING)[1].predicted == whole
 
 
 def test_many_drafts_are_split_into_passes_of_the_size_that_was_tested():

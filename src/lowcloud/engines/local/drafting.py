@@ -39,12 +39,18 @@ class Drafter:
         self._reach = MAX_DRAFT if prediction else 1
         self._draft: list[int] = []
         self._kept = 0
-        self.n_accepted = self.n_rejected = 0
+        self._n_prediction, self._is_predicted = len(prediction), False
+        self._n_accepted = self._n_rejected = 0
 
     @property
     def draft(self) -> list[int]:
         """The tokens that may come next; none without a good guess, and none beyond the sequence's end."""
         return self._draft[self._kept :][: max(0, self._left - 1)]
+
+    @property
+    def predicted(self) -> list[int]:
+        """Of the tokens that the prediction gave to drafts: how many came, and how many others came instead of."""
+        return [self._n_accepted + (self._kept if self._is_predicted else 0), self._n_rejected]
 
     def take(self, token: int) -> None:
         """Go on by the token that came."""
@@ -57,6 +63,7 @@ class Drafter:
         if self._draft:  # it was wrong, or this is the token that comes after it in the same pass
             self._settle()
         self._kept = 0
+        self._is_predicted = self._source is not None and self._source < self._n_prediction
         self._draft = self._guess() if self._balance > 0 else []
 
     def _follow(self, token: int) -> None:
@@ -69,8 +76,9 @@ class Drafter:
 
     def _settle(self) -> None:
         n = len(self._draft)
-        self.n_accepted += self._kept
-        self.n_rejected += n - self._kept
+        if self._is_predicted:
+            self._n_accepted += self._kept
+            self._n_rejected += n - self._kept
         self._balance = min(_MOST, self._balance + self._kept - _ROW * n)
         self._reach = MAX_DRAFT if self._kept == n else 1
 

@@ -97,10 +97,20 @@ class Generation:
         self.mailbox.put(Finished(choice, reason, stop))
         self._unfinished -= 1
         if not self._unfinished:
-            completion = sum(sequence.n_tokens for sequence in self._sequences)
-            reasoning = sum(sequence.n_reasoning for sequence in self._sequences)
-            self.mailbox.put(Usage(self._prompt_tokens, self._cached or 0, completion, reasoning))
+            self.mailbox.put(self._usage())
             self.mailbox.close()
+
+    def _usage(self) -> Usage:
+        """Of all choices together."""
+        accepted, rejected = (sum(counts) for counts in zip(*(each.predicted for each in self._sequences), strict=True))
+        return Usage(
+            prompt=self._prompt_tokens,
+            cached=self._cached or 0,
+            completion=sum(sequence.n_tokens for sequence in self._sequences),
+            reasoning=sum(sequence.n_reasoning for sequence in self._sequences),
+            accepted_prediction=accepted,
+            rejected_prediction=rejected,
+        )
 
     def failed(self, error: LowcloudError) -> None:
         """One sequence's failure is the request's."""
@@ -121,6 +131,7 @@ class _Sequence:
         self._transcript = Transcript(vocabulary.tokenizer, prepared.request.stop, reading.script, reading.shown)
         self._calls = Calls(choice, prepared.request.tools.tools, reading.new_call_id)
         self._tokens: list[int] = []
+        self.predicted = (0, 0)
 
     @property
     def n_tokens(self) -> int:
@@ -152,6 +163,7 @@ class _Sequence:
         self._generation.failed(error)
 
     def _add(self, output: Output) -> None:
+        self.predicted = output.predicted
         last = len(output.tokens) - 1
         for index, token in enumerate(output.tokens):
             self._tokens.append(token)

@@ -262,6 +262,8 @@ class Loop:
         sequence.counts[token] = sequence.counts.get(token, 0) + 1
         if sequence.drafter:
             sequence.drafter.take(token)
+            if sequence.request.prediction:
+                output[4:] = [sequence.drafter.predicted]
         finish = self._finish(sequence, token)
         output[1].append(token)
         if sampled.logprob is not None:

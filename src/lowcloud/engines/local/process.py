@@ -49,6 +49,7 @@ class Output:
     tokens: list[int]
     logprobs: list[Any] | None
     finish: Finish | None
+    predicted: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +236,9 @@ class WorkerProcess:
         """Every frame of the worker comes here, in order."""
         match frame:
             case Step(outputs, stats):
-                for number, tokens, logprobs, finish in outputs:
-                    self._give(number, Output(tokens, logprobs, finish), is_last=finish is not None)
+                for number, *output in outputs:
+                    part = Output(*output)
+                    self._give(number, part, is_last=part.finish is not None)
                 self._measure(stats)
             case Vectors(outputs):
                 for number, data in outputs:

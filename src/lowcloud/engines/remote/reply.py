@@ -145,12 +145,15 @@ class Reply:
         given, counts = self._counts.given, self._counts
         prompt, completion = _count(given, "prompt_tokens"), _count(given, "completion_tokens")
         cached = _count(given.get("prompt_tokens_details"), "cached_tokens")
-        reasoning = _count(given.get("completion_tokens_details"), "reasoning_tokens")
+        details = given.get("completion_tokens_details")
+        reasoning = _count(details, "reasoning_tokens")
         return Usage(
             prompt=self._prompt_tokens if prompt is None else prompt,
             cached=cached or 0,
             completion=counts.completion if completion is None else completion,
             reasoning=counts.reasoning if reasoning is None else reasoning,
+            accepted_prediction=_count(details, "accepted_prediction_tokens") or 0,
+            rejected_prediction=_count(details, "rejected_prediction_tokens") or 0,
         )
 
 

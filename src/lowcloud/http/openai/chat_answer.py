@@ -182,7 +182,11 @@ def usage_fields(usage: Usage) -> dict[str, object]:
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
         "prompt_tokens_details": {"cached_tokens": usage.cached},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning,
+            "accepted_prediction_tokens": usage.accepted_prediction,
+            "rejected_prediction_tokens": usage.rejected_prediction,
+        },
         **cost,
     }
 

@@ -15,6 +15,8 @@ class PromptTokensDetails(_Shape):
 
 class CompletionTokensDetails(_Shape):
     reasoning_tokens: int = Field(description="completion tokens of the reasoning before the answer")
+    accepted_prediction_tokens: int = Field(description="completion tokens that the prediction foresaw")
+    rejected_prediction_tokens: int = Field(description="tokens of it that were tried and didn't come: no completion's")
 
 
 class ChatUsage(_Shape):
