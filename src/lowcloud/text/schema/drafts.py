@@ -14,7 +14,7 @@ _SINCE |= dict.fromkeys(("unevaluatedItems", "unevaluatedProperties", "$recursiv
 _SINCE |= dict.fromkeys(("prefixItems", "$dynamicRef"), 2020)
 _UNTIL = {"$recursiveRef": 2019}
 _APPLICATORS = frozenset(
-    {"$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "$dynamicRef", "contains"}
+    {"$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "contains"}
 )
 
 
