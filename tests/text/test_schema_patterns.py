@@ -89,11 +89,19 @@ def test_matching_takes_no_longer_for_a_catastrophic_pattern(expression):
     assert not matches(pattern(f"^{expression}").narrow, "a" * 400 + "!")
 
 
-@pytest.mark.parametrize("expression", ["(a|a*b)*", "(a|(a|a*b)*c)*", "((a?){9}){999}"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        pytest.param("(a|a*b)*", marks=pytest.mark.no_cover),
+        pytest.param("(a|(a|a*b)*c)*", marks=pytest.mark.no_cover),
+        "((a?){9}){999}",
+    ],
+)
 def test_matching_ends_with_its_budget_where_repetitions_look_again_and_again(expression):
     with pytest.raises(TooLarge):
         matches(pattern(f"^{expression}$").narrow, "a" * 4000)
 
 
+@pytest.mark.no_cover
 def test_matching_a_long_text_takes_steps_in_proportion_to_it():
     assert matches(pattern("a").narrow, "a" * 100_000)
