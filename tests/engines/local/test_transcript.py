@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowcloud.core.tools import Tool
-from lowcloud.engines.local.transcript import UNLIKELY, Said, Transcript
+from lowcloud.engines.local.transcript import Said, Transcript
 from lowcloud.text.channels import CallArguments, CallBegin, CallEnd, Thought
 from lowcloud.text.dialects import hermes
 from lowcloud.text.dialects.dialect import Outlook
@@ -83,9 +83,9 @@ def test_control_tokens_have_no_text_and_show_by_name_in_log_probabilities(byte_
     assert [(one.sampled.token, one.sampled.bytes) for one in said[2].logprobs] == [("<|im_end|>", b""), ("b", b"b")]
 
 
-def test_log_probabilities_have_their_alternatives_and_no_infinity(byte_tokenizer):
+def test_log_probabilities_have_their_alternatives_as_the_worker_gives_them(byte_tokenizer):
     ((one,), _) = (piece.logprobs for piece in run(byte_tokenizer, b"b", logprobs=True))
-    assert [(top.token, top.logprob) for top in one.top] == [("b", -0.5), ("A", UNLIKELY)]
+    assert [(top.token, top.logprob) for top in one.top] == [("b", -0.5), ("A", -math.inf)]
     assert one.sampled.logprob == pytest.approx(-0.5)
 
 

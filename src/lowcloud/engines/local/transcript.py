@@ -13,9 +13,6 @@ from lowcloud.engines.local.vocabulary import Detokenizer, Tokenizer
 from lowcloud.text.channels import CallArguments, CallBegin, CallEnd, Channels, Content, Piece, Reader, Script, Thought
 from lowcloud.text.stop import Passed, StopMatcher
 
-UNLIKELY = -9999.0  # Source: OpenAI's API reference, logprobs: what stands for "very unlikely"; JSON has no infinity
-
-
 @dataclass(frozen=True, slots=True)
 class Said:
     """Text that is certain, and the log-probabilities of its tokens; ``stop`` is the stop string that ended it."""
@@ -109,7 +106,7 @@ class Transcript:
 
     def _alternative(self, token: int, logprob: float) -> Alternative:
         text, data = self._tokenizer.token_text(token), self._tokenizer.token_bytes(token)
-        return Alternative(text, data, max(logprob, UNLIKELY))
+        return Alternative(text, data, logprob)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from lowcloud.core.events import (
 )
 from lowcloud.http.encode import to_json
 
-MIN_LOGPROB = -9999.0  # what OpenAI says for a token that can't come; JSON has no -Infinity
+# Source: OpenAI's API reference, logprobs: what stands for "very unlikely". JSON has no infinity.
+MIN_LOGPROB = -9999.0
 
 
 @dataclass(frozen=True, slots=True)
