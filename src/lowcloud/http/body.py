@@ -34,6 +34,11 @@ def check_media_type(headers: Headers) -> None:
     charset = parameters.lower().partition("charset=")[2].partition(";")[0].strip().strip('"')
     if charset not in ("", "utf-8", "utf8"):
         raise UnsupportedMediaType(f"JSON must be UTF-8, not {charset[:100]}.")
+    check_encoding(headers)
+
+
+def check_encoding(headers: Headers) -> None:
+    """Raises UnsupportedMediaType for a body that is compressed."""
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaType(f"Content-Encoding {encoding[:100]} is not supported; send the body as it is.")

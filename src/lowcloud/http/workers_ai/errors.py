@@ -40,7 +40,9 @@ def native(error: LowcloudError, request_id: str) -> NativeError:
     """The error in the native API's words."""
     if isinstance(error, _BY_THE_API) and not isinstance(error, _BY_THE_MODELS):
         return NativeError(_status(error), error.number, str(error), is_of_models=False)
-    return NativeError(_status(error), error.number, f"AiError: {_said(error)} ({request_id})", is_of_models=True)
+    said = described(error)
+    bad = "Bad input: " if said != str(error) else ""
+    return NativeError(_status(error), error.number, f"AiError: {bad}{said} ({request_id})", is_of_models=True)
 
 
 def v4(error: LowcloudError, request_id: str) -> Rendered:
@@ -62,6 +64,7 @@ def _status(error: LowcloudError) -> int:
             return error.status
 
 
-def _said(error: LowcloudError) -> str:
+def described(error: LowcloudError) -> str:
+    """What a model's layer says of an error: of inputs that aren't as they must be, what a validator said."""
     is_plain = isinstance(error, JsonModeFailed | PromptTooLong | LoraUnsupported | MissingBody)
-    return f"Bad input: Error: {error}" if isinstance(error, BadRequest) and not is_plain else str(error)
+    return f"Error: {error}" if isinstance(error, BadRequest) and not is_plain else str(error)

@@ -1,6 +1,6 @@
 """POST /ai/run/{model} and POST /ai/run: native results in the v4 envelope; streams as they are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lowcloud.core.errors import BadRequest, MissingBody, Unsupported, UnsupportedMediaType
+from lowcloud.http.body import check_encoding
 from lowcloud.http.call import Call
 from lowcloud.http.encode import header_list
 from lowcloud.http.generation import Whole
@@ -32,6 +33,14 @@ class Asked:
     ignored: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """``ignored`` names what of the request the result itself doesn't name."""
+
+    result: NativeResult
+    ignored: tuple[str, ...]
+
+
 class Runs:
     """Answers the two routes. Without a ``batch`` nothing is run later."""
 
@@ -44,7 +53,7 @@ class Runs:
         self._native.answer(model)  # before the body, which may be of a kind that only the model's task has
         body = await self._read(call)
         inputs = {name: value for name, value in body.items() if name != "options"}
-        return await self._answer(Asked(model, inputs, run_options(call.query, body.get("options"))), call)
+        return _wrapped(await self.answer(Asked(model, inputs, run_options(call.query, body.get("options"))), call))
 
     async def universal(self, call: Call) -> ASGIApp:
         """The body names the model, and has its inputs as ``input``."""
@@ -55,65 +64,78 @@ class Runs:
         if not isinstance(inputs, dict):
             raise BadRequest("required properties at '/' are 'input', which is an object", param="input")
         options = run_options(call.query, body.get("options"))
-        return await self._answer(Asked(model, inputs, options, tuple(named(body, UNIVERSAL, {}))), call)
+        return _wrapped(await self.answer(Asked(model, inputs, options, tuple(named(body, UNIVERSAL, {}))), call))
 
-    async def _read(self, call: Call) -> dict[str, object]:
-        _check_headers(call.headers)
+    def check(self, model: str) -> None:
+        """Refuse a model that can't be run. Raises InvalidModelName, ModelNotFound."""
+        self._native.answer(model)
+
+    async def read(self, call: Call) -> dict[str, object]:
+        """The body. Raises BadRequest, MissingBody; Unsupported for a gateway that a header names."""
+        if GATEWAY_HEADER in call.headers:
+            raise Unsupported(f"{GATEWAY_HEADER}: there is no AI Gateway here yet.", param=GATEWAY_HEADER)
         if not call.body:
             raise MissingBody("Request is missing headers or body: body")
         return await self._offload.read(call.body, lambda body: body)
 
-    async def _answer(self, asked: Asked, call: Call) -> ASGIApp:
+    async def answer(self, asked: Asked, call: Call) -> Answered:
+        """The result, now or later, for who wraps it."""
         if is_batch(asked.inputs, asked.options):
             return await self._batched(asked, call)
         caller = replace(call.caller, rejects_if_busy=asked.options.rejects_if_busy)
         result = await self._native.run(asked.model, asked.inputs, len(call.body), caller, call.trace)
-        return _wrapped(result, (*asked.options.ignored, *asked.ignored))
+        return Answered(result, (*asked.options.ignored, *asked.ignored))
 
-    async def _batched(self, asked: Asked, call: Call) -> ASGIApp:
+    async def _read(self, call: Call) -> dict[str, object]:
+        _check_media_type(call.headers)
+        return await self.read(call)
+
+    async def _batched(self, asked: Asked, call: Call) -> Answered:
         """What is queued waits, however busy the model is."""
         if self._batch is None:
             raise Unsupported("queueRequest: nothing is queued here.", param="queueRequest")
         result = await self._batch.answer(asked.model, asked.inputs, call.caller, call.trace)
         without_effect = ("options.rejectIfBusy",) if asked.options.rejects_if_busy else ()
-        return _wrapped(result, (*asked.options.ignored, *without_effect, *asked.ignored))
+        return Answered(result, (*asked.options.ignored, *without_effect, *asked.ignored))
 
 
-def _wrapped(result: NativeResult, ignored: tuple[str, ...]) -> ASGIApp:
+def _wrapped(answered: Answered) -> ASGIApp:
     app: ASGIApp
-    if isinstance(result, Whole):
-        app = Response(enveloped(result.body), 200, result.headers, "application/json")
+    if isinstance(answered.result, Whole):
+        body = enveloped(answered.result.body)
+        app = Response(body, 200, answered.result.headers, "application/json")
     else:
-        app = result
-    return _naming(ignored, app) if ignored else app
+        app = answered.result
+    return naming(answered.ignored, app)
 
 
-def _naming(ignored: tuple[str, ...], app: ASGIApp) -> ASGIApp:
+def naming(ignored: tuple[str, ...], app: ASGIApp) -> ASGIApp:
     """The same answer with more names in ``lowcloud-ignored``."""
 
+    def name_too(headers: MutableHeaders) -> None:
+        named = headers.get("lowcloud-ignored")
+        headers["lowcloud-ignored"] = ", ".join([*([named] if named else []), header_list(ignored)])
+
+    return with_headers(name_too, app) if ignored else app
+
+
+def with_headers(change: Callable[[MutableHeaders], None], app: ASGIApp) -> ASGIApp:
+    """The same answer with its headers changed."""
+
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        async def named_too(message: Message) -> None:
+        async def changed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                named = headers.get("lowcloud-ignored")
-                headers["lowcloud-ignored"] = ", ".join([*([named] if named else []), header_list(ignored)])
+                change(MutableHeaders(scope=message))
             await send(message)
 
-        await app(scope, receive, named_too)
+        await app(scope, receive, changed)
 
     return answer
 
 
-def _check_headers(headers: Headers) -> None:
-    """The body is JSON whatever it is labelled as, but for what surely isn't.
-
-    Raises UnsupportedMediaType; Unsupported for a gateway.
-    """
+def _check_media_type(headers: Headers) -> None:
+    """The body is JSON whatever it is labelled as, but for what surely isn't. Raises UnsupportedMediaType."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data" or kind.startswith(("audio/", "image/", "video/")):
         raise UnsupportedMediaType(f"The model's inputs are JSON, not {kind[:100]}.")
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedMediaType(f"Content-Encoding {encoding[:100]} is not supported; send the body as it is.")
-    if GATEWAY_HEADER in headers:
-        raise Unsupported(f"{GATEWAY_HEADER}: there is no AI Gateway here yet.", param=GATEWAY_HEADER)
+    check_encoding(headers)
