@@ -13,6 +13,8 @@ from pydantic import SecretStr
 from lowcloud.cli.main import main
 from lowcloud.core import errors
 from lowcloud.http import routes
+from lowcloud.http.binding import routes as binding_routes
+from lowcloud.http.binding.forms import PREVIEW_PATHS
 from lowcloud.http.workers_ai import routes as native_routes
 from lowcloud.settings import Model, Settings, keys, load
 from lowcloud.telemetry.metrics import Metrics
@@ -125,6 +127,14 @@ def test_every_route_is_documented():
     assert missing == []
 
 
+def test_every_path_of_a_binding_is_documented():
+    written = re.findall(r'_route\((?:method|"[A-Z]+"), "(/[^"]*)"', inspect.getsource(binding_routes))
+    paths = {*written, *PREVIEW_PATHS}
+    assert {"/run", "/ai-api/models/search", "/to-everything/markdown/supported"} <= paths
+    text = (ROOT / "docs" / "workers.md").read_text("utf-8")
+    assert [path for path in paths if path.removesuffix("{path...}") not in text] == []
+
+
 def test_every_metric_is_documented_and_no_other():
     families = set(re.findall(r"^# TYPE (\S+) ", Metrics().render().decode(), re.MULTILINE))
     assert set(rows("metrics.md")) == families
@@ -162,7 +172,7 @@ def test_the_pages_that_show_settings_files_are_found():
     pages = {str(example.id).rpartition("-")[0] for example in EXAMPLES}
     assert {"README", "settings", "models"} <= pages
     shown = sum(
-        len(re.findall(r"^ *\[(?:models|map|server|storage|limits)\b", page.read_text("utf-8"), re.MULTILINE))
+        len(re.findall(r"^ *\[(?:models|map|server|storage|limits|binding)\b", page.read_text("utf-8"), re.MULTILINE))
         for page in PAGES
     )
     assert sum(len(re.findall(r"^\[", example.values[0], re.MULTILINE)) for example in EXAMPLES) == shown

@@ -267,6 +267,34 @@ def test_every_key_can_be_set_by_a_variable(key):
 
 
 @pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("listen = ':8781'", "binding.listen: must be unix:/PATH or HOST:PORT"),
+        ("listen = 'a.example'", "binding.listen: must be unix:/PATH or HOST:PORT"),
+        ("listen = '0.0.0.0:0'", "binding.listen: must be unix:/PATH or HOST:PORT"),
+        ("listen = '0.0.0.0:65536'", "binding.listen: must be unix:/PATH or HOST:PORT"),
+        ("listen = 'unix:a.sock'", "binding.listen: must be unix:/PATH or HOST:PORT"),
+        (
+            "listen = '[::]:8781'\nenabled = 'never'",
+            "binding.listen: binding.enabled is never, so nothing would be answered there",
+        ),
+        ("account = 'mine'", "binding.account: String should match pattern '^([0-9a-f]{32})?$'"),
+        ("secret = 'x'", "binding.secret: unknown key"),
+    ],
+)
+def test_a_binding_is_answered_at_an_address_on_an_account(tmp_path, text, complaint):
+    assert refusal(tmp_path, f"[binding]\n{text}").startswith(complaint)
+
+
+def test_bindings_are_answered_in_dev_and_where_there_is_a_listener_for_them(tmp_path):
+    cases = {"": (True, False), "listen = 'unix:/a'": (True, True), "listen = '[::]:1'": (True, True)}
+    cases |= {"enabled = 'always'": (True, True), "enabled = 'never'": (False, False)}
+    for text, expected in cases.items():
+        binding = load(write(tmp_path, f"[binding]\n{text}"), {"LOWCLOUD_BINDING_SECRET": "x"}).binding
+        assert (binding.is_on(dev=True), binding.is_on(dev=False)) == expected
+
+
+@pytest.mark.parametrize(
     ("host", "answer"),
     [("localhost", True), ("127.0.0.9", True), ("::1", True), ("[::1]", True), ("0.0.0.0", False), ("a.test", False)],
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import anyio
@@ -17,8 +18,8 @@ from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
 from lowcloud.http.auth import Auth, OpenAuth, TokenAuth
 from lowcloud.http.image_links import ImageFetcher
 from lowcloud.http.routes import HttpParts, build
-from lowcloud.http.server import Listener, Stop, listen, serve
-from lowcloud.http.settings import HttpSettings
+from lowcloud.http.server import UNIX, Listener, Stop, listen, listen_at, serve
+from lowcloud.http.settings import BindingSettings, HttpSettings
 from lowcloud.inventory import RemoteModel, models_here, remote_models, spec_of
 from lowcloud.models.catalogue import Catalogue, packaged_cards
 from lowcloud.models.store import LocalModel
@@ -29,6 +30,7 @@ from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
 from lowcloud.serving.usage import Ledger
 from lowcloud.settings import Jobs, Server, Settings, SettingsError, Storage, is_loopback
+from lowcloud.storage.binding_secret import binding_secret
 from lowcloud.storage.completions import CompletionStore, Keep
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.folder import claim
@@ -70,17 +72,21 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
         allowance = _allowance(settings)
         with open_database(settings.storage.url(), migrate=settings.storage.migrate_at_start) as database:
             auth = _auth(settings, mode, announce, database)
+            binding = _binding(settings, mode, folder.path)
+            for_bindings = _listener_for_bindings(settings)
             listener = listen(settings.server.host, settings.server.port)
             folder.announce(listener.url)
             for line in reached_as(settings.server):
                 announce(line)
             for line in greeting(listener.url, catalogue, found.problems, wants_token=isinstance(auth, TokenAuth)):
                 announce(line)
+            for own in for_bindings:
+                announce(f"The env.AI of Workers is answered at {own.url} too.")
             completions = CompletionStore(database, _keep(settings.storage))
             usage = UsageStore(database, settings.storage.usage_days)
             jobs = JobStore(database, _job_limits(settings.jobs))
-            parts = Parts(mode, catalogue, found.models, remote, auth, completions, usage, allowance, jobs)
-            uvloop.run(_serve(settings, parts, listener))
+            parts = Parts(mode, catalogue, found.models, remote, auth, completions, usage, allowance, jobs, binding)
+            uvloop.run(_serve(settings, parts, [listener, *for_bindings]))
     return 0
 
 
@@ -97,9 +103,10 @@ class Parts:
     usage: UsageStore
     allowance: Allowance
     jobs: JobStore
+    binding: BindingSettings
 
 
-async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
+async def _serve(settings: Settings, parts: Parts, listeners: Sequence[Listener]) -> None:
     metrics = Metrics()
     hosted: Mapping[str, Callable[[], Hosted]] = {
         **{model.id: partial(_host, settings, model, metrics) for model in parts.models},
@@ -116,14 +123,14 @@ async def _serve(settings: Settings, parts: Parts, listener: Listener) -> None:
                 service,
                 parts.auth,
                 metrics,
-                _http(settings, parts.mode),
+                _http(settings, parts.mode, parts.binding),
                 completions=parts.completions,
                 images=_images(settings.server),
                 jobs=jobs,
             )
             app = build(http)
             tasks.start_soon(jobs.run)
-            await serve(app, listener, _stop(settings, service, jobs))
+            await serve(app, listeners, _stop(settings, service, jobs))
             jobs.stop()
         tasks.cancel_scope.cancel()
 
@@ -243,7 +250,29 @@ def _images(server: Server) -> ImageFetcher | None:
     return WebImages(FetchBounds(ports=server.image_url_ports, max_bytes=server.max_body_bytes))
 
 
-def _http(settings: Settings, mode: Mode) -> HttpSettings:
+def _binding(settings: Settings, mode: Mode, data_dir: Path) -> BindingSettings:
+    binding = settings.binding
+    if not binding.is_on(dev=mode == "dev"):
+        return BindingSettings()
+    own = binding.listen.removeprefix(UNIX) if binding.listen.startswith(UNIX) else _port(binding.listen)
+    if own == settings.server.port:
+        raise SettingsError("binding.listen: must be another port than server.port")
+    return BindingSettings(binding_secret(data_dir), binding.account or DEV_ACCOUNT, own)
+
+
+def _port(address: str) -> int | None:
+    return int(address.rpartition(":")[2]) if address else None
+
+
+def _listener_for_bindings(settings: Settings) -> list[Listener]:
+    address = settings.binding.listen
+    try:
+        return [listen_at(address)] if address else []
+    except OSError as error:
+        raise SettingsError(f"binding.listen: {address}: {error.strerror or error}") from error
+
+
+def _http(settings: Settings, mode: Mode, binding: BindingSettings) -> HttpSettings:
     server = settings.server
     return HttpSettings(
         allowed_hosts=(*server.allowed_hosts, server.host),
@@ -255,6 +284,7 @@ def _http(settings: Settings, mode: Mode) -> HttpSettings:
         body_timeout_s=server.body_timeout_s,
         heartbeat_s=server.heartbeat_s,
         write_timeout_s=server.write_timeout_s,
+        binding=binding,
     )
 
 

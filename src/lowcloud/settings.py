@@ -27,12 +27,13 @@ from pydantic import (
 )
 
 PREFIX = "LOWCLOUD_"
-# Variables of the command line, which are no settings.
-RESERVED = frozenset({"LOWCLOUD_CONFIG", "LOWCLOUD_TOKEN", "LOWCLOUD_URL"})
+# Variables of the command line, and the secret of bindings, which are no settings.
+RESERVED = frozenset({"LOWCLOUD_CONFIG", "LOWCLOUD_TOKEN", "LOWCLOUD_URL", "LOWCLOUD_BINDING_SECRET"})
 
 _SQLITE = r"sqlite:///[^:?]+"
 _POSTGRES = r"postgresql(\+psycopg)?://([^@/?#]*@)?([\w.-]*|\[[\da-fA-F:.]+\])(:\d+)?/[^@/?#]+(\?[^#]*)?"
 _DATABASE = re.compile(f"({_SQLITE}|{_POSTGRES})?")
+_LISTENER = re.compile(r"(unix:/[^\0]+|(\[[\da-fA-F:.]+\]|[\w.-]+):(?P<port>[1-9]\d{0,4}))?")
 
 Precision: TypeAlias = Literal["auto", "f32"]
 KvPrecision: TypeAlias = Literal["auto", "bf16", "f32", "u8"]
@@ -183,6 +184,35 @@ class Limits(_Section):
     requests_per_minute: Rates = {}
 
 
+class Binding(_Section):
+    """The ``env.AI`` of Workers. ``listen``: ``unix:/PATH`` or ``HOST:PORT``, a listener for bindings alone.
+
+    ``account``: whose account their calls run on; empty: that of ``dev``.
+    """
+
+    enabled: Literal["auto", "always", "never"] = "auto"
+    listen: str = ""
+    account: str = Field("", pattern="^([0-9a-f]{32})?$")
+
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, address: str) -> str:
+        found = _LISTENER.fullmatch(address)
+        if not found or int(found["port"] or 0) > 65_535:
+            raise ValueError("must be unix:/PATH or HOST:PORT")
+        return address
+
+    @model_validator(mode="after")
+    def _listens_if_enabled(self) -> "Binding":
+        if self.listen and self.enabled == "never":
+            raise ValueError("listen: binding.enabled is never, so nothing would be answered there")
+        return self
+
+    def is_on(self, *, dev: bool) -> bool:
+        """``auto``: in ``lowcloud dev``, and where there is a listener for them."""
+        return self.enabled == "always" or (self.enabled == "auto" and (dev or bool(self.listen)))
+
+
 class Logs(_Section):
     """What is written to standard error."""
 
@@ -278,6 +308,7 @@ class Settings(_Section):
     local: Local = Field(default_factory=Local)
     embeddings: Embeddings = Embeddings()
     limits: Limits = Limits()
+    binding: Binding = Binding()
     logs: Logs = Logs()
     models: dict[Annotated[str, Field(min_length=1)], Model] = {}
     map: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = {}
@@ -415,7 +446,8 @@ def _complaints(error: ValidationError, names: Mapping[str, str], where: str) ->
         location = [str(part) for part in problem["loc"]]
         message = problem["msg"].removeprefix("Value error, ")
         own_key, _, rest = message.partition(": ")
-        if problem["type"] == "value_error" and own_key in (*Server.model_fields, *Model.model_fields):
+        own_keys = (*Server.model_fields, *Binding.model_fields, *Model.model_fields)
+        if problem["type"] == "value_error" and own_key in own_keys:
             location, message = [*location, own_key], rest
         key = ".".join(location)
         source = f"{names[key]}: " if key in names else where

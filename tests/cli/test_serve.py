@@ -61,6 +61,20 @@ def test_a_port_in_use_is_said_so(run):
 
 
 @pytest.mark.parametrize(
+    ("listen", "complaint"),
+    [
+        ("127.0.0.1:8799", "must be another port than server.port"),
+        ("unix:/nowhere/a.sock", "unix:/nowhere/a.sock: No such file or directory"),
+    ],
+)
+def test_a_listener_for_bindings_that_cannot_be_is_a_bad_setting(run, tmp_path, listen, complaint):
+    config = tmp_path / "lowcloud.toml"
+    config.write_text(f"[binding]\nlisten = '{listen}'\n")
+    result = run("dev", "--config", str(config), "--port", "8799")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (2, f"Error: binding.listen: {complaint}")
+
+
+@pytest.mark.parametrize(
     ("error", "message"),
     [
         (

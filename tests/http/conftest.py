@@ -220,8 +220,10 @@ class World:
         path: str,
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        over: Mapping[str, Any] | None = None,
     ) -> Exchange:
-        """A request that isn't sent yet. ``body``: pieces of bytes, bytes, or what becomes JSON."""
+        """A request that isn't sent yet. ``body``: pieces of bytes, bytes, or what becomes JSON. ``over``: what the
+        scope says of the connection, such as its ``client``."""
         pieces = body if isinstance(body, list) and body and isinstance(body[0], bytes) else [_bytes(body)]
         merged = {"host": "127.0.0.1:8780", **(headers or {})}
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in merged.items()]
@@ -233,6 +235,7 @@ class World:
             "raw_path": raw_path.encode(),
             "query_string": query.encode(),
             "headers": raw,
+            **(over or {}),
         }
         return Exchange(self.app, scope, pieces)
 
@@ -242,9 +245,10 @@ class World:
         path: str,
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        over: Mapping[str, Any] | None = None,
     ) -> Answer:
         """The whole answer."""
-        exchange = self.exchange(method, path, body, headers)
+        exchange = self.exchange(method, path, body, headers, over)
         with anyio.fail_after(30):
             await exchange.run()
         assert exchange.answer is not None

@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from lowcloud.http.server import UNSENT_BYTES, UNSENT_S, Stop, listen, serve
+from lowcloud.http.server import UNSENT_BYTES, UNSENT_S, Stop, listen, listen_at, serve
 
 pytestmark = pytest.mark.anyio
 BOUND_S = 20
@@ -80,7 +80,7 @@ async def running(grace_s: float) -> AsyncIterator[Run]:
     app, listener, ended = App(), listen("127.0.0.1", 0), anyio.Event()
 
     async def run() -> None:
-        await serve(app, listener, Stop(grace_s, drain=app.drain, cut=app.cut))
+        await serve(app, [listener], Stop(grace_s, drain=app.drain, cut=app.cut))
         ended.set()
 
     with anyio.fail_after(BOUND_S):
@@ -170,6 +170,52 @@ def test_a_free_port_is_found_and_shown(host, shown):
 def test_a_port_that_is_taken_is_an_error():
     with listen("127.0.0.1", 0).socket as taken, pytest.raises(OSError, match="in use"):
         listen("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0"])
+def test_an_address_may_be_a_host_and_a_port(address):
+    with listen_at(address).socket as bound:
+        assert bound.getsockname()[0] == address.rpartition(":")[0].strip("[]")
+
+
+def test_a_unix_socket_is_open_to_this_machine_and_takes_the_place_of_a_dead_one(tmp_path):
+    path = tmp_path / "a.sock"
+    for _ in range(2):
+        with listen_at(f"unix:{path}").socket:
+            assert path.stat().st_mode & 0o777 == 0o666
+            with pytest.raises(OSError, match="in use"):
+                listen_at(f"unix:{path}")
+
+
+def test_a_file_is_never_taken_for_a_dead_socket(tmp_path):
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(OSError, match="in use"):
+        listen_at(f"unix:{tmp_path}/a")
+    assert (tmp_path / "a").read_text() == "mine"
+    with pytest.raises(OSError, match="No such file"):
+        listen_at(f"unix:{tmp_path}/none/a")
+
+
+async def test_it_serves_at_every_listener_and_leaves_no_socket_behind(tmp_path):
+    app, path, ended = App(), tmp_path / "a.sock", anyio.Event()
+    app.finish.set()
+
+    async def run() -> None:
+        listeners = [listen("127.0.0.1", 0), listen_at(f"unix:{path}")]
+        await serve(app, listeners, Stop(1, drain=app.drain, cut=app.cut))
+        ended.set()
+
+    with anyio.fail_after(BOUND_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await anyio.wait_all_tasks_blocked()
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(GET % b"/stream")
+            assert b"begun " in await reader.readuntil(b"done")
+            writer.close()
+            signalled()
+            await ended.wait()
+    assert not path.exists()
 
 
 @pytest.fixture

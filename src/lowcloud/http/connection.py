@@ -69,6 +69,9 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's name
         self._refuse(BadRequest("This is not a valid HTTP request."))
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """An upgrade that nobody takes is a request as any other, which is answered; uvicorn would log a hint."""
+
     def _expect_head(self) -> None:
         self._deadline = self.loop.call_later(self.head_s, self._late)
 

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from lowcloud.core.errors import InternalError, LowcloudError
 from lowcloud.http import errors
+from lowcloud.http.binding.gate import Gate
 from lowcloud.http.call import Trace
 from lowcloud.http.clock import Clock
 from lowcloud.http.origin import check_host, check_origin, cors_headers
@@ -42,10 +43,14 @@ class Surroundings:
 
 
 class Edge:
-    """An ASGI app around ``inner``, which may raise any error before its answer has begun."""
+    """An ASGI app around ``inner``, which may raise any error before its answer has begun.
 
-    def __init__(self, inner: Inner, settings: HttpSettings, surroundings: Surroundings) -> None:
+    What the bindings of Workers ask goes through ``gate`` instead, which has its own rules on who is let in.
+    """
+
+    def __init__(self, inner: Inner, gate: Gate, settings: HttpSettings, surroundings: Surroundings) -> None:
         self._inner = inner
+        self._gate = gate
         self._settings = settings
         self._around = surroundings
 
@@ -77,6 +82,9 @@ class Edge:
     async def _answer(self, trace: Trace, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         headers = Headers(scope=scope)
         try:
+            if (request := self._gate.presented(scope)) is not None:
+                await self._gate.answer(request, trace, scope, receive, reply.send)
+                return
             check_host(headers, self._settings)
             reply.headers += cors_headers(check_origin(headers, self._settings))
             await self._inner(trace, scope, receive, reply.send)

@@ -14,7 +14,10 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^:\[\]/@\s]+)(?::\d{1,5})?")
 _LOOPBACK_ORIGIN = re.compile(r"https?://(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2000}")
-_EXPOSED = "x-request-id, cf-ai-req-id, cf-ai-neurons, retry-after, lowcloud-ignored, lowcloud-stand-in, lowcloud-default-max-tokens"
+_EXPOSED = (
+    "x-request-id, cf-ai-req-id, cf-ai-neurons, retry-after, "
+    "lowcloud-ignored, lowcloud-stand-in, lowcloud-default-max-tokens"
+)
 
 
 def check_host(headers: Headers, settings: HttpSettings) -> None:
@@ -48,9 +51,13 @@ def is_from_here(scope: Scope, headers: Headers) -> bool:
 
     The Host counts too, since a proxy on this machine passes the world's requests on from the loopback address.
     """
+    return is_of_this_machine(scope) and _name(headers) in _LOOPBACK_NAMES
+
+
+def is_of_this_machine(scope: Scope) -> bool:
+    """Whether the connection comes from a loopback address, or over a Unix socket, which has none."""
     client = scope.get("client")
-    address = client[0] if client else "127.0.0.1"  # of a Unix socket
-    return ip_address(address).is_loopback and _name(headers) in _LOOPBACK_NAMES
+    return client is None or ip_address(client[0]).is_loopback
 
 
 def check_origin(headers: Headers, settings: HttpSettings) -> str | None:

@@ -65,10 +65,11 @@ class Found:
 
 
 class Table:
-    """The routes, to be asked for a raw path."""
+    """The routes, to be asked for a raw path. ``hint`` is what is said of a path that is none of them."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], hint: str = "") -> None:
         self.routes = tuple(routes)
+        self._hint = hint
         self._by_template: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._by_template.setdefault(route.template, {})[route.method] = route
@@ -88,7 +89,7 @@ class Table:
                 "32 hex digits after /v1/ are an account of the AI Gateway, which this server doesn't have. "
                 "The OpenAI base URL is /v1, or /client/v4/accounts/<account id>/ai/v1."
             )
-        raise NotFound(f"No route for {raw_path[:MAX_SHOWN_PATH]}.")
+        raise NotFound(f"No route for {raw_path[:MAX_SHOWN_PATH]}.{self._hint}")
 
 
 def _match(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:

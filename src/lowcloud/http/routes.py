@@ -15,6 +15,9 @@ from lowcloud.http.anthropic import schemas as anthropic
 from lowcloud.http.anthropic.messages import AnthropicMessages
 from lowcloud.http.anthropic.messages_request import CountBody, MessagesBody
 from lowcloud.http.auth import Auth
+from lowcloud.http.binding.gate import BindingAuth, Gate
+from lowcloud.http.binding.routes import binding_routes
+from lowcloud.http.binding.runs import BindingRuns
 from lowcloud.http.call import Handler
 from lowcloud.http.clock import Clock, SystemClock
 from lowcloud.http.docs_page import page
@@ -107,13 +110,15 @@ class Handlers:
     models: Models
     catalogue: CatalogueSearch
     runs: Runs
+    binding_runs: BindingRuns
     operations: Operations
     stored: Stored | None = None
 
 
 def build(parts: HttpParts) -> ASGIApp:
     """The app. It has no lifespan: who owns the parts starts and ends them."""
-    routes = table(_handlers(parts))
+    handlers = _handlers(parts)
+    routes = table(handlers)
 
     def describe() -> tuple[bytes, str]:
         described = document(routes, About("Lowcloud", version("lowcloud"), schemas.ErrorEnvelope))
@@ -121,7 +126,14 @@ def build(parts: HttpParts) -> ASGIApp:
 
     every = (*routes, *_described(Document(describe, Offload())))
     surroundings = Surroundings(parts.metrics, parts.clock, parts.new_id, parts.logger)
-    return Edge(Router(Table(every), parts.auth, parts.settings), parts.settings, surroundings)
+    router = Router(Table(every), parts.auth, parts.settings)
+    return Edge(router, _gate(handlers, parts.settings), parts.settings, surroundings)
+
+
+def _gate(on: Handlers, settings: HttpSettings) -> Gate:
+    """What Workers' bindings ask has a table of its own, and an own answer to who calls."""
+    paths = Table(binding_routes(on.binding_runs, on.catalogue), " It is none of those that a Worker's env.AI has.")
+    return Gate(Router(paths, BindingAuth(settings.binding.account_id), settings), settings.binding)
 
 
 def table(on: Handlers) -> tuple[Route, ...]:
@@ -203,6 +215,7 @@ def _handlers(parts: HttpParts) -> Handlers:
         Task.TEXT_CLASSIFICATION: ClassifyRunner(parts.service, offload),
     }
     native = Native(parts.service, runners)
+    runs = Runs(native, offload, _batch(parts, native, offload))
     return Handlers(
         Chat(answerer, offload, parts.clock, new_id("chatcmpl-"), parts.completions),
         Completions(parts.service, CompletionTools(answerer, offload, parts.clock, new_id("cmpl-"))),
@@ -212,7 +225,8 @@ def _handlers(parts: HttpParts) -> Handlers:
         AnthropicMessages(parts.service, answerer, links, offload, new_id("msg_")),
         Models(parts.service),
         CatalogueSearch(parts.service, offload, parts.clock),
-        Runs(native, offload, _batch(parts, native, offload)),
+        runs,
+        BindingRuns(runs, offload),
         Operations(parts.service, parts.metrics.render),
         Stored(parts.completions, offload) if parts.completions else None,
     )

@@ -1,12 +1,14 @@
 """Listens and drains: uvicorn around an ASGI app, with signals that let running streams finish."""
 
 import asyncio
-import contextlib
 import math
 import signal
 import socket
-from collections.abc import Callable, Generator
+import stat
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,6 +19,8 @@ KEEP_ALIVE_S = 75  # uvicorn's 5 s resets the idle connections of pooled clients
 UNSENT_S = 120.0
 UNSENT_BYTES = 65_536  # the kernel would take megabytes more before a client that reads nothing is noticed
 CUT_S = 1.0
+BACKLOG = 2048
+UNIX = "unix:"
 _CANCEL_BOUND_S = 5.0
 
 
@@ -26,6 +30,11 @@ class Listener:
 
     socket: socket.socket
     url: str
+
+    def forget(self) -> None:
+        """Remove what a closed socket leaves: the file of one that is a file."""
+        if self.url.startswith(UNIX):
+            Path(self.url.removeprefix(UNIX)).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +49,42 @@ class Stop:
 def listen(host: str, port: int) -> Listener:
     """Bind ``host``:``port`` (0: a free port). Raises OSError when it is taken or isn't ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.create_server((host, port), family=family, backlog=2048)
+    bound = socket.create_server((host, port), family=family, backlog=BACKLOG)
     _bound_unsent(bound)
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     return Listener(bound, f"http://{shown}:{bound.getsockname()[1]}")
+
+
+def listen_at(address: str) -> Listener:
+    """Bind ``HOST:PORT``, or a Unix socket at ``unix:/PATH``, which everybody on this machine may connect to, as to a
+    port, and which takes the place of one that nobody listens at. Raises OSError.
+    """
+    if not address.startswith(UNIX):
+        host, _, port = address.rpartition(":")
+        return listen(host.strip("[]"), int(port))
+    path = Path(address.removeprefix(UNIX))
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if _is_left_over(path):
+            path.unlink()
+        bound.bind(str(path))
+        path.chmod(0o666)
+        bound.listen(BACKLOG)
+    except BaseException:
+        bound.close()
+        raise
+    return Listener(bound, address)
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether it is a socket of a server that is gone."""
+    with suppress(FileNotFoundError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if stat.S_ISSOCK(path.stat().st_mode):
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                return True
+    return False
 
 
 def _bound_unsent(listening: socket.socket) -> None:
@@ -55,7 +96,7 @@ def _bound_unsent(listening: socket.socket) -> None:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNSENT_S))
 
 
-async def serve(app: ASGIApp, listener: Listener, stop: Stop) -> None:
+async def serve(app: ASGIApp, listeners: Sequence[Listener], stop: Stop) -> None:
     """Serve until SIGINT or SIGTERM; then stop accepting, let running requests finish, and return.
 
     A second signal cuts at once. Requests have ``CUT_S`` to say so to their clients; those that are left then are
@@ -79,10 +120,12 @@ async def serve(app: ASGIApp, listener: Listener, stop: Stop) -> None:
     for number in signals:
         loop.add_signal_handler(number, stopping.signalled)
     try:
-        await server.serve(sockets=[listener.socket])
+        await server.serve(sockets=[listener.socket for listener in listeners])
         await _end(server.server_state.tasks)
     finally:
         stopping.close()
+        for listener in listeners:
+            listener.forget()
         for number in signals:
             loop.remove_signal_handler(number)
 
@@ -90,7 +133,7 @@ async def serve(app: ASGIApp, listener: Listener, stop: Stop) -> None:
 class _Server(uvicorn.Server):
     """uvicorn without its signal handling, which raises the signal again before our clean-up has run."""
 
-    @contextlib.contextmanager
+    @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 

@@ -1,6 +1,21 @@
 """What the HTTP layer is told by the configuration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from lowcloud.core.principal import DEV_ACCOUNT
+
+
+@dataclass(frozen=True, slots=True)
+class BindingSettings:
+    """How the ``env.AI`` of Workers is answered. ``secret`` None: it isn't.
+
+    ``account_id`` is whose account its calls run on. ``own_listener``: the path or the port of a listener that is there
+    for bindings alone.
+    """
+
+    secret: str | None = field(default=None, repr=False)
+    account_id: str = DEV_ACCOUNT
+    own_listener: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +39,4 @@ class HttpSettings:
     body_timeout_s: float = 30.0
     heartbeat_s: float = 10.0
     write_timeout_s: float = 60.0
+    binding: BindingSettings = BindingSettings()

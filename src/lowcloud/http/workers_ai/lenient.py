@@ -25,6 +25,13 @@ def _whole(value: object) -> object:
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
+def untyped(value: object) -> object:
+    """A typed array as the list that it was before JSON made ``{"0": 137, "1": 80}`` of it; anything else as it is."""
+    if isinstance(value, dict) and value and all(key == str(place) for place, key in enumerate(value)):
+        return list(value.values())
+    return value
+
+
 Flag: TypeAlias = Annotated[bool, BeforeValidator(_flag, json_schema_input_type=bool | str)]
 Whole: TypeAlias = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int | str)]
 Number: TypeAlias = Annotated[float, BeforeValidator(_number, json_schema_input_type=float | str)]

@@ -10,6 +10,7 @@ from typing import Any
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.http.encode import to_json
 from lowcloud.http.openai.chat_content import embedded
+from lowcloud.http.workers_ai.lenient import untyped
 
 _BYTE = 256
 _FUNCTION = ("name", "description", "parameters", "strict")
@@ -104,6 +105,7 @@ def _is_users(message: object) -> bool:
 
 
 def _data_url(image: object) -> str:
+    image = untyped(image)
     if isinstance(image, str):
         return image if image.startswith("data:") else f"data:image/png;base64,{image}"
     if isinstance(image, list) and all(type(byte) is int and 0 <= byte < _BYTE for byte in image):

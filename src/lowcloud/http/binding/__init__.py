@@ -1,0 +1,1 @@
+"""The server's side of a Worker's ``env.AI``: what its class asks for over HTTP, however it comes here."""
