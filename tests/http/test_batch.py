@@ -274,7 +274,7 @@ async def test_an_account_may_have_so_many_queued_and_another_has_its_own(make_w
         assert error_of(refused)[:2] == (429, 3040)
         assert refused.headers["retry-after"] == "10"
         assert (await post(world, {"requests": prompts("c")}, account=OTHER)).status == 200
-        assert error_of(await post(world, {"requests": prompts("a", "b", "c")}))[:2] == (413, 3006)
+        assert error_of(await post(world, {"requests": [*prompts("a", "b"), "no object"]}))[:2] == (413, 3006)
 
 
 async def test_a_server_without_jobs_queues_nothing(world):

@@ -109,7 +109,7 @@ def start(upstream, tmp_path):
     """``with start() as server``: each time on the same data."""
     config = tmp_path / "lowcloud.toml"
     config.write_text(
-        f'[jobs]\nconcurrency = {CONCURRENCY}\nlease_s = 1\n[models."{MODEL}"]\nupstream = "{upstream.url}"\n'
+        f'[jobs]\nconcurrency = {CONCURRENCY}\nlease_s = 3\n[models."{MODEL}"]\nupstream = "{upstream.url}"\n'
     )
     return lambda: running(["dev", "--config", str(config)], tmp_path)
 

@@ -9,7 +9,7 @@ from live_server import ACCOUNT, LiveServer, running, until
 
 pytestmark = pytest.mark.live
 BOUND_S = 300
-KILLED = {"LOWCLOUD_JOBS__LEASE_S": "1"}
+KILLED = {"LOWCLOUD_JOBS__LEASE_S": "3"}
 ONE_SEAT = {"LOWCLOUD_LOCAL__MAX_SEQS": "1"}
 
 

@@ -73,6 +73,10 @@ class JobRunner:
         """Have ``handler`` run the jobs of a kind, from the next ``run`` on."""
         self._crews[kind] = _Crew(kind, handler, self._store, self._limits, self._sleep)
 
+    def check(self, n_jobs: int) -> None:
+        """Raises BodyTooLarge for more than an account may have queued at all."""
+        self._store.check(n_jobs)
+
     async def enqueue(self, kind: str, group_id: str, account_id: str, new: Sequence[NewJob]) -> None:
         """Queue all jobs of a new group, or none. Raises Overloaded where the account has too many already."""
         await self._store.enqueue(JobGroup(group_id, kind, account_id, self._clock() + self._limits.kept_s), new)
@@ -202,7 +206,7 @@ class _Crew:
         else:
             state = "failed" if isinstance(outcome, JobError) else "done"
             await self._store.finish(job, outcome)
-            self._log.info("job", outcome=state, attempt=job.attempt)
+            self._log.info("job", outcome=state, attempt=job.attempt, account=job.account_id)
 
     async def _outcome(self, job: LeasedJob) -> str | JobError | float:
         """What came of a job; or the seconds after which it is to be started again."""

@@ -115,20 +115,23 @@ class JobStore:
     async def enqueue(self, group: JobGroup, new: Sequence[NewJob]) -> None:
         """Queue a new group's jobs, at least one: all, or none where the account has too many (Overloaded).
 
-        Raises BodyTooLarge for more than an account may have at all.
+        Raises as ``check`` does.
         """
         now = self._clock()
         rows = [_row(group, position, job, now) for position, job in enumerate(new)]
-        size_bytes = sum(row["size_bytes"] for row in rows)
-        if len(rows) > self._limits.jobs or size_bytes > self._limits.size_bytes:
-            most = f"At most {self._limits.jobs} requests of {self._limits.size_bytes} bytes in all"
-            raise BodyTooLarge(f"{most} can wait to be run; these are {len(rows)} of {size_bytes} bytes.")
+        self.check(len(rows), sum(row["size_bytes"] for row in rows))
 
         def enqueue(connection: Connection) -> None:
             self._check_room(connection, group.account_id, rows)
             connection.execute(insert(jobs), rows)
 
         await self._database.writer.put(enqueue)
+
+    def check(self, n_jobs: int, size_bytes: int = 0) -> None:
+        """Raises BodyTooLarge for more than an account may have at all."""
+        if n_jobs > self._limits.jobs or size_bytes > self._limits.size_bytes:
+            most = f"At most {self._limits.jobs} requests of {self._limits.size_bytes} bytes in all"
+            raise BodyTooLarge(f"{most} can wait to be run; these are {n_jobs} of {size_bytes} bytes.")
 
     async def lease(self, kind: str, lease_s: float, limit: int) -> tuple[LeasedJob, ...]:
         """At most ``limit`` jobs to run, started before the others those whose lease has lapsed, then the oldest.

@@ -72,6 +72,7 @@ class Batch:
         """
         trace.model = model
         answer, requests = self._native.answer(model), _requests(inputs)
+        self._jobs.check(len(requests))  # each of them costs time from here on
         request_id = trace.completion_id = self._new_id()
         new = []
         for place, request in enumerate(requests):
