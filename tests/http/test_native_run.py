@@ -332,6 +332,7 @@ async def test_a_newer_model_answers_messages_as_a_chat_completion(world):
     streamed = await run(world, {**SAY, "stream": True}, model=QWEN)
     assert {event["object"] for event in streamed.chunks} == {"chat.completion.chunk"}
     assert streamed.chunks[-1]["usage"]["total_tokens"] == 7
+    assert not any("usage" in event for event in streamed.chunks[:-1])
     assert streamed.events.count("[DONE]") == 1
 
 
@@ -342,6 +343,7 @@ async def test_a_newer_model_answers_a_prompt_as_a_text_completion(world):
     streamed = await run(world, {"prompt": "hello there", "stream": True}, model=QWEN)
     assert "".join(choice["text"] for event in streamed.chunks for choice in event["choices"]) == "one two three"
     assert streamed.chunks[-1]["usage"]["total_tokens"] == 5
+    assert not any("usage" in event for event in streamed.chunks[:-1])
 
 
 @pytest.mark.parametrize(

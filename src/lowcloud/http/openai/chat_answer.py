@@ -57,12 +57,14 @@ class Shape:
 
     ``custom`` are the names of custom tools. ``is_named``: the caller chose the tool, so that a call is no news and the
     finish reason is ``stop``. ``is_legacy``: calls are shown as ``function_call``. ``is_forced``: some tool is called.
-    ``pads``: chunks are padded, so that their sizes tell less of what is in them.
+    ``pads``: chunks are padded, so that their sizes tell less of what is in them. ``has_null_usage``: where the usage
+    is included, the chunks before it say that they have none.
     """
 
     choices: int = 1
     has_logprobs: bool = False
     include_usage: bool = False
+    has_null_usage: bool = True
     custom: frozenset[str] = frozenset()
     is_named: bool = False
     is_legacy: bool = False

@@ -19,7 +19,8 @@ class ChunkWriter:
         fields = to_json(head.fields("chat.completion.chunk"))
         self._begin = b"data: " + fields[:-1] + b',"choices":['
         self._shape = shape
-        self._end = b'],"usage":null}\n\n' if shape.include_usage else b"]}\n\n"
+        has_null = shape.include_usage and shape.has_null_usage
+        self._end = b'],"usage":null}\n\n' if has_null else b"]}\n\n"
         self._custom: set[tuple[int, int]] = set()
 
     def feed(self, event: Event) -> bytes:

@@ -75,7 +75,8 @@ class CompletionWriter:
     def __init__(self, head: Head, asked: CompletionAsked) -> None:
         fields = to_json(head.fields("text_completion"))
         self._begin = b"data: " + fields[:-1] + b',"choices":['
-        self._end = b'],"usage":null}\n\n' if asked.include_usage else b"]}\n\n"
+        has_null = asked.include_usage and asked.has_null_usage
+        self._end = b'],"usage":null}\n\n' if has_null else b"]}\n\n"
         self._asked = asked
         self._lengths = [[0] * asked.n for _ in asked.generates]
         self._usages: list[Usage] = []

@@ -51,6 +51,7 @@ class CompletionAsked:
     """``generates`` has one request a prompt, of ``best_of`` choices each; the ``n`` best of them are the answer.
 
     ``echoes`` are the prompts, where they are to stand before their texts. ``logprobs`` None: none are shown.
+    ``has_null_usage``: where the usage is included, the chunks before it say that they have none.
     """
 
     model: str
@@ -63,6 +64,7 @@ class CompletionAsked:
     pads: bool
     rejects_if_busy: bool
     ignored: tuple[str, ...]
+    has_null_usage: bool = True
 
     @property
     def best_of(self) -> int:

@@ -1,6 +1,7 @@
 """Native text generation: the classic shape, and for newer models the shapes of OpenAI's API."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from lowcloud.core.errors import BadRequest, LowcloudError, Unsupported
@@ -153,17 +154,20 @@ def _chat_of(run: Run, completion_id: str) -> ChatAsked:
     asked = chat_asked(_named(run), completion_id)
     if asked.to_store is not None:
         raise Unsupported("store: only chat completions are stored.", param="store")
-    return asked
+    return replace(asked, shape=replace(asked.shape, has_null_usage=False))
 
 
 def _completion_of(run: Run, completion_id: str) -> CompletionAsked:
     if not isinstance(run.inputs["prompt"], str):
         raise BadRequest("Type mismatch of '/prompt', must be a string", param="prompt")
-    return completion_asked(_named(run), completion_id)
+    return replace(completion_asked(_named(run), completion_id), has_null_usage=False)
 
 
 def _named(run: Run) -> dict[str, Any]:
-    """The inputs as the body of an OpenAI request; a stream ends with its usage unless the caller says otherwise."""
+    """The inputs as the body of an OpenAI request; a stream ends with its usage unless the caller says otherwise.
+
+    That no other event has one is said by none: clients of the native API take what is there for a usage.
+    """
     body = {**run.inputs, "model": run.answer.card.id}
     if body.get("stream") is True and body.get("stream_options") is None:
         body["stream_options"] = {"include_usage": True}
