@@ -13,6 +13,7 @@ import suite_table
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent.parent / ".cache" / "suites"
 TIMEOUT_S = 600
+NO_PLUGINS = ("cacheprovider", "schemathesis", "langsmith_plugin")  # of ours, which the suites need not
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def run(suite: Suite, environment: Mapping[str, str], scratch: Path) -> dict[str
     report = scratch / "report.json"
     plugins = [argument for plugin in ("suite_recorder", *suite.plugins) for argument in ("-p", plugin)]
     settings = ["-o", "addopts=", "-o", "asyncio_default_fixture_loop_scope=session"]
-    options = [*settings, "-p", "no:cacheprovider", "--tb=line", "-q", *plugins]
+    without = [argument for plugin in NO_PLUGINS for argument in ("-p", f"no:{plugin}")]
+    options = [*settings, *without, "--tb=line", "-q", *plugins]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *suite.files],
         cwd=suite.home,
