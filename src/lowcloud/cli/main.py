@@ -11,6 +11,7 @@ COMMANDS = {
     "serve": "lowcloud.cli.serve",
     "tokens": "lowcloud.cli.tokens",
     "db": "lowcloud.cli.db",
+    "run": "lowcloud.cli.run",
     "workers": "lowcloud.cli.workers",
     "chat": "lowcloud.cli.chat",
     "doctor": "lowcloud.cli.doctor",
