@@ -4,7 +4,7 @@ import asyncio
 import queue
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,8 +17,9 @@ from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine
 from lowcloud.engines.scripted_reply import Reply, Said
 from lowcloud.engines.scripted_scores import ScriptedReranker
 from lowcloud.http.auth import OpenAuth, TokenAuth
+from lowcloud.http.connection import Connection
 from lowcloud.http.routes import HttpParts, build
-from lowcloud.http.settings import HttpSettings
+from lowcloud.http.settings import BindingSettings, HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Service
@@ -62,6 +63,13 @@ class Served:
     outcomes: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
     completions: CompletionStore | None = None
     reranker: ScriptedReranker | None = None
+    binding: BindingSettings = field(default_factory=BindingSettings)
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Do something where the model runs, whose stage is no other thread's."""
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(work)
 
     @property
     def base(self) -> str:
@@ -77,6 +85,7 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
         raise structlog.DropEvent
 
     async def run() -> None:
+        served.loop = asyncio.get_running_loop()
         embedder = ScriptedEmbedder(CARDS[EMBEDDING_STAND_IN])
         metrics = SilentMetrics()
         engines = (chat, embedder, *([served.reranker] if served.reranker else []))
@@ -86,9 +95,9 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
             service = Service(catalogue, pool, metrics)
             auth = OpenAuth() if is_open else TokenAuth(OneToken())
             logger = structlog.wrap_logger(structlog.PrintLogger(), processors=[note])
-            settings = HttpSettings(any_account=is_open)
+            settings = HttpSettings(any_account=is_open, binding=served.binding)
             app = build(HttpParts(service, auth, metrics, settings, logger=logger, completions=served.completions))
-            config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, http="httptools")
+            config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, http=Connection, ws="none")
             server = uvicorn.Server(config)
             started.put(server)
             await server.serve(sockets=[listening])
@@ -98,14 +107,20 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
 
 @contextmanager
 def scripted_server(
-    *, is_open: bool, completions: CompletionStore | None = None, sees_images: bool = False, reranks: bool = False
+    *,
+    is_open: bool,
+    completions: CompletionStore | None = None,
+    sees_images: bool = False,
+    reranks: bool = False,
+    binding: BindingSettings | None = None,
 ) -> Iterator[Served]:
     """``dev`` where it is open; else ``serve``, which wants a token. ``completions`` keeps those that are stored;
-    ``reranks``: with a model that does."""
+    ``reranks``: with a model that does; ``binding``: with an answer to the bindings of Workers."""
     card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees_images})
     chat = ScriptedEngine(card, lambda turn: served.reply(turn) if callable(served.reply) else served.reply)
     listening = socket.create_server(("127.0.0.1", 0))
     served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", chat, completions=completions)
+    served.binding = binding or served.binding
     served.reranker = ScriptedReranker(CARDS[RERANKER]) if reranks else None
     started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()
     thread = threading.Thread(target=_serve, args=(served, listening, started), kwargs={"is_open": is_open})
