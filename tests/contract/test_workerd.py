@@ -1,4 +1,6 @@
-"""workerd as a client: the real class behind ``env.AI``, in a Worker, by the file of ``lowcloud workers capnp``."""
+"""The real class behind ``env.AI``, in a Worker: under workerd alone, by the file of ``lowcloud workers capnp``, and under
+wrangler, by ``lowcloud run``.
+"""
 
 import json
 import os
@@ -15,6 +17,7 @@ import node_project
 import pytest
 from scripted_server import Served, scripted_server
 from worker_binding import BINDING, SECRET
+from wrangler_dev import WRANGLERS, Wrangler, wrangler_dev
 
 from lowcloud.cli.capnp import capnp_file
 
@@ -75,10 +78,20 @@ def worker(folder: Path, address: str) -> Iterator[str]:
             process.terminate()
 
 
-@pytest.fixture(scope="module")
-def url(served, tmp_path_factory) -> Iterator[str]:
-    with worker(tmp_path_factory.mktemp("worker"), served.url.removeprefix("http://")) as running:
-        yield running
+@pytest.fixture(scope="module", params=[None, *WRANGLERS], ids=lambda param: param.name if param else "workerd")
+def url(request, served, tmp_path_factory) -> Iterator[str]:
+    wrangler: Wrangler | None = request.param
+    folder = tmp_path_factory.mktemp("worker")
+    if wrangler is None:
+        with worker(folder, served.url.removeprefix("http://")) as running:
+            yield running
+    elif not wrangler.is_here:
+        pytest.skip("no wrangler: run scripts/fetch_suites")
+    else:
+        shutil.copytree(HERE, folder, dirs_exist_ok=True)
+        variables = {"LOWCLOUD_URL": served.url, "LOWCLOUD_BINDING_SECRET": SECRET}
+        with wrangler_dev(wrangler, folder, variables) as running:
+            yield running.url
 
 
 @pytest.fixture
