@@ -9,14 +9,17 @@ from lowcloud.core.results import Classified, Embedded, Reranked
 MAX_NAMES_CHARS = 4_000
 _MAX_NAME_CHARS = 80
 # U+0085, U+2028 and U+2029 are legal in JSON strings, but many clients cut a stream into lines at them.
-_LINE_ENDS = str.maketrans({"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+_LINE_ENDS = (("\u0085", "\\u0085"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"))
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def to_json(value: object) -> bytes:
     """Compact UTF-8 JSON without line ends of any kind. Raises ValueError for a number that JSON can't hold."""
     text = _dumps(value)
-    return text.encode() if text.isascii() else text.translate(_LINE_ENDS).encode()
+    if not text.isascii():
+        for end, escaped in _LINE_ENDS:
+            text = text.replace(end, escaped)  # str.translate takes thirty times as long
+    return text.encode()
 
 
 def header_safe(text: str) -> str:
