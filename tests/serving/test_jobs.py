@@ -19,7 +19,7 @@ from lowcloud.core.errors import (
     RequestTimeout,
     Unavailable,
 )
-from lowcloud.serving.jobs import POLL_S, RETRY_S, JobRunner, RunnerLimits, retry_after_s
+from lowcloud.serving.jobs import CLEANED, POLL_S, RETRY_S, JobRunner, RunnerLimits, retry_after_s
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.jobs import EndedJob, GroupState, JobError, JobStore, LeasedJob, NewJob
 from lowcloud.storage.tables import jobs
@@ -300,6 +300,22 @@ async def test_a_job_that_became_anothers_is_given_up(rig):
         assert await rig.store.finish(theirs, '"theirs"')
         rig.handler.is_open.set()
         assert [job.outcome for job in await rig.over()] == ['"theirs"']
+
+
+async def test_what_expired_before_it_was_run_is_deleted_however_much_it_is(rig):
+    await rig.enqueue(CLEANED + 1)
+    rig.time.pass_by(LIMITS.kept_s)
+    async with running(rig.runner):
+        with anyio.fail_after(30):
+            while await rig.rows():
+                pass
+    assert rig.handler.starts == []
+
+
+async def test_a_runner_that_never_ran_has_nothing_to_stop(rig):
+    rig.runner.stop()
+    await rig.enqueue(1)
+    assert await rig.state() == GroupState(1, 0, 0, 0, payload='"g0"')
 
 
 async def test_what_expired_is_deleted(rig):
