@@ -76,6 +76,8 @@ async def test_operations_need_no_token_from_this_machine_and_one_from_elsewhere
         elsewhere = {"host": "models.example"}
         assert (await world.ask("GET", path, headers=elsewhere)).status == 401
         assert (await world.ask("GET", path, headers={**elsewhere, "authorization": "Bearer good"})).status == 200
+        for behind_a_proxy in ("192.0.2.7", "unknown"):
+            assert (await world.ask("GET", path, over={"client": (behind_a_proxy, 0)})).status == 401
 
 
 async def test_no_token_is_ever_logged(guarded):

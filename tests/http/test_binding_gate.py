@@ -82,7 +82,7 @@ async def test_whatever_the_host_who_bears_the_secret_is_let_in(world, form):
 
 
 @FORMS
-@pytest.mark.parametrize("address", ["192.0.2.7", "10.0.0.1", "fe80::1%eth0"])
+@pytest.mark.parametrize("address", ["192.0.2.7", "10.0.0.1", "fe80::1%eth0", "unknown"])
 async def test_from_elsewhere_the_secret_opens_nothing(world, form, address):
     answer = await sent(world, form("GET", MODELS), {**ELSEWHERE, "client": (address, 5)})
     assert (answer.status, "binding.listen" in said(answer)) == (403, True)

@@ -57,7 +57,10 @@ def is_from_here(scope: Scope, headers: Headers) -> bool:
 def is_of_this_machine(scope: Scope) -> bool:
     """Whether the connection comes from a loopback address, or over a Unix socket, which has none."""
     client = scope.get("client")
-    return client is None or ip_address(client[0]).is_loopback
+    try:
+        return client is None or ip_address(client[0]).is_loopback
+    except ValueError:  # a proxy on this machine calls its own client something else, "unknown" say
+        return False
 
 
 def check_origin(headers: Headers, settings: HttpSettings) -> str | None:
