@@ -380,3 +380,32 @@ async def test_who_rejects_a_wait_is_told_that_the_model_is_busy(world):
         assert "Capacity temporarily exceeded, please try again." in error_of(answer)[2]
         assert error_of(await run(world, query="?rejectIfBusy=true"))[1] == 3040
         world.chat.stage.open("prepare")
+
+
+@pytest.mark.parametrize("said", [r'{"a":"\ud800"}', '{"a":1e999}', '{"a":1e-999,"a":[1.0,10000000000000000000000]}'])
+async def test_in_json_mode_the_response_is_the_very_json_that_the_model_wrote(make_world, said):
+    async with make_world(reply=said) as world:
+        answer = await run(world, {**SAY, "response_format": {"type": "json_object"}})
+    assert answer.status == 200
+    assert answer.body.startswith(b'{"result":{"response":' + said.encode() + b",")
+
+
+@pytest.mark.parametrize("said", ["NaN", '{"a":Infinity}', "{", "1" * 5000])
+async def test_what_is_no_json_is_none_in_json_mode_either(make_world, said):
+    async with make_world(reply=said) as world:
+        answer = await run(world, {**SAY, "response_format": {"type": "json_object"}})
+    assert error_of(answer)[:2] == (400, 5024)
+
+
+async def test_the_arguments_of_a_call_are_the_very_json_that_the_model_wrote(make_world):
+    arguments = r'{"city":"\ud800","x":1e999}'
+    async with make_world(reply=Said(calls=(SaidCall("weather", arguments),))) as world:
+        answer = await run(world, {**SAY, "tools": [BARE]})
+    assert answer.status == 200
+    assert b'"arguments":' + arguments.encode() in answer.body
+
+
+async def test_a_custom_tool_is_refused_by_name_since_its_input_is_no_json(world):
+    answer = await run(world, {**SAY, "tools": [BARE, {"type": "custom", "custom": {"name": "note"}}]})
+    assert error_of(answer)[:2] == (400, 5006)
+    assert "tools[1].type" in error_of(answer)[2]

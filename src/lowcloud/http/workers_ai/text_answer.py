@@ -1,11 +1,10 @@
 """Events as the classic shape of text generation: ``{response, tool_calls, usage}``, whole or as a stream. No I/O."""
 
-import json
 from dataclasses import dataclass, field
 
 from lowcloud.core.errors import JsonModeFailed
 from lowcloud.core.events import Event, Finished, FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, Usage
-from lowcloud.http.encode import to_json
+from lowcloud.http.encode import as_it_is, to_json
 from lowcloud.http.openai.chat_answer import usage_fields
 
 
@@ -16,9 +15,10 @@ class _Call:
     arguments: list[str] = field(default_factory=list)
     is_complete: bool = False
 
-    def fields(self) -> dict[str, object]:
+    def json(self) -> bytes:
         """The arguments as a value. The id is an addition, for clients that send the call back."""
-        return {"id": self.id, "name": self.name, "arguments": json.loads("".join(self.arguments) or "{}")}
+        head = to_json({"id": self.id, "name": self.name})
+        return b'%b,"arguments":%b}' % (head[:-1], as_it_is("".join(self.arguments) or "{}"))
 
 
 class ClassicAnswer:
@@ -53,20 +53,20 @@ class ClassicAnswer:
         """The answer, once the events have ended. Raises JsonModeFailed for JSON that was cut."""
         if self._usage is None or self._reason is None:
             raise RuntimeError("the engine's events ended too early")
-        calls = [call.fields() for _, call in sorted(self._calls.items()) if call.is_complete]
-        fields: dict[str, object] = {"response": self._response(bool(calls))}
-        if self._reasoning:
-            fields["reasoning_content"] = "".join(self._reasoning)
+        calls = [call.json() for _, call in sorted(self._calls.items()) if call.is_complete]
+        shown = b'"response":' + self._response(bool(calls))
         if self._has_tools:
-            fields["tool_calls"] = calls
-        return to_json({**fields, "finish_reason": self._reason, "usage": usage_fields(self._usage)})
+            shown += b',"tool_calls":[%b]' % b",".join(calls)
+        reasoning = {"reasoning_content": "".join(self._reasoning)} if self._reasoning else {}
+        last = to_json({**reasoning, "finish_reason": self._reason, "usage": usage_fields(self._usage)})
+        return b"{%b,%b" % (shown, last[1:])
 
-    def _response(self, has_calls: bool) -> object:
+    def _response(self, has_calls: bool) -> bytes:
         text = "".join(self._text)
         if not self._is_json or (has_calls and not text):
-            return text
+            return to_json(text)
         try:
-            return json.loads(text)
+            return as_it_is(text)
         except ValueError:
             cut = " The answer was cut at max_tokens." if self._reason == "length" else ""
             raise JsonModeFailed(f"JSON Mode couldn't be met.{cut}") from None

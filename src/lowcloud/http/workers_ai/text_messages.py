@@ -78,6 +78,8 @@ def chat_tools(tools: Any, param: str) -> list[Any]:
 
 
 def _tool(tool: Any, path: str) -> Any:
+    if isinstance(tool, dict) and tool.get("type") == "custom":
+        raise Unsupported(f"{path}.type: only functions can be called in this form.", param=f"{path}.type")
     if not isinstance(tool, dict) or "function" in tool or "name" not in tool:
         return tool
     if "code" in tool:
