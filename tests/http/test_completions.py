@@ -7,6 +7,7 @@ import pytest
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.events import Alternative, Finished, TextDelta, TokenLogprob, Usage
+from lowcloud.core.output import ANY_TEXT, JsonSchema
 from lowcloud.http.openai.chat_answer import Head
 from lowcloud.http.openai.chat_stream import PAD_BYTES
 from lowcloud.http.openai.completions_answer import CompletionWriter, WholeCompletion
@@ -41,6 +42,18 @@ def test_what_would_change_the_text_and_isnt_done_is_refused_by_name(name):
     assert (error.param, type(error)) == (name, Unsupported)
     for nothing in (None, *SAMPLING_REFUSED[name]):
         assert asked(**{name: nothing}).ignored == ()
+
+
+def test_the_text_may_have_a_format_as_a_chat_completions():
+    schema = {"type": "object", "properties": {}}
+    named = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "zeta": 1}}
+    request = asked(prompt=["x", "y"], response_format=named)
+    wanted = JsonSchema(schema, param="response_format.json_schema.schema")
+    assert [generate.output for generate in request.generates] == [wanted, wanted]
+    assert request.ignored == ("response_format.json_schema.zeta",)
+    assert asked(response_format={"type": "text"}).generates[0].output == ANY_TEXT
+    assert refusal(response_format={"type": "yaml"}).param == "response_format.type"
+    assert refusal(response_format={"type": "json_object"}, guided_regex="a").param == "guided_regex"
 
 
 def test_padded_events_have_sizes_that_tell_less():

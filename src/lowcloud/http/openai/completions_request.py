@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, SkipValidation
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Text, Tokens
 from lowcloud.core.requests import Generate
-from lowcloud.http.openai.chat_format import GuidedFields, format_asked
+from lowcloud.http.openai.chat_format import GuidedFields, ResponseFormat, format_asked
 from lowcloud.http.openai.parameters import Fate, named, refuse
 from lowcloud.http.openai.run_options import RunFields
 from lowcloud.http.openai.sampling_fields import MAX_CHOICES, SAMPLING_REFUSED, SamplingFields
@@ -29,13 +29,13 @@ class CompletionBody(SamplingFields, GuidedFields, RunFields):
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    response_format: Annotated[ResponseFormat | None, SkipValidation] = None
 
 
 REFUSED: dict[str, tuple[object, ...]] = {
     **SAMPLING_REFUSED,
     "messages": (),
     "tools": ([],),
-    "response_format": ({"type": "text"},),
     "prompt_logprobs": (),
 }
 HINTS: dict[str, tuple[object, ...]] = {"user": ()}
