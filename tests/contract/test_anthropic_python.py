@@ -9,6 +9,7 @@ from scripted_server import HELLO, LLAMA, Served
 from lowcloud.core.errors import EngineFailed, Overloaded
 from lowcloud.core.messages import Image, Message, ToolCall
 from lowcloud.core.output import JsonSchema
+from lowcloud.core.requests import ThinkingBound
 from lowcloud.engines.scripted_reply import Said, SaidCall
 from lowcloud.http.anthropic.content import conversation
 
@@ -82,7 +83,8 @@ def test_thinking_text_and_a_call_are_blocks_of_their_own(served, is_stream):
     assert (thinking.thinking, text.text) == ("They want weather.", "Let me look.")
     assert (call.name, call.input, message.stop_reason) == ("get_weather", {"city": "Oslo"}, "tool_use")
     assert call.id
-    assert (asked(served).thinking_tokens, asked(served).prompt.effort) == (20, "medium")
+    bound = ThinkingBound(20, "thinking.budget_tokens")
+    assert (asked(served).thinking, asked(served).prompt.effort) == (bound, "medium")
 
 
 def test_the_model_s_own_blocks_come_back_without_anything_ignored(served):

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.output import ANY_TEXT
-from lowcloud.core.requests import Sampling
+from lowcloud.core.requests import Sampling, ThinkingBound
 from lowcloud.core.tools import NO_TOOLS
 from lowcloud.http.openai.chat_answer import Shape
 from lowcloud.http.openai.chat_request import HINTS, REFUSED, ChatAsked, ChatBody, ToStore, chat_asked
@@ -29,7 +29,7 @@ def test_a_bare_request_asks_for_nothing_special():
     generate = request.generate
     assert (generate.id, generate.choices, generate.sampling, generate.stop) == ("chatcmpl-1", 1, Sampling(), ())
     assert (generate.top_logprobs, generate.max_tokens, generate.ignore_eos) == (None, None, False)
-    assert (generate.output, generate.tools, generate.thinking_tokens) == (ANY_TEXT, NO_TOOLS, None)
+    assert (generate.output, generate.tools, generate.thinking) == (ANY_TEXT, NO_TOOLS, None)
     assert (generate.prediction, generate.prompt.effort, generate.prompt.options) == (None, None, {})
 
 
@@ -234,7 +234,7 @@ def test_a_summary_of_reasoning_is_not_given_and_named():
 
 def test_the_budget_of_thinking_and_the_templates_variables_reach_the_engine():
     request = asked(thinking_token_budget=0, chat_template_kwargs={"enable_thinking": False})
-    assert request.generate.thinking_tokens == 0
+    assert request.generate.thinking == ThinkingBound(0)
     assert request.generate.prompt.options == {"enable_thinking": False}
     assert request.ignored == ()
 

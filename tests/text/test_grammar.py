@@ -3,7 +3,9 @@ from dataclasses import replace
 import pytest
 from grammars import takes, token_ids
 
+from lowcloud.core.errors import Unsupported
 from lowcloud.core.output import ANY_TEXT
+from lowcloud.core.requests import ThinkingBound
 from lowcloud.core.tools import NO_TOOLS
 from lowcloud.text.dialects import hermes
 from lowcloud.text.grammar import LarkWriter, Wanted, answer_grammar
@@ -22,7 +24,15 @@ def test_a_text_goes_on_to_the_first_mark_whichever_part_of_it_is_a_token(contro
 
 
 def test_a_bound_on_reasoning_binds_nothing_of_a_model_that_does_not_think():
-    wanted = Wanted(ANY_TEXT, NO_TOOLS, thinking_tokens=5)
+    wanted = Wanted(ANY_TEXT, NO_TOOLS, thinking=ThinkingBound(5))
     assert answer_grammar(LarkWriter({}), wanted, hermes.SYNTAX, hermes.THINKING) is None
     thinks = replace(wanted, is_thinking=True)
     assert answer_grammar(LarkWriter(token_ids(["</think>"])), thinks, hermes.SYNTAX, hermes.THINKING) is not None
+
+
+def test_a_bound_that_cant_be_kept_names_the_callers_own_field():
+    """Where no token closes the reasoning."""
+    wanted = Wanted(ANY_TEXT, NO_TOOLS, is_thinking=True, thinking=ThinkingBound(5, "thinking.budget_tokens"))
+    with pytest.raises(Unsupported) as caught:
+        answer_grammar(LarkWriter({}), wanted, hermes.SYNTAX, hermes.THINKING)
+    assert caught.value.param == "thinking.budget_tokens"

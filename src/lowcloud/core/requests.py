@@ -47,6 +47,14 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class ThinkingBound:
+    """At most so many tokens of reasoning before the answer. ``param`` is the path of the field in the body."""
+
+    tokens: int
+    param: str = "thinking_token_budget"
+
+
+@dataclass(frozen=True, slots=True)
 class Generate:
     """One generation of ``choices`` sequences.
 
@@ -54,8 +62,7 @@ class Generate:
     ``top_logprobs`` None: no log-probabilities; 0..20: that many alternatives beside the sampled token's own.
 
     ``output`` is what the answer's text must be, ``tools`` what may be called; together: a call, or such a text.
-    ``thinking_tokens`` bounds the reasoning before the answer, in tokens. ``prediction`` is a text that the answer may
-    resemble: it can only make it faster.
+    ``prediction`` is a text that the answer may resemble: it can only make it faster.
     """
 
     id: str
@@ -69,7 +76,7 @@ class Generate:
     ignore_eos: bool = False
     output: Format = ANY_TEXT
     tools: ToolPlan = NO_TOOLS
-    thinking_tokens: int | None = None
+    thinking: ThinkingBound | None = None
     prediction: str | None = None
 
 

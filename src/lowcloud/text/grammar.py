@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from lowcloud.core.errors import BadRequest, Unsupported, UnsupportedSchema
 from lowcloud.core.output import AnyText, Choice, Format, JsonSchema, Lark, Regex, Schema
+from lowcloud.core.requests import ThinkingBound
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.lark.tree import BadGrammar
 from lowcloud.text.lark.within_json import within_json
@@ -36,14 +37,14 @@ class Wanted:
     """What an answer must be, schemas already cut to what can be enforced.
 
     ``is_thinking``: the prompt has opened the reasoning, so the answer begins in it. ``may_think``: the model may open
-    it. ``thinking_tokens`` bounds it.
+    it. ``thinking`` bounds it.
     """
 
     output: Format
     plan: ToolPlan
     is_thinking: bool = False
     may_think: bool = False
-    thinking_tokens: int | None = None
+    thinking: ThinkingBound | None = None
 
     @property
     def is_bounded(self) -> bool:
@@ -124,26 +125,37 @@ class LarkWriter:
 
     def text_until(self, mark: str) -> str:
         """An expression for any text and then the mark, the first that comes."""
-        start = min((mark.index(token) for token in self.token_ids if token in mark), default=None)
-        if start is None:
+        if not self.has_token(mark):
             return self.rule(f"{TEXT} {json.dumps(mark)}", "lazy")
-        head = mark[:start]
-        # The text and the head are one word: only a head that the token follows ends the text.
-        text = self.terminal(rf"/(.|\n)*/ {json.dumps(head)}") if head else TEXT
-        return f"{text} {self.literal(mark[start:])}"
+        return self.ended(TEXT, mark)
 
-    def thought(self, closing: str, max_tokens: int | None) -> str:
+    def ended(self, body: str, mark: str) -> str:
+        """An expression for a text of this terminal, and then the mark.
+
+        They are one word as far as no token is in the mark: only what comes before its token can end the text. A mark
+        without one ends it where the text can't hold it.
+        """
+        start = min((mark.index(token) for token in self.token_ids if token in mark), default=len(mark))
+        head = f" {json.dumps(mark[:start])}" if start else ""
+        text = body if body == TEXT and not head else self.terminal(f"({body}){head}")
+        return f"{text} {self.literal(mark[start:])}".strip()
+
+    def has_token(self, mark: str) -> bool:
+        """Whether a part of the mark is a token, which no text can stand for."""
+        return any(token in mark for token in self.token_ids)
+
+    def thought(self, closing: str, bound: ThinkingBound | None) -> str:
         """An expression for reasoning and what closes it. Raises Unsupported for a bound on reasoning that no token
         closes.
         """
-        if max_tokens is None:
+        if bound is None:
             return self.text_until(closing)
         if not any(closing.startswith(token) for token in self.token_ids):
             raise Unsupported(
                 "This model's reasoning ends with no token of its own, so its length can't be bounded.",
-                param="thinking_token_budget",
+                param=bound.param,
             )
-        return f"{self.within(TEXT, max_tokens)} {self.literal(closing)}"
+        return f"{self.within(TEXT, bound.tokens)} {self.literal(closing)}"
 
     def within(self, body: str, max_tokens: int) -> str:
         """The expression, ended after so many tokens."""
@@ -172,7 +184,7 @@ def answer_grammar(
 
     Raises Unsupported for a bound on the reasoning of a model that can't keep it.
     """
-    if not wanted.is_bounded and wanted.thinking_tokens is None:
+    if not wanted.is_bounded and wanted.thinking is None:
         return None
     begin = _thinking(lark, wanted, thinking)
     if not wanted.is_bounded and not begin:
@@ -233,7 +245,7 @@ def alternatives(expressions: Sequence[str]) -> str:
 def _thinking(lark: LarkWriter, wanted: Wanted, thinking: Thinking | None) -> str:
     if thinking is None or not (wanted.is_thinking or wanted.may_think):
         return ""
-    thought = lark.thought(thinking.closing, wanted.thinking_tokens)
+    thought = lark.thought(thinking.closing, wanted.thinking)
     space = lark.rule(_SPACE)
     thought = f"{thought} {space}"
     return thought if wanted.is_thinking else f"({space} {lark.literal(thinking.opening)} {thought})?"

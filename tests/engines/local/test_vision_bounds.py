@@ -5,7 +5,7 @@ import pytest
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Image, Message, Messages, Text, Tokens
 from lowcloud.core.output import AnyText, Choice, JsonSchema, Lark, Regex
-from lowcloud.core.requests import Generate, Sampling
+from lowcloud.core.requests import Generate, Sampling, ThinkingBound
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.engines.local.vision_bounds import check_tags, check_vision, loosened, tagged
 
@@ -41,7 +41,7 @@ def test_sampling_stop_strings_choices_and_free_tools_are_taken(fields):
         ({"prompt": Text("a", suffix="b")}, "suffix"),
         ({"top_logprobs": 0}, "logprobs"),
         ({"sampling": Sampling(logit_bias=((1, 2.0),))}, "logit_bias"),
-        ({"thinking_tokens": 5}, "thinking_tokens"),
+        ({"thinking": ThinkingBound(5, "thinking.budget_tokens")}, "thinking.budget_tokens"),
         ({"output": JsonSchema(SCHEMA)}, "response_format"),
         ({"output": Regex("a")}, "guided_regex"),
         ({"output": Choice(("a",))}, "guided_choice"),

@@ -10,7 +10,7 @@ from remote_model import UPSTREAM, asked
 from lowcloud.core.errors import Unsupported
 from lowcloud.core.messages import Image, Message, Messages, Text, Tokens, ToolCall
 from lowcloud.core.output import AnyText, Choice, JsonSchema, Lark, Regex
-from lowcloud.core.requests import Sampling
+from lowcloud.core.requests import Sampling, ThinkingBound
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.engines.remote.body import body_of, check, path_of, rough_tokens
 from lowcloud.engines.remote.words import in_words
@@ -160,7 +160,7 @@ def test_images_are_data_urls_at_their_places_in_the_text():
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"thinking_tokens": 5}, "thinking_tokens"),
+        ({"thinking": ThinkingBound(5, "thinking.budget_tokens")}, "thinking.budget_tokens"),
         ({"ignore_eos": True}, "ignore_eos"),
         ({"output": Regex("a")}, "guided_regex"),
         ({"output": Choice(("a",))}, "guided_choice"),

@@ -6,6 +6,7 @@ from grammars import answers
 
 from lowcloud.core.errors import UnsupportedSchema
 from lowcloud.core.output import ANY_TEXT, JsonSchema, Regex
+from lowcloud.core.requests import ThinkingBound
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.gemma4 import DIALECT
@@ -150,7 +151,7 @@ def test_a_format_or_a_call_may_come(controls):
 
 
 def test_the_length_of_the_reasoning_is_bound():
-    bound = answers(DIALECT, wanted("required", TIME, may_think=True, thinking_tokens=4), DIALECT.marks)
+    bound = answers(DIALECT, wanted("required", TIME, may_think=True, thinking=ThinkingBound(4)), DIALECT.marks)
     assert f"<|channel>thought\nHm.<channel|>{call('', 'get_time')}" in bound
     assert f"<|channel>thought\nHm, no.<channel|>{call('', 'get_time')}" not in bound
     assert call("", "get_time") in bound

@@ -5,6 +5,7 @@ from grammars import answers
 from lowcloud.core.errors import Unsupported
 from lowcloud.core.messages import Message, Messages, ToolCall
 from lowcloud.core.output import ANY_TEXT, JsonSchema
+from lowcloud.core.requests import ThinkingBound
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.harmony import DIALECT
@@ -144,10 +145,10 @@ def test_a_format_binds_the_final_message(controls):
 
 
 def test_the_length_of_the_reasoning_is_bound():
-    bound = answers(DIALECT, wanted(may_think=True, thinking_tokens=4), DIALECT.marks)
+    bound = answers(DIALECT, wanted(may_think=True, thinking=ThinkingBound(4)), DIALECT.marks)
     assert f"{HM}{FINAL}Hello" in bound
     assert f"{HM.replace('Hm.', 'Hm, no.')}{FINAL}Hello" not in bound
-    inside = answers(DIALECT, wanted(is_thinking=True, thinking_tokens=4), DIALECT.marks)
+    inside = answers(DIALECT, wanted(is_thinking=True, thinking=ThinkingBound(4)), DIALECT.marks)
     assert f"Hm.<|end|><|start|>assistant{FINAL}Hello" in inside
     with pytest.raises(Unsupported):
-        DIALECT.grammar(LarkWriter({}), wanted(may_think=True, thinking_tokens=4))
+        DIALECT.grammar(LarkWriter({}), wanted(may_think=True, thinking=ThinkingBound(4)))

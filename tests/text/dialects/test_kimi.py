@@ -5,6 +5,7 @@ from grammars import answers
 from lowcloud.core.errors import Unsupported
 from lowcloud.core.messages import Message, Messages, ToolCall
 from lowcloud.core.output import ANY_TEXT
+from lowcloud.core.requests import ThinkingBound
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.channels import CallBegin, Channels, Content
 from lowcloud.text.dialects.dialect import Outlook
@@ -103,11 +104,11 @@ def test_text_and_calls_are_free_to_come_and_their_arguments_are_bound(controls)
 
 
 def test_reasoning_comes_first_and_its_length_is_bound():
-    forced = answers(DIALECT, wanted("required", is_thinking=True, thinking_tokens=4), DIALECT.marks)
+    forced = answers(DIALECT, wanted("required", is_thinking=True, thinking=ThinkingBound(4)), DIALECT.marks)
     assert f"Hm.</think>{section(PARIS)}" in forced
     assert f"Hm, no.</think>{section(PARIS)}" not in forced
     with pytest.raises(Unsupported):
-        DIALECT.grammar(LarkWriter({}), wanted("required", is_thinking=True, thinking_tokens=4))
+        DIALECT.grammar(LarkWriter({}), wanted("required", is_thinking=True, thinking=ThinkingBound(4)))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from grammars import answers
 from lowcloud.core.errors import Unsupported
 from lowcloud.core.messages import Messages
 from lowcloud.core.output import ANY_TEXT, JsonSchema
+from lowcloud.core.requests import ThinkingBound
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.kimi_k3 import DIALECT
@@ -148,12 +149,12 @@ def test_a_format_binds_the_response(controls):
 
 def test_reasoning_comes_first_and_its_length_is_bound():
     rest = f"<|close|>think<|sep|><|open|>response<|sep|>{NO_RESPONSE}{tools(call('get_time'))}"
-    forced = answers(DIALECT, wanted("required", TIME, is_thinking=True, thinking_tokens=4), DIALECT.marks)
+    forced = answers(DIALECT, wanted("required", TIME, is_thinking=True, thinking=ThinkingBound(4)), DIALECT.marks)
     assert f"Hm.{rest}" in forced
     assert f"Hm, no.{rest}" not in forced
     assert f"Hm, no.{rest}" in answers(DIALECT, wanted("required", TIME, is_thinking=True))
     with pytest.raises(Unsupported):
-        DIALECT.grammar(LarkWriter({}), wanted("required", TIME, is_thinking=True, thinking_tokens=4))
+        DIALECT.grammar(LarkWriter({}), wanted("required", TIME, is_thinking=True, thinking=ThinkingBound(4)))
 
 
 def test_a_call_with_a_value_that_is_no_json_never_ends():

@@ -6,10 +6,10 @@ import random
 import jsonschema
 import pytest
 from dialect_fixtures import read_text
-from grammars import written
+from grammars import answers, written
 
 from lowcloud.core.messages import Message, Messages
-from lowcloud.core.output import ANY_TEXT
+from lowcloud.core.output import ANY_TEXT, Regex
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.registry import named
@@ -54,6 +54,36 @@ def test_what_may_be_written_is_read_as_what_the_schema_allows(name, are_tokens)
         text = written(grammar, random.Random(seed), controls)  # noqa: S311 - which of the texts, not a secret
         (call,) = read_text(dialect, text, Outlook((TOOL,))).calls
         jsonschema.validate(json.loads(call.arguments), SCHEMA)
+
+
+# A call with a raw input, and what ends that.
+RAW = {
+    "qwen3-xml": ("<tool_call>\n<function=f>\n<parameter=input>\n{}{}</function>\n</tool_call>", "\n</parameter>\n"),
+    "glm-4.7": ("<tool_call>f<arg_key>input</arg_key><arg_value>{}{}</tool_call>", "</arg_value>"),
+    "deepseek-v3.2": (
+        '\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name="f">\n<｜DSML｜parameter name="input" string="true">{}{}'
+        "</｜DSML｜invoke>\n</｜DSML｜function_calls>",
+        "</｜DSML｜parameter>\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+@pytest.mark.parametrize("are_tokens", [False, True], ids=["marks are text", "marks are tokens"])
+def test_a_raw_input_that_an_expression_binds_ends_at_its_closing_tag(name, are_tokens):
+    """Also where the expression would go on past that."""
+    dialect, (form, end) = named(name), RAW[name]
+    tool = Tool("f", input=Regex(r"a(.|\n)*"))
+    plan = ToolPlan((tool,), "required", at_most_one=True)
+    bound = answers(dialect, Wanted(ANY_TEXT, plan), dialect.marks if are_tokens else ())
+    for text in ("a", "a</b>\n", "a\n<\n</", 'a"\\'):
+        answer = form.format(text, end)
+        assert answer in bound
+        (call,) = read_text(dialect, answer, Outlook((tool,))).calls
+        assert json.loads(call.arguments) == {"input": text}
+    assert form.format("b", end) not in bound
+    if not are_tokens:
+        assert form.format(f"a{end}b", end) not in bound
 
 
 # A union of unions, deeper than any that people write.

@@ -35,7 +35,7 @@ def bounds_of(
         plan=replace(request.tools, tools=tools),
         is_thinking=is_thinking,
         may_think=may_think,
-        thinking_tokens=request.thinking_tokens,
+        thinking=request.thinking,
     )
     lark = LarkWriter(token_ids)
     grammar = dialect.grammar(lark, wanted)

@@ -36,8 +36,8 @@ def _beyond(request: Generate) -> Iterator[str]:
         yield "logprobs"
     if request.sampling.logit_bias:
         yield "logit_bias"
-    if request.thinking_tokens is not None:
-        yield "thinking_tokens"
+    if request.thinking is not None:
+        yield request.thinking.param
     if not isinstance(request.output, AnyText):
         yield request.output.param
     plan = request.tools

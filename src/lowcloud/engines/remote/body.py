@@ -22,8 +22,9 @@ _SAMPLED = ("temperature", "top_p", "top_k", "min_p", "seed")
 
 def check(request: Generate, upstream: Upstream) -> None:
     """Refuses what the formats have no words for, or what upstreams ignore without a word. Raises Unsupported."""
-    if request.thinking_tokens is not None:
-        raise Unsupported(f"{upstream.id} is a remote model; its thinking can't be bounded.", param="thinking_tokens")
+    if request.thinking is not None:
+        message = f"{upstream.id} is a remote model; its thinking can't be bounded."
+        raise Unsupported(message, param=request.thinking.param)
     if request.ignore_eos and not upstream.is_guided:
         raise _ungiven(upstream, "ignore_eos")
     match request.output:

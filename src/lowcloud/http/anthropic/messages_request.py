@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from lowcloud.core.errors import BadRequest
 from lowcloud.core.messages import Effort, Messages
 from lowcloud.core.output import ANY_TEXT, Format, JsonSchema
-from lowcloud.core.requests import Generate, Sampling
+from lowcloud.core.requests import Generate, Sampling, ThinkingBound
 from lowcloud.core.tools import NO_TOOLS, Tool, ToolPlan
 from lowcloud.http.anthropic.content import conversation
 from lowcloud.http.anthropic.messages_stream import Head
@@ -136,7 +136,7 @@ def message_asked(raw: dict[str, Any], request_id: str) -> tuple[Asked, Head]:
         max_tokens=body.max_tokens,
         output=_output(body.output_config),
         tools=plan,
-        thinking_tokens=_budget(body),
+        thinking=_budget(body),
     )
     shows_thinking = body.thinking is None or body.thinking.display != "omitted"
     asked = Asked(body.model, generate, bool(body.stream), (*named(raw, FATES, HINTS), *unread))
@@ -214,14 +214,12 @@ def _effort(thinking: ThinkingParam | None, config: OutputConfigParam | None) ->
     return (config.effort if config else None) or THINKING_EFFORT
 
 
-def _budget(body: MessagesBody) -> int | None:
+def _budget(body: MessagesBody) -> ThinkingBound | None:
+    param = "thinking.budget_tokens"
     budget = body.thinking.budget_tokens if body.thinking and body.thinking.type == "enabled" else None
     if budget is not None and budget >= body.max_tokens:
-        raise BadRequest(
-            f"thinking.budget_tokens: must be less than max_tokens, which is {body.max_tokens}.",
-            param="thinking.budget_tokens",
-        )
-    return budget
+        raise BadRequest(f"{param}: must be less than max_tokens, which is {body.max_tokens}.", param=param)
+    return None if budget is None else ThinkingBound(budget, param)
 
 
 def _output(config: OutputConfigParam | None) -> Format:

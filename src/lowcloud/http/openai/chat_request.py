@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StringConstra
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import RESERVED_OPTIONS, Effort, Messages
-from lowcloud.core.requests import Generate
+from lowcloud.core.requests import Generate, ThinkingBound
 from lowcloud.http.openai.chat_answer import Shape
 from lowcloud.http.openai.chat_content import TextPart
 from lowcloud.http.openai.chat_format import GuidedFields, ResponseFormat, format_asked
@@ -169,7 +169,7 @@ def chat_asked(raw: dict[str, Any], request_id: str) -> ChatAsked:
         ignore_eos=bool(body.ignore_eos),
         output=format_asked(raw, unread),
         tools=tools.plan,
-        thinking_tokens=body.thinking_token_budget,
+        thinking=None if body.thinking_token_budget is None else ThinkingBound(body.thinking_token_budget),
         prediction=_predicted(raw.get("prediction"), unread),
     )
     to_store = ToStore(raw["messages"], body.metadata or {}) if body.store else None

@@ -79,11 +79,9 @@ class _Values:
         body, unkept = string_terminal(branch)
         for word in unkept:
             self._lark.leave_out(self._tool, path + word)
-        if QUOTE in self._lark.token_ids:
-            return f"{self._lark.literal(QUOTE)} {self._lark.terminal(body)} {self._lark.literal(QUOTE)}"
-        # As one word: of a text that ends anywhere and a quote the longer would be read.
-        quoted = f"({body} & ~/(.|\\n)*{re.escape(QUOTE)}(.|\\n)*/) {json.dumps(QUOTE)}"
-        return f"{self._lark.literal(QUOTE)} {self._lark.terminal(quoted)}"
+        if not self._lark.has_token(QUOTE):
+            body = f"{body} & ~/(.|\\n)*{re.escape(QUOTE)}(.|\\n)*/"
+        return f"{self._lark.literal(QUOTE)} {self._lark.ended(body, QUOTE)}"
 
     def _object(self, branch: Schema, path: str) -> str:
         self._check(branch, _OBJECT, path)

@@ -51,7 +51,7 @@ class Harmony:
         return rendered.endswith(f"{CHANNEL}{ANALYSIS}{MESSAGE}")
 
     def grammar(self, lark: LarkWriter, wanted: Wanted) -> str | None:
-        if not wanted.is_bounded and wanted.thinking_tokens is None:
+        if not wanted.is_bounded and wanted.thinking is None:
             return None
         return lark.grammar(f"{_thought(lark, wanted)} {_answer(lark, wanted)}".strip())
 
@@ -131,7 +131,7 @@ def _thought(lark: LarkWriter, wanted: Wanted) -> str:
     """The reasoning, and the head of the message after it."""
     if not (wanted.is_thinking or wanted.may_think):
         return ""
-    thought = f"{lark.thought(END, wanted.thinking_tokens)} {lark.literal(ASSISTANT)}"
+    thought = f"{lark.thought(END, wanted.thinking)} {lark.literal(ASSISTANT)}"
     return thought if wanted.is_thinking else f"({lark.literal(CHANNEL + ANALYSIS + MESSAGE)} {thought})?"
 
 

@@ -29,11 +29,11 @@ def closed(tag: str) -> str:
 
 def whole_grammar(lark: LarkWriter, wanted: Wanted) -> str | None:
     """As ``Dialect.grammar``. A prompt that hasn't opened the reasoning has opened the response."""
-    if not wanted.is_bounded and (wanted.thinking_tokens is None or not wanted.is_thinking):
+    if not wanted.is_bounded and (wanted.thinking is None or not wanted.is_thinking):
         return None
     begin = ""
     if wanted.is_thinking:
-        begin = f"{lark.thought(closed(THINK), wanted.thinking_tokens)} {lark.literal(opened(RESPONSE))}"
+        begin = f"{lark.thought(closed(THINK), wanted.thinking)} {lark.literal(opened(RESPONSE))}"
     end = f"({lark.literal(closed('message'))})?"
     return lark.grammar(f"{begin} {_answer(lark, wanted)} {end}".strip())
 

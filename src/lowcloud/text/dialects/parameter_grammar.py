@@ -103,7 +103,7 @@ class _Arguments:
         if isinstance(self._tool.input, Regex):
             return f"{opening} {self._text(f'/{escaped_regex(self._tool.input.pattern)}/')}"
         closing = self._syntax.closing
-        may_hold_it = not (closing.startswith("\n") or any(token in closing for token in self._lark.token_ids))
+        may_hold_it = not (closing.startswith("\n") or self._lark.has_token(closing))
         written = self._lark.json_text(self._tool.input, escapes_slash=may_hold_it)
         return f"{self._opening(INPUT, is_text=False)} {written} {self._lark.literal(closing)}"
 
@@ -134,13 +134,11 @@ class _Arguments:
         return f"{self._opening(key, is_text=False)} {value} {self._lark.literal(self._syntax.closing)}"
 
     def _text(self, body: str) -> str:
-        """A raw text and what closes it: as far as no token is in the closing, they are one word."""
+        """A raw text and what closes it."""
         closing = self._syntax.closing
-        first = min((closing.find(token) for token in self._lark.token_ids if token in closing), default=len(closing))
-        if first == len(closing):
+        if not self._lark.has_token(closing):
             body = f"{body} & ~/{_ANY}({'|'.join(self._syntax.never)}){_ANY}/"
-        head = f" {json.dumps(closing[:first])}" if first else ""
-        return f"{self._lark.terminal(f'({body}){head}')} {self._lark.literal(closing[first:])}".strip()
+        return self._lark.ended(body, closing)
 
     def _body(self, key: str, branch: Schema) -> str:
         body, unkept = string_terminal(branch)
