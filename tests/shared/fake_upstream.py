@@ -82,7 +82,7 @@ def chunk(delta: Mapping[str, object], finish: str | None = None, index: int = 0
     return {"choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
 
 
-def spoken(words: Sequence[str], **usage: int) -> bytes:
+def spoken(words: Sequence[str], **usage: object) -> bytes:
     """A whole stream that says these words, as it should be."""
     last = [{"choices": [], "usage": usage}] if usage else []
     return events(*(chunk({"content": word}) for word in words), chunk({}, "stop"), *last)

@@ -101,6 +101,14 @@ async def test_a_text_is_completed_with_log_probabilities_of_either_form(logprob
         assert rest == [Finished(0, "length"), Usage(1, 0, 2)]
 
 
+async def test_what_an_upstream_says_of_a_prediction_is_passed_on():
+    details = {"reasoning_tokens": 1, "accepted_prediction_tokens": 7, "rejected_prediction_tokens": 3}
+    usage = {"prompt_tokens": 5, "completion_tokens": 9, "completion_tokens_details": details}
+    async with remote(streamed(spoken(["beep"], **usage))) as model:
+        told = (await model.generate(prediction="beep"))[-1]
+    assert told == Usage(5, 0, 9, 1, accepted_prediction=7, rejected_prediction=3)
+
+
 async def test_choices_are_told_apart_by_their_index():
     mixed = events(
         chunk({"content": "a"}, index=1),
