@@ -64,11 +64,11 @@ def _model(call: Call) -> tuple[str, str]:
     version = call.query.get("version", "")
     if version not in VERSIONS:
         raise BadRequest(f"version: must be {' or '.join(VERSIONS)}, as env.AI sends it.", param="version")
-    named = call.headers.get(MODEL_HEADER, "")
-    if not named:
+    given = call.headers.get(MODEL_HEADER, "")
+    if not given:
         raise BadRequest(f"{MODEL_HEADER}: the header that names the model is missing.", param=MODEL_HEADER)
-    prefix, colon, rest = named.partition(":@")
-    return ("@" + rest, prefix) if colon else (named, "")
+    prefix, colon, rest = given.partition(":@")
+    return ("@" + rest, prefix) if colon else (given, "")
 
 
 def _meant(options: object) -> object:
