@@ -3,12 +3,11 @@
 Source: the types of anthropic's Python SDK, 2.14 (types/raw_message_stream_event.py).
 """
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from lowcloud.core.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, Usage
-from lowcloud.http.encode import to_json
+from lowcloud.http.encode import as_it_is, to_json
 
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
@@ -172,7 +171,8 @@ class WholeMessage:
         """The message, once the events have ended."""
         if self._message.get("stop_reason") is None:
             raise RuntimeError("the engine's events ended too early")
-        return to_json(self._message)
+        head = to_json({name: value for name, value in self._message.items() if name != "content"})
+        return b'%b,"content":[%b]}' % (head[:-1], b",".join(map(_block_json, self._message["content"])))
 
     def _append(self, empty: dict[str, object], name: str, text: str) -> None:
         blocks = self._message["content"]
@@ -186,4 +186,12 @@ class WholeMessage:
             self._arguments = []
         self._arguments.append(delta.arguments)
         if delta.is_complete:
-            self._message["content"].append({**self._pending, "input": json.loads("".join(self._arguments) or "{}")})
+            self._message["content"].append({**self._pending, "input": "".join(self._arguments) or "{}"})
+
+
+def _block_json(block: dict[str, Any]) -> bytes:
+    """A call's input is the JSON that the model wrote, as a text."""
+    if block["type"] != "tool_use":
+        return to_json(block)
+    head = to_json({name: value for name, value in block.items() if name != "input"})
+    return b'%b,"input":%b}' % (head[:-1], as_it_is(block["input"]))
