@@ -1,5 +1,6 @@
-"""The real class behind ``env.AI``, in a Worker: under workerd alone, by the file of ``lowcloud workers capnp``, and under
-wrangler, by ``lowcloud run``.
+"""The real class behind ``env.AI``, in a Worker.
+
+Under workerd alone, by the file of ``lowcloud workers capnp``, and under wrangler, by ``lowcloud run``.
 """
 
 import json

@@ -6,12 +6,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
 import uvicorn
 
+from lowcloud.core.errors import ExpiredToken
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine
 from lowcloud.engines.scripted_reply import Reply, Said
@@ -22,7 +23,8 @@ from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.settings import BindingSettings, HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
 from lowcloud.serving.pool import Hosted, Pool
-from lowcloud.serving.service import Service
+from lowcloud.serving.service import Limits, Service
+from lowcloud.serving.usage import Ledger
 from lowcloud.storage.completions import CompletionStore
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
@@ -46,11 +48,22 @@ class SilentMetrics:
 
 
 class OneToken:
-    """A token store that knows ``sk-good``, and ``sk-powerless``, which may do nothing."""
+    """A token store that knows ``sk-good``; ``sk-powerless``, which may do nothing; and ``sk-expired``."""
 
     async def verify(self, token: str) -> Principal | None:
+        if token == "sk-expired":
+            raise ExpiredToken("Invalid API Token: it is expired or revoked.")
         permissions = {"sk-good": frozenset(Permission), "sk-powerless": frozenset[Permission]()}
         return Principal(token, ACCOUNT, permissions[token]) if token in permissions else None
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """What bounds a server, where it isn't the usual."""
+
+    settings: HttpSettings = field(default_factory=HttpSettings)
+    limits: Limits | None = None
+    ledger: Ledger | None = None
 
 
 @dataclass
@@ -64,6 +77,7 @@ class Served:
     completions: CompletionStore | None = None
     reranker: ScriptedReranker | None = None
     binding: BindingSettings = field(default_factory=BindingSettings)
+    bounded: Bounded = field(default_factory=Bounded)
     loop: asyncio.AbstractEventLoop | None = None
 
     def soon(self, work: Callable[[], None]) -> None:
@@ -92,10 +106,10 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
         catalogue = Catalogue(CARDS.values(), [engine.card for engine in engines], stand_ins=True)
         hosted = {engine.card.id: partial(Hosted, engine) for engine in engines}
         async with Pool(hosted, load_wait_s=10) as pool:
-            service = Service(catalogue, pool, metrics)
+            service = Service(catalogue, pool, metrics, limits=served.bounded.limits, ledger=served.bounded.ledger)
             auth = OpenAuth() if is_open else TokenAuth(OneToken())
             logger = structlog.wrap_logger(structlog.PrintLogger(), processors=[note])
-            settings = HttpSettings(any_account=is_open, binding=served.binding)
+            settings = replace(served.bounded.settings, any_account=is_open, binding=served.binding)
             app = build(HttpParts(service, auth, metrics, settings, logger=logger, completions=served.completions))
             config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, http=Connection, ws="none")
             server = uvicorn.Server(config)
@@ -113,14 +127,17 @@ def scripted_server(
     sees_images: bool = False,
     reranks: bool = False,
     binding: BindingSettings | None = None,
+    bounded: Bounded | None = None,
+    port: int = 0,
 ) -> Iterator[Served]:
     """``dev`` where it is open; else ``serve``, which wants a token. ``completions`` keeps those that are stored;
     ``reranks``: with a model that does; ``binding``: with an answer to the bindings of Workers."""
     card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees_images})
     chat = ScriptedEngine(card, lambda turn: served.reply(turn) if callable(served.reply) else served.reply)
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
     served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", chat, completions=completions)
     served.binding = binding or served.binding
+    served.bounded = bounded or served.bounded
     served.reranker = ScriptedReranker(CARDS[RERANKER]) if reranks else None
     started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()
     thread = threading.Thread(target=_serve, args=(served, listening, started), kwargs={"is_open": is_open})

@@ -1,4 +1,4 @@
-"""``lowcloud run -- wrangler dev``, by the wranglers that the contract tests have: the newest, and the last for Node 20."""
+"""``lowcloud run -- wrangler dev``, with the wranglers of the contract tests: the newest, and the last for Node 20."""
 
 import os
 import re
@@ -53,11 +53,13 @@ class Running:
 
 
 @contextmanager
-def wrangler_dev(wrangler: Wrangler, folder: Path, variables: Mapping[str, str], *flags: str) -> Iterator[Running]:
-    """The Worker in ``folder``; ``variables`` say which server ``lowcloud run`` uses. Nothing but loopback is there."""
-    command = [sys.executable, "-c", "from lowcloud.cli.main import main; main()", "run", "--", wrangler.node]
+def wrangler_dev(
+    wrangler: Wrangler, folder: Path, variables: Mapping[str, str], *flags: str, is_run: bool = True
+) -> Iterator[Running]:
+    """The Worker in ``folder``; ``variables`` say where the server is. Not ``is_run``: by wrangler alone."""
+    run = [sys.executable, "-c", "from lowcloud.cli.main import main; main()", "run", "--"] if is_run else []
     process = subprocess.Popen(
-        [*command, str(wrangler.program), "dev", "--ip", "127.0.0.1", "--port", "0", *flags],
+        [*run, wrangler.node, str(wrangler.program), "dev", "--ip", "127.0.0.1", "--port", "0", *flags],
         cwd=folder,
         env=_environment(folder) | variables,
         stdin=subprocess.DEVNULL,
@@ -86,6 +88,8 @@ def _environment(folder: Path) -> dict[str, str]:
         "XDG_CONFIG_HOME": str(folder),
         "XDG_DATA_HOME": str(folder),
         "WRANGLER_LOG_PATH": str(folder),
+        "WRANGLER_SEND_METRICS": "false",
+        "CLOUDFLARE_CF_FETCH_ENABLED": "false",
         "WRANGLER_REGISTRY_PATH": str(folder / "registry"),
         "npm_config_registry": "http://127.0.0.1:9",
         "NO_COLOR": "1",
