@@ -1,14 +1,22 @@
 """Batches of the native API: queued whole or not at all, run, and told in order, with what failed among them."""
 
+import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
 import pytest
 
-from lowcloud.core.requests import Embed, Generate
+from lowcloud.core.requests import Caller, Embed, Generate
 from lowcloud.engines.scripted_scores import ScriptedClassifier
+from lowcloud.http.call import Trace
+from lowcloud.http.offload import Offload
+from lowcloud.http.workers_ai.batch import Batch
+from lowcloud.http.workers_ai.embeddings import EmbeddingsRunner
+from lowcloud.http.workers_ai.native import Native
 from lowcloud.http.workers_ai.text_request import MAX_SEED
+from lowcloud.models.card import Task
 from lowcloud.models.catalogue import packaged_cards
 from lowcloud.serving.jobs import JobRunner, RunnerLimits
 from lowcloud.storage.database import open_database
@@ -249,6 +257,46 @@ async def test_a_request_id_beside_a_models_inputs_is_no_poll(make_world, queue)
     async with make_world(jobs=queue().runner) as world:
         answer = await post(world, {"prompt": "a", "request_id": "mine"}, query="")
     assert answer.json["result"]["response"] == "one two three"
+
+
+class Watched(dict):
+    """An object that knows in which threads it was read."""
+
+    readers: set[str]
+
+    def items(self):
+        self.readers.add(threading.current_thread().name)
+        return super().items()
+
+
+@pytest.mark.parametrize(("n_bytes", "is_in_loop"), [(1_000, True), (1_000_000, False)])
+async def test_the_requests_of_a_large_batch_are_written_off_the_event_loop(make_world, queue, n_bytes, is_in_loop):
+    request = Watched(text="é\u2028", truncate_inputs=True)
+    request.readers = set()
+    runner = queue().runner
+    async with make_world(jobs=runner) as world:
+        offload = Offload()
+        native = Native(world.service, {Task.TEXT_EMBEDDINGS: EmbeddingsRunner(world.service, offload)})
+        batch = Batch(native, runner, offload, world.clock, lambda: "b1")
+        runner.add("batch", batch)
+        asked = await batch.submit(
+            BGE, {"requests": [request]}, n_bytes, Caller(ACCOUNT), Trace("t1", "POST", "", started=0.0)
+        )
+        assert json.loads(asked.body) == {"status": "queued", "request_id": "b1", "model": BGE}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(runner.run)
+            (response,) = (await done(world, "b1"))["responses"]
+            runner.stop()
+    assert (response["success"], world.embedder.requests[0].inputs[0].text) == (True, "é\u2028")
+    assert (request.readers == {threading.current_thread().name}) == is_in_loop
+
+
+async def test_a_name_that_no_model_can_have_isnt_logged_at_length(make_world, queue):
+    path = f"/client/v4/accounts/{ACCOUNT}/ai/run{LATER}"
+    async with make_world(jobs=queue().runner) as world:
+        answer = await world.ask("POST", path, {"model": "x" * 100_000, "input": {"requests": prompts("a")}})
+        assert error_of(answer)[:2] == (404, 3042)
+        assert len(str(world.logs.calls[-1].kwargs)) < 1_000
 
 
 async def test_a_batch_is_not_there_for_other_accounts_nor_when_its_time_is_over(make_world, queue):

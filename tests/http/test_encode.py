@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowcloud.http.encode import MAX_NAMES_CHARS, header_list, header_safe, to_json
+from lowcloud.http.encode import MAX_NAMES_CHARS, as_it_is, header_list, header_safe, large_json, to_json
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -14,6 +14,15 @@ def test_json_is_the_text_again_and_is_one_line(text):
     data = to_json({text: text})
     assert json.loads(data) == {text: text}
     assert len(data.decode().splitlines()) == 1
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | TEXT, lambda one: st.lists(one) | st.dictionaries(TEXT, one)
+    )
+)
+def test_what_is_large_is_the_same_json(value):
+    assert large_json(value) == to_json(value) == as_it_is(to_json(value).decode())
 
 
 def test_letters_stay_letters():

@@ -6,6 +6,7 @@ Source: Cloudflare docs, Workers AI › Asynchronous Batch API, and the types of
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from anyio.lowlevel import checkpoint
@@ -15,10 +16,11 @@ from lowcloud.core.errors import BadRequest, EngineFailed, LowcloudError, NotFou
 from lowcloud.core.requests import Caller
 from lowcloud.http.call import Trace
 from lowcloud.http.clock import Clock
-from lowcloud.http.encode import answer_headers, to_json
+from lowcloud.http.encode import answer_headers, large_json, to_json
 from lowcloud.http.generation import Whole
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.parameters import named
+from lowcloud.http.strict_json import LARGE_BYTES
 from lowcloud.http.validation import validated
 from lowcloud.http.workers_ai.errors import native
 from lowcloud.http.workers_ai.lenient import Flag
@@ -57,29 +59,32 @@ class Batch:
         self._native, self._jobs, self._offload = native, jobs, offload
         self._clock, self._new_id = clock, new_id
 
-    async def answer(self, model: str, inputs: Mapping[str, object], caller: Caller, trace: Trace) -> Whole:
-        """The answer to what ``is_batch`` names."""
+    async def answer(
+        self, model: str, inputs: Mapping[str, object], n_bytes: int, caller: Caller, trace: Trace
+    ) -> Whole:
+        """The answer to what ``is_batch`` names, of so many bytes."""
         if inputs.get("request_id") is None:
-            return await self.submit(model, inputs, caller, trace)
+            return await self.submit(model, inputs, n_bytes, caller, trace)
         if inputs.get("requests") is not None:
             raise BadRequest("requests and request_id are mutually exclusive", param="request_id")
         return await self.poll(inputs, caller)
 
-    async def submit(self, model: str, inputs: Mapping[str, object], caller: Caller, trace: Trace) -> Whole:
+    async def submit(
+        self, model: str, inputs: Mapping[str, object], n_bytes: int, caller: Caller, trace: Trace
+    ) -> Whole:
         """Queue all of ``requests``, or none: BadRequest names the one that can't be run, and its field.
 
         Raises Overloaded where the account has too many queued already.
         """
-        trace.model = model
         answer, requests = self._native.answer(model), _requests(inputs)
+        trace.model = model
         self._jobs.check(len(requests))  # each of them costs time from here on
         request_id = trace.completion_id = self._new_id()
-        new = []
-        for place, request in enumerate(requests):
-            run = Run(answer, request, 0, caller, trace)
-            new.append(await self._job(model, f"{request_id}-{place}", f"requests[{place}]", run))
+        asked = await self._offload.sized(n_bytes, lambda: _asked(model, request_id, requests, n_bytes))
+        for place, one in enumerate(asked):
+            await self._check(f"requests[{place}]", Run(answer, one.inputs, len(one.job.payload), caller, trace))
             await checkpoint()  # others may have the loop between two of thousands
-        await self._jobs.enqueue(KIND, request_id, caller.account_id, new)
+        await self._jobs.enqueue(KIND, request_id, caller.account_id, [one.job for one in asked])
         ignored = named(inputs, ("requests", "request_id"), {})
         return Whole(_status("queued", request_id, model), answer_headers(ignored, None))
 
@@ -97,14 +102,13 @@ class Batch:
         headers = answer_headers(named(inputs, ("requests", "request_id"), {}), None)
         if state.is_over:
             return Whole(await self._offload.run(lambda: _responses(state.ended)), headers)
-        payload = state.payload
-        model: str = (await self._offload.sized(len(payload), lambda: json.loads(payload)))["model"]
         has_begun = state.running or state.done or state.failed
-        return Whole(_status("running" if has_begun else "queued", request_id, model), headers)
+        status = "running" if has_begun else "queued"
+        return Whole(_status(status, request_id, _model(state.payload)), headers)
 
     async def run(self, job: LeasedJob) -> bytes:
         """One request of a batch: a JSON array of what is told of the result, and the result."""
-        stored: dict[str, Any] = await self._offload.sized(len(job.payload), lambda: json.loads(job.payload))
+        stored: dict[str, Any] = await self._offload.read(job.payload.encode(), lambda payload: payload)
         model, inputs = stored["model"], stored["inputs"]
         trace = Trace(job.id, "POST", "", self._clock.monotonic(), account_id=job.account_id)
         seeded = _seeded(self._native.answer(model), inputs, job.seed)
@@ -119,20 +123,20 @@ class Batch:
         said = native(error, job.id)
         return JobError(str(said.number), said.message)
 
-    async def _job(self, model: str, job_id: str, path: str, run: Run) -> NewJob:
-        """``run`` has a request of the batch as its inputs. Raises BadRequest with the path of what is wrong."""
-        if not isinstance(run.inputs, dict):
-            raise BadRequest(f"{path}: must be an object.", param=path)
-        request = validated(Request, run.inputs, path)
-        if request.stream:
-            raise Unsupported(f"{path}.stream: nothing of a batch is streamed.", param=f"{path}.stream")
-        inputs = {name: value for name, value in run.inputs.items() if name != "external_reference"}
-        payload = to_json({"model": model, "inputs": inputs})
+    async def _check(self, path: str, run: Run) -> None:
+        """``run`` has a request of a batch as its inputs. Raises BadRequest with the path of what is wrong."""
         try:
-            await self._native.check(Run(run.answer, inputs, len(payload), run.caller, run.trace))
+            await self._native.check(run)
         except BadRequest as error:
             raise _within(error, path) from None
-        return NewJob(payload.decode(), _seed(job_id), request.external_reference)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request of a batch: the model's inputs, and what is kept of them."""
+
+    inputs: Mapping[str, object]
+    job: NewJob
 
 
 def _requests(inputs: Mapping[str, object]) -> Sequence[Any]:
@@ -142,6 +146,29 @@ def _requests(inputs: Mapping[str, object]) -> Sequence[Any]:
     if not isinstance(requests, list) or not requests:
         raise BadRequest("Type mismatch of '/requests', must be a list of inputs, at least one", param="requests")
     return requests
+
+
+def _asked(model: str, request_id: str, requests: Sequence[Any], n_bytes: int) -> list[_Asked]:
+    """Raises BadRequest with the path of what is wrong, as far as it isn't the model's."""
+    write = to_json if n_bytes <= LARGE_BYTES else large_json
+    asked = []
+    for place, raw in enumerate(requests):
+        path = f"requests[{place}]"
+        if not isinstance(raw, dict):
+            raise BadRequest(f"{path}: must be an object.", param=path)
+        request = validated(Request, raw, path)
+        if request.stream:
+            raise Unsupported(f"{path}.stream: nothing of a batch is streamed.", param=f"{path}.stream")
+        inputs = {name: value for name, value in raw.items() if name != "external_reference"}
+        payload = write({"model": model, "inputs": inputs}).decode()
+        asked.append(_Asked(inputs, NewJob(payload, _seed(f"{request_id}-{place}"), request.external_reference)))
+    return asked
+
+
+def _model(payload: str) -> str:
+    """A payload, which may be large, begins with its model."""
+    model: str = json.JSONDecoder().raw_decode(payload, len('{"model":'))[0]
+    return model
 
 
 def _within(error: BadRequest, path: str) -> BadRequest:

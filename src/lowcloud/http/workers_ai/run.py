@@ -94,7 +94,7 @@ class Runs:
         """What is queued waits, however busy the model is."""
         if self._batch is None:
             raise Unsupported("queueRequest: nothing is queued here.", param="queueRequest")
-        result = await self._batch.answer(asked.model, asked.inputs, call.caller, call.trace)
+        result = await self._batch.answer(asked.model, asked.inputs, len(call.body), call.caller, call.trace)
         without_effect = ("options.rejectIfBusy",) if asked.options.rejects_if_busy else ()
         return Answered(result, (*asked.options.ignored, *without_effect, *asked.ignored))
 
