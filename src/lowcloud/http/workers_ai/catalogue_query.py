@@ -69,9 +69,12 @@ class Page(Generic[T]):
 
 
 def asked(model: type[Q], query: Mapping[str, str]) -> tuple[Q, list[str]]:
-    """The query, and the names of parameters that nobody reads. Raises BadRequest, naming the parameter."""
-    known = {name: value for name, value in query.items() if name in model.model_fields}
-    return validated(model, known), [name for name in query if name not in known]
+    """The query, and the names of parameters that nobody reads; one without a value isn't there.
+
+    Raises BadRequest, naming the parameter.
+    """
+    given = {name: value for name, value in query.items() if value}
+    return validated(model, given), [name for name in query if name not in model.model_fields]
 
 
 def page_of(items: Sequence[T], query: PageQuery) -> Page[T]:
