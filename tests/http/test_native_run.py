@@ -144,6 +144,27 @@ async def test_a_prompt_is_a_message_of_the_user_unless_it_is_raw(world):
     assert raw.text == "hello there"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tools", [{"name": "f"}]),
+        ("image", "aGk="),
+        ("reasoning_effort", "low"),
+        ("chat_template_kwargs", {"enable_thinking": True}),
+    ],
+)
+async def test_what_only_the_chat_template_can_show_is_refused_beside_a_raw_prompt(world, name, value):
+    status, code, message = error_of(await run(world, {"prompt": "hello", "raw": True, name: value}))
+    assert (status, code) == (400, 5006)
+    assert f"{name}: not with raw" in message
+
+
+@pytest.mark.parametrize("options", [[], "x", 5])
+async def test_options_that_are_no_object_are_refused_in_words_of_ours(world, options):
+    status, code, message = error_of(await run(world, {**SAY, "options": options}))
+    assert (status, code, message) == (400, 5006, "AiError: Bad input: Error: options: must be an object. (id-1)")
+
+
 async def test_numbers_and_booleans_may_be_strings(world):
     inputs = {"stream": "false", "max_tokens": "7", "temperature": "5", "seed": "42", "top_k": "50", "top_p": "1.5"}
     assert (await run(world, {**SAY, **inputs})).status == 200

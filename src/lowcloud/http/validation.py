@@ -24,6 +24,8 @@ def refused(path: str, kind: str, message: str) -> BadRequest:
     """The error for pydantic's complaint of ``kind`` about ``path``."""
     if kind == "missing":
         return BadRequest(f"Missing required parameter: {path}.", param=path)
+    if kind in ("model_type", "dict_type"):  # pydantic's words name classes of ours
+        return BadRequest(f"{path}: must be an object.", param=path)
     return BadRequest(f"{path}: {message.removeprefix('Value error, ')}.", param=path)
 
 

@@ -27,6 +27,7 @@ MIN_TOP_P = 0.001
 MAX_SEED = 9_999_999_999
 # Read by the chat format's code, under the same names.
 _AS_IN_CHAT = ("tool_choice", "response_format", "guided_json", "reasoning_effort", "chat_template_kwargs", "stop")
+_OF_A_TEMPLATE = ("tools", "functions", "image", "reasoning_effort", "chat_template_kwargs")
 _REFUSED: dict[str, tuple[object, ...]] = {"safe_prompt": (False,), "input": ()}
 
 
@@ -135,6 +136,6 @@ def _check_together(body: ClassicBody, inputs: Mapping[str, Any]) -> None:
         return
     if body.prompt is None:
         raise Unsupported("raw: only with a prompt; messages need the chat template.", param="raw")
-    shown = next((name for name in ("tools", "functions", "image") if inputs.get(name)), None)
+    shown = next((name for name in _OF_A_TEMPLATE if inputs.get(name)), None)
     if shown is not None:
-        raise Unsupported(f"{shown}: not with raw, since only the chat template can show them.", param=shown)
+        raise Unsupported(f"{shown}: not with raw, since only the chat template can show it.", param=shown)
