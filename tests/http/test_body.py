@@ -40,6 +40,13 @@ async def test_what_is_not_json_in_utf8_is_a_415(world, headers):
     assert (answer.status, answer.json["error"]["code"]) == (415, "unsupported_media_type")
 
 
+@pytest.mark.parametrize("path", ["chat/completions", "completions", "embeddings", "rerank", "tokenize", "messages"])
+async def test_where_there_is_no_body_the_error_says_so(world, path):
+    answer = await world.ask("POST", f"/v1/{path}")
+    assert answer.status == 400
+    assert answer.json["error"]["message"] == "Request is missing headers or body: body"
+
+
 async def test_a_body_may_come_in_pieces(world, make_world):
     body = json.dumps({"model": "@local/smollm2-135m-instruct", "messages": [{"role": "user", "content": "é"}]})
     pieces = [bytes([byte]) for byte in body.encode()]

@@ -6,6 +6,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
+from lowcloud.core.errors import MissingBody
 from lowcloud.http.strict_json import LARGE_BYTES, parse_object
 
 T = TypeVar("T")
@@ -19,7 +20,9 @@ class Offload:
         self._limiter = anyio.CapacityLimiter(MAX_THREADS)
 
     async def read(self, body: bytes, to_request: Callable[[dict[str, object]], T]) -> T:
-        """What ``to_request`` makes of the JSON object in ``body``. Raises BadRequest."""
+        """What ``to_request`` makes of the JSON object in ``body``. Raises BadRequest, MissingBody."""
+        if not body:
+            raise MissingBody("Request is missing headers or body: body")
         return await self.sized(len(body), lambda: to_request(parse_object(body)))
 
     async def sized(self, n_bytes: int, work: Callable[[], T]) -> T:

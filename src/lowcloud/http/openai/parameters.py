@@ -9,7 +9,7 @@ import re
 from collections.abc import Container, Mapping
 from enum import StrEnum
 
-from lowcloud.core.errors import Unsupported
+from lowcloud.core.errors import LoraUnsupported, Unsupported
 
 _INDEX = re.compile(r"\[\d+\]")
 
@@ -27,7 +27,8 @@ def refuse(body: Mapping[str, object], refused: Mapping[str, tuple[object, ...]]
     for name, nothing in refused.items():
         if name in body and not _asks_nothing(body[name], nothing):
             hint = f" (accepted: {', '.join(map(json.dumps, nothing))})" if nothing else ""
-            raise Unsupported(f"{name} is not supported here{hint}.", param=name)
+            kind = LoraUnsupported if name == "lora" else Unsupported
+            raise kind(f"{name} is not supported here{hint}.", param=name)
 
 
 def named(body: Mapping[str, object], known: Container[str], hints: Mapping[str, tuple[object, ...]]) -> list[str]:

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lowcloud.core.errors import BadRequest, MissingBody, Unsupported, UnsupportedMediaType
+from lowcloud.core.errors import BadRequest, Unsupported, UnsupportedMediaType
 from lowcloud.http.body import check_encoding
 from lowcloud.http.call import Call
 from lowcloud.http.encode import header_list
@@ -74,8 +74,6 @@ class Runs:
         """The body. Raises BadRequest, MissingBody; Unsupported for a gateway that a header names."""
         if GATEWAY_HEADER in call.headers:
             raise Unsupported(f"{GATEWAY_HEADER}: there is no AI Gateway here yet.", param=GATEWAY_HEADER)
-        if not call.body:
-            raise MissingBody("Request is missing headers or body: body")
         return await self._offload.read(call.body, lambda body: body)
 
     async def answer(self, asked: Asked, call: Call) -> Answered:
