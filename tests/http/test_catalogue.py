@@ -154,11 +154,20 @@ async def test_a_model_says_who_would_answer_and_with_which_limits(world):
     assert "lowcloud_context_window" not in here
 
 
-@pytest.mark.parametrize("name", [WHISPER, GUARD, RERANKER, "@cf/facebook/detr-resnet-50", "@cf/cloudflare/clef"])
-async def test_a_model_that_nobody_answers_for_is_marked_and_says_why(world, name: str):
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        (WHISPER, "no engine here does Automatic Speech Recognition yet"),
+        (GUARD, "no engine here does Moderation yet"),
+        (RERANKER, "has no stand-in"),
+        ("@cf/facebook/detr-resnet-50", "no engine here does Object Detection yet"),
+        ("@cf/cloudflare/clef", "no engine here does Decision yet"),
+    ],
+)
+async def test_a_model_that_nobody_answers_for_is_marked_and_says_why(world, name: str, why: str):
     shown = await properties(world, name)
     assert (shown["lowcloud_available"], shown["lowcloud_weights"]) == ("false", "absent")
-    assert "has no stand-in" in shown["lowcloud_unavailable_because"]
+    assert why in shown["lowcloud_unavailable_because"]
     assert "lowcloud_answered_by" not in shown
 
 

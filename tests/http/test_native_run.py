@@ -90,7 +90,8 @@ async def test_without_a_prompt_and_messages_the_error_says_what_did_not_match(w
     ("model", "status", "code", "words"),
     [
         ("@cf/nobody/nothing", 400, 5007, "No such model @cf/nobody/nothing"),
-        ("@cf/openai/whisper", 400, 5007, "Automatic Speech Recognition"),
+        ("@cf/openai/whisper", 400, 5007, "no engine here does Automatic Speech Recognition yet"),
+        ("@cf/facebook/bart-large-cnn", 400, 5007, "no engine here does Summarization yet"),
         ("@cf/meta/%00", 404, 3042, "The model name is invalid"),
         ("@cf/meta/" + "x" * 300, 404, 3042, "The model name is invalid"),
         ("@cf/meta/a%20b", 404, 3042, "The model name is invalid"),

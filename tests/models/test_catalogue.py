@@ -20,6 +20,7 @@ BUNDLED = [CARDS[CHAT_STAND_IN], CARDS[EMBEDDING_STAND_IN]]
 LLAMA = "@cf/meta/llama-3.1-8b-instruct"
 LARGE = "@cf/baai/bge-large-en-v1.5"
 GUARD = "@cf/meta/llama-guard-3-8b"
+RERANKER = "@cf/baai/bge-reranker-base"
 EXTRA = [
     Card(id="@me/tiny-embedding", task=Task.TEXT_EMBEDDINGS, owned_by="me", dimensions=256),
     Card(id="@me/unknown-embedding", task=Task.TEXT_EMBEDDINGS, owned_by="me"),
@@ -155,8 +156,10 @@ def test_stand_ins_answer_for_text_generation_and_for_embeddings_that_need_no_cu
             assert catalogue.resolve(card.id) == Answer(card, CARDS[CHAT_STAND_IN], stand_in=True)
         elif card.task == Task.TEXT_EMBEDDINGS:
             assert catalogue.resolve(card.id) == Answer(card, CARDS[EMBEDDING_STAND_IN], stand_in=True)
-        else:
+        elif card.task in (Task.TEXT_CLASSIFICATION, Task.RERANK):
             assert f"a model for {card.task.value} has no stand-in" in str(refusal(catalogue, card.id))
+        else:
+            assert str(refusal(catalogue, card.id)).endswith(f"{card.id}: no engine here does {card.task.value} yet.")
 
 
 def test_a_stand_ins_vectors_are_never_cut():
@@ -167,7 +170,7 @@ def test_a_stand_ins_vectors_are_never_cut():
 
 
 def test_without_stand_ins_a_known_model_says_that_its_weights_are_not_here_and_how_to_map_it():
-    for model_id in (LLAMA, LARGE, GUARD):
+    for model_id in (LLAMA, LARGE, RERANKER):
         message = str(refusal(serve(), model_id))
         assert f"No such model {model_id}: its weights aren't here; map it" in message
         assert f'[map] "{model_id}"' in message
@@ -281,12 +284,13 @@ def test_a_listing_says_where_the_weights_are_who_answers_and_why_nobody_does():
             assert listing.why_not in str(refusal(catalogue, model_id))
         else:
             assert (listing.answer, listing.why_not) == (catalogue.resolve(model_id), "")
-    assert "has no stand-in" in listings[GUARD].why_not
+    assert listings[GUARD].why_not == "no engine here does Moderation yet"
+    assert "has no stand-in" in listings[RERANKER].why_not
     assert listings["mine"].answer.by.id == "gpt-4o"
 
 
 def test_a_decision_model_is_not_answered_by_a_chat_model():
-    assert "a model for Decision has no stand-in" in str(refusal(dev(), "@cf/cloudflare/clef"))
+    assert "no engine here does Decision yet" in str(refusal(dev(), "@cf/cloudflare/clef"))
 
 
 @given(st.text())

@@ -31,6 +31,10 @@ class Task(StrEnum):
     DECISION = "Decision"
 
 
+# What some kind of engine here does.
+SERVED = frozenset({Task.TEXT_GENERATION, Task.TEXT_EMBEDDINGS, Task.TEXT_CLASSIFICATION, Task.RERANK})
+
+
 # What the native run takes and gives: "classic" is Workers AI's own ``{response}``, "chat" a chat completion.
 Family: TypeAlias = Literal["classic", "chat"]
 # What the native run of an embedding model takes: ``text`` alone, with ``pooling`` (bge), or more.

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Literal
 
 from lowcloud.core.errors import ModelNotFound
-from lowcloud.models.card import Card, Task
+from lowcloud.models.card import SERVED, Card, Task
 
 ANY = "*"
 CHAT_STAND_IN = "@local/smollm2-135m-instruct"
@@ -173,6 +173,8 @@ class Catalogue:
         return ModelNotFound(model_id, why=self._why_not(card))
 
     def _why_not(self, card: Card) -> str:
+        if card.task not in SERVED:
+            return f"no engine here does {card.task.value} yet"
         how = f'map it to a local model in the configuration ([map] "{card.id}" = "@local/...")'
         if self._embedding is not None and card.task == Task.TEXT_EMBEDDINGS:
             size = f"{card.dimensions} dimensions" if card.dimensions else "an unknown number of dimensions"
