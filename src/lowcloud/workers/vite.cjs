@@ -1,4 +1,4 @@
-// For vite.config: cloudflare({ config: localAi() }) swaps the ai binding for the plugin's, in development alone.
+// For vite.config: cloudflare(command === "serve" && { config: localAi() }) swaps the ai binding for the plugin's.
 "use strict";
 
 const path = require("node:path");
