@@ -204,21 +204,6 @@ async def test_a_caller_who_leaves_while_its_work_runs_leaves_it_whole(writer, d
     assert await notes(database) == ["a", "b", "c"]
 
 
-async def test_what_is_posted_is_committed_in_its_turn(writer, database):
-    assert writer.post(note("a")) is True
-    assert await writer.put(note("b")) == "b"
-    assert await notes(database) == ["a", "b"]
-
-
-async def test_the_error_of_what_was_posted_is_logged(writer):
-    with capture_logs() as logs:
-        writer.post(failing("a"))
-        await writer.put(note("b"))
-    assert [(line["event"], line["exc_info"].args) for line in logs] == [
-        ("a write that nobody waits for failed", ("a",))
-    ]
-
-
 async def test_the_error_of_a_caller_who_left_is_logged(writer):
     gate = Gate()
 
@@ -235,22 +220,16 @@ async def test_the_error_of_a_caller_who_left_is_logged(writer):
     assert [line["exc_info"].args for line in logs] == [("a",)]
 
 
-async def test_a_full_queue_makes_a_caller_wait_and_loses_a_post_with_a_count(writer, database):
-    gate, tasks = await behind_a_gate(writer)
-    assert all(writer.post(note(f"{n}")) for n in range(QUEUE - 1))
+async def test_a_full_queue_makes_a_caller_wait(writer, database):
+    gate, tasks = await behind_a_gate(writer, *(note(f"{n}") for n in range(QUEUE - 1)))
     (waits,) = await begun(writer, note("waits"))
-    with capture_logs() as logs:
-        assert writer.post(note("lost")) is False
-    assert (writer.lost, logs[0]["event"], logs[0]["lost"]) == (1, "a write was lost: too many wait", 1)
     gate.open()
     await asyncio.gather(*tasks, waits)
     assert len(await notes(database)) == QUEUE
-    assert "lost" not in await notes(database)
 
 
 async def test_a_caller_who_leaves_a_full_queue_leaves_its_place_to_others(writer, database):
-    gate, tasks = await behind_a_gate(writer)
-    assert all(writer.post(note(f"{n}")) for n in range(QUEUE - 1))
+    gate, tasks = await behind_a_gate(writer, *(note(f"{n}") for n in range(QUEUE - 1)))
     leaver, stays = await begun(writer, note("leaver"), note("stays"))
     leaver.cancel()
     gate.open()
@@ -260,25 +239,25 @@ async def test_a_caller_who_leaves_a_full_queue_leaves_its_place_to_others(write
 
 async def test_closing_commits_what_waits_and_takes_no_more(writer, database):
     gate, tasks = await behind_a_gate(writer, note("a"))
-    writer.post(note("b"))
     gate.open()
     writer.close()
-    assert await notes(database) == ["a", "b"]
+    assert await notes(database) == ["a"]
     await asyncio.gather(*tasks)
-    with capture_logs():
-        assert writer.post(note("c")) is False
     with pytest.raises(RuntimeError, match="closed"):
-        await writer.put(note("d"))
-    assert await notes(database) == ["a", "b"]
+        await writer.put(note("b"))
+    assert await notes(database) == ["a"]
 
 
-def test_what_an_event_loop_leaves_behind_is_committed(writer, database):
+def test_what_runs_while_its_event_loop_ends_is_committed(writer, database):
     gate = Gate()
 
+    def work(connection):
+        gate(connection)
+        note("a")(connection)
+
     async def leave():
-        writer.post(gate)
+        await begun(writer, work)
         await gate.reached()
-        writer.post(note("a"))
 
     asyncio.run(leave())
     gate.open()

@@ -29,14 +29,13 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """``caller`` None: nobody waits for it."""
+    """What ``caller`` waits for, which is a future of another thread's event loop."""
 
     work: Callable[[Connection], Any]
-    loop: asyncio.AbstractEventLoop
-    caller: asyncio.Future[_Outcome] | None
+    caller: asyncio.Future[_Outcome]
 
     def is_given_up(self) -> bool:
-        return self.caller is not None and self.caller.cancelled()
+        return self.caller.cancelled()
 
 
 class Writer:
@@ -53,7 +52,6 @@ class Writer:
         self._is_closed = False
         self._thread: threading.Thread | None = None
         self._log = structlog.get_logger("lowcloud.storage")
-        self.lost = 0
 
     async def put(self, work: Callable[[Connection], T]) -> T:
         """The result of ``work``, after the commit; its error, or the commit's. Waits where too many do already.
@@ -62,7 +60,7 @@ class Writer:
         """
         await self._room.acquire()
         caller: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
-        if not self._enqueue(_Entry(work, caller.get_loop(), caller)):
+        if not self._enqueue(_Entry(work, caller)):
             self._room.release()
             raise RuntimeError("the writer is closed")
         outcome = await caller
@@ -70,20 +68,6 @@ class Writer:
             raise outcome.error
         value: T = outcome.value
         return value
-
-    def post(self, work: Callable[[Connection], object]) -> bool:
-        """Have ``work`` done without waiting for it, for those who can't; its error is logged.
-
-        False: the queue is full, or closed, and the work is lost, which is logged and counted in ``lost``.
-        """
-        try:
-            self._room.acquire_nowait()
-        except anyio.WouldBlock:
-            return self._lose()
-        if self._enqueue(_Entry(work, asyncio.get_running_loop(), None)):
-            return True
-        self._room.release()
-        return self._lose()
 
     def close(self) -> None:
         """Commit what waits, and take no more. Blocking."""
@@ -104,18 +88,13 @@ class Writer:
             self._changed.notify()
             return True
 
-    def _lose(self) -> bool:
-        self.lost += 1
-        self._log.warning("a write was lost: too many wait", lost=self.lost)
-        return False
-
     def _run(self) -> None:
         while batch := self._next():
             for entry, outcome in zip(batch, self._commit(batch), strict=True):
-                if outcome.error is not None and (entry.caller is None or entry.is_given_up()):
+                if outcome.error is not None and entry.is_given_up():
                     self._log.error("a write that nobody waits for failed", exc_info=outcome.error)
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    entry.loop.call_soon_threadsafe(self._settle, entry, outcome)
+                    entry.caller.get_loop().call_soon_threadsafe(self._settle, entry, outcome)
 
     def _next(self) -> list[_Entry]:
         """What the next commit takes; nothing once the writer is closed and all is done."""
@@ -133,7 +112,7 @@ class Writer:
 
     def _settle(self, entry: _Entry, outcome: _Outcome) -> None:
         self._room.release()
-        if entry.caller is not None and not entry.caller.done():
+        if not entry.caller.done():
             entry.caller.set_result(outcome)
 
 
