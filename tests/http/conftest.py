@@ -19,6 +19,7 @@ from lowcloud.core.errors import ExpiredToken
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.engines.scripted import Reply, Said, ScriptedEmbedder, ScriptedEngine, Stage
 from lowcloud.http.auth import Auth, OpenAuth
+from lowcloud.http.clock import Clock
 from lowcloud.http.image_links import ImageFetcher
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.settings import HttpSettings
@@ -299,6 +300,7 @@ def make_world() -> MakeWorld:
         loosened: tuple[str, ...] = (),
         engine: type[ScriptedEngine] = ScriptedEngine,
         completions: CompletionStore | None = None,
+        clock: Clock | None = None,
         images: ImageFetcher | None = None,
         sees: bool = False,
         also: Sequence[Served] = (),
@@ -309,7 +311,8 @@ def make_world() -> MakeWorld:
         chat = engine(card, reply, stage=stage, cached_tokens=cached_tokens, loosened=loosened)
         embedder = ScriptedEmbedder(CARDS[EMBEDDING_STAND_IN], stage=stage)
         catalogue = Catalogue(CARDS.values(), [one.card for one in (chat, embedder, *also)], stand_ins=True)
-        metrics, clock, logs, ids = RecordingMetrics(), FakeClock(), CapturingLogger(), count(1)
+        metrics, logs, ids = RecordingMetrics(), CapturingLogger(), count(1)
+        clock = clock or FakeClock()
         hosted = {one.card.id: partial(Hosted, one) for one in (chat, embedder, *also)}
         async with Pool(hosted, load_wait_s=30.0) as pool:
             service = Service(catalogue, pool, metrics, limits=limits, ledger=ledger)
