@@ -14,6 +14,9 @@ from lowcloud.text.channels import CallArguments, CallBegin, CallEnd, Channels, 
 from lowcloud.text.dialects.dialect import Dialect, Outlook
 from lowcloud.text.grammar import Wanted
 
+SIZES = range(9)
+"""Characters of the chunks that an output comes in; 0: all in one."""
+
 
 @dataclass
 class Call:
@@ -144,6 +147,12 @@ def is_right(fixture: dict, reading: Reading) -> bool:
         "tool_calls": expected["tool_calls"],
     }
     return _typed(reading.shown()) == _typed(wanted)
+
+
+def misread(dialect: Dialect, fixture: dict) -> dict[int, Reading]:
+    """The readings of the fixture that aren't right, by the size of their chunks."""
+    readings = {size: read(dialect, fixture, size) for size in SIZES}
+    return {size: reading for size, reading in readings.items() if not is_right(fixture, reading)}
 
 
 def _typed(value: object) -> object:

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from dialect_fixtures import fixtures, is_right, read, read_text
+from dialect_fixtures import fixtures, misread, read_text
 from grammars import answers
 
 from lowcloud.core.errors import UnsupportedSchema
@@ -45,9 +45,8 @@ def wanted(mode, *tools, at_most_one=False, output=ANY_TEXT, **more):
 
 
 @pytest.mark.parametrize("fixture", FIXTURES, ids=lambda fixture: fixture["id"])
-@pytest.mark.parametrize("size", range(9))
-def test_an_output_reads_the_same_whole_and_in_any_chunks(fixture, size):
-    assert is_right(fixture, read(DIALECT, fixture, size)), read(DIALECT, fixture, size)
+def test_an_output_reads_the_same_whole_and_in_any_chunks(fixture):
+    assert misread(DIALECT, fixture) == {}
 
 
 @pytest.mark.parametrize("size", range(9))

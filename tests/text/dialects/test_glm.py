@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dialect_fixtures import fixtures, is_right, read, read_text, rendered, wanted
+from dialect_fixtures import fixtures, misread, read_text, rendered, wanted
 from grammars import answers
 
 from lowcloud.core.output import ANY_TEXT
@@ -37,9 +37,8 @@ def ids(fixture):
 
 
 @pytest.mark.parametrize("fixture", fixtures("glm"), ids=ids)
-@pytest.mark.parametrize("size", range(9))
-def test_an_output_reads_the_same_whole_and_in_any_chunks(fixture, size):
-    assert is_right(fixture, read(dialect(fixture), fixture, size)), read(dialect(fixture), fixture, size)
+def test_an_output_reads_the_same_whole_and_in_any_chunks(fixture):
+    assert misread(dialect(fixture), fixture) == {}
 
 
 @pytest.mark.parametrize(("file", "expected"), [("GLM-4.6.jinja", GLM_45), ("GLM-4.7-Flash.jinja", GLM_47)])

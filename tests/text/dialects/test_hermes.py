@@ -1,5 +1,5 @@
 import pytest
-from dialect_fixtures import fixtures, is_right, read
+from dialect_fixtures import fixtures, misread
 
 from lowcloud.text.dialects.hermes import DIALECT
 
@@ -7,6 +7,5 @@ FIXTURES = fixtures("qwen3-hermes")
 
 
 @pytest.mark.parametrize("fixture", FIXTURES, ids=lambda fixture: fixture["id"])
-@pytest.mark.parametrize("size", range(9))
-def test_an_output_reads_the_same_whole_and_in_any_chunks(fixture, size):
-    assert is_right(fixture, read(DIALECT, fixture, size)), read(DIALECT, fixture, size)
+def test_an_output_reads_the_same_whole_and_in_any_chunks(fixture):
+    assert misread(DIALECT, fixture) == {}

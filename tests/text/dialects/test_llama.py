@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from dialect_fixtures import Call, Reading, fixtures, is_right, read, read_text
+from dialect_fixtures import SIZES, Call, Reading, fixtures, is_right, misread, read, read_text
 from grammars import answers, takes
 
 from lowcloud.core.errors import UnsupportedSchema
@@ -52,10 +52,8 @@ def wanted(mode, *, at_most_one=False, output=ANY_TEXT):
 
 
 @pytest.mark.parametrize("fixture", FIXTURES, ids=lambda fixture: fixture["id"])
-@pytest.mark.parametrize("size", range(9))
-def test_an_output_reads_the_same_whole_and_in_any_chunks(fixture, size):
-    reading = read(dialect_of(fixture), fixture, size)
-    assert is_right(fixture, reading) == (fixture["id"] not in EXCEPTIONS), reading
+def test_an_output_reads_the_same_whole_and_in_any_chunks(fixture):
+    assert set(misread(dialect_of(fixture), fixture)) == (set(SIZES) if fixture["id"] in EXCEPTIONS else set())
 
 
 @pytest.mark.parametrize("dialect", [llama.DIALECT, llama_pythonic.DIALECT], ids=lambda dialect: dialect.name)
