@@ -13,6 +13,7 @@ from lowcloud.engines.local.vocabulary import Detokenizer, Tokenizer
 from lowcloud.text.channels import CallArguments, CallBegin, CallEnd, Channels, Content, Piece, Reader, Script, Thought
 from lowcloud.text.stop import Passed, StopMatcher
 
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """Text that is certain, and the log-probabilities of its tokens; ``stop`` is the stop string that ended it."""
