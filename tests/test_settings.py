@@ -280,6 +280,7 @@ def test_every_key_can_be_set_by_a_variable(key):
         ),
         ("account = 'mine'", "binding.account: String should match pattern '^([0-9a-f]{32})?$'"),
         ("secret = 'x'", "binding.secret: unknown key"),
+        ("record = 'a'\nreplay = 'b'", "binding.record: binding.replay is set too; one of them"),
     ],
 )
 def test_a_binding_is_answered_at_an_address_on_an_account(tmp_path, text, complaint):

@@ -16,6 +16,9 @@ import uvloop
 
 from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
 from lowcloud.http.auth import Auth, OpenAuth, TokenAuth
+from lowcloud.http.binding.player import empty
+from lowcloud.http.binding.player import tape as read_tape
+from lowcloud.http.binding.tape import Tape
 from lowcloud.http.image_links import ImageFetcher
 from lowcloud.http.routes import HttpParts, build
 from lowcloud.http.server import UNIX, Listener, Stop, listen, listen_at, serve
@@ -257,7 +260,17 @@ def _binding(settings: Settings, mode: Mode, data_dir: Path) -> BindingSettings:
     own = binding.listen.removeprefix(UNIX) if binding.listen.startswith(UNIX) else _port(binding.listen)
     if own == settings.server.port:
         raise SettingsError("binding.listen: must be another port than server.port")
-    return BindingSettings(binding_secret(data_dir), binding.account or DEV_ACCOUNT, own)
+    tape = _tape(binding.replay) if binding.replay else None
+    if binding.record:
+        empty(binding.record)
+    return BindingSettings(binding_secret(data_dir), binding.account or DEV_ACCOUNT, own, binding.record, tape)
+
+
+def _tape(folder: Path) -> Tape:
+    try:
+        return read_tape(folder)
+    except ValueError as error:
+        raise SettingsError(f"binding.replay: {folder}: {error}") from error
 
 
 def _port(address: str) -> int | None:

@@ -187,12 +187,15 @@ class Limits(_Section):
 class Binding(_Section):
     """The ``env.AI`` of Workers. ``listen``: ``unix:/PATH`` or ``HOST:PORT``, a listener for bindings alone.
 
-    ``account``: whose account their calls run on; empty: that of ``dev``.
+    ``account``: whose account their calls run on; empty: that of ``dev``. ``record``: the folder that calls are written
+    to; ``replay``: the one that they are answered from.
     """
 
     enabled: Literal["auto", "always", "never"] = "auto"
     listen: str = ""
     account: str = Field("", pattern="^([0-9a-f]{32})?$")
+    record: Annotated[Folder | None, BeforeValidator(_or_none)] = None
+    replay: Annotated[Folder | None, BeforeValidator(_or_none)] = None
 
     @field_validator("listen")
     @classmethod
@@ -206,6 +209,8 @@ class Binding(_Section):
     def _listens_if_enabled(self) -> "Binding":
         if self.listen and self.enabled == "never":
             raise ValueError("listen: binding.enabled is never, so nothing would be answered there")
+        if self.record and self.replay:
+            raise ValueError("record: binding.replay is set too; one of them")
         return self
 
     def is_on(self, *, dev: bool) -> bool:
@@ -394,6 +399,8 @@ def _read(config: Path) -> dict[str, Any]:
     for table, key in [
         (tree.get("storage"), "data_dir"),
         (tree.get("local"), "cache_dir"),
+        (tree.get("binding"), "record"),
+        (tree.get("binding"), "replay"),
         *((t, "path") for t in tables),
     ]:
         if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:

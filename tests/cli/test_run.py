@@ -221,6 +221,44 @@ def test_a_server_that_cannot_start_says_why_and_the_command_does_not_run(run, t
     assert ran.said.endswith("The server didn't start.\n")
 
 
+BIND = """
+import json, os, sys, urllib.error, urllib.request
+headers = {"Host": "workers-binding.ai", "lowcloud-binding-secret": os.environ["LOWCLOUD_BINDING_SECRET"]}
+try:
+    asked = urllib.request.Request(os.environ["LOWCLOUD_URL"] + sys.argv[1], headers=headers)
+    answer = urllib.request.urlopen(asked)
+except urllib.error.HTTPError as error:
+    answer = error
+print(json.dumps({"status": answer.status, "body": answer.read().decode()}))
+"""
+
+
+def test_what_is_recorded_is_answered_again_beside_any_other_server(run, running, tmp_path):
+    elsewhere = {"LOWCLOUD_STORAGE__DATA_DIR": str(tmp_path / "other")}
+    ask = (sys.executable, "-c", BIND, "/ai-api/models/search?search=bge")
+    first = run("--record", "calls", "--", *ask, **elsewhere)
+    assert "is recorded in calls, and nothing goes to Cloudflare" in first.said
+    again = run("--replay", "calls", "--", *ask)
+    assert again.json() == first.json()
+    assert "answers as recorded in calls" in again.said
+    missed = run("--replay", "calls", "--", sys.executable, "-c", BIND, "/ai-api/models/search?search=tea").json()
+    assert (missed["status"], "The nearest that was: GET" in missed["body"]) == (404, True)
+
+
+def test_a_record_is_a_new_servers_and_no_replay(refused, running):
+    assert "--record: for a new server" in refused("--record", "calls", "--", "true").stderr
+    assert "one of them" in refused("--record", "calls", "--replay", "calls", "--", "true").stderr
+
+
+def test_what_was_never_recorded_cannot_be_replayed(run, tmp_path):
+    ran = run("--replay", "calls", "--", "true")
+    assert (ran.status, "calls.jsonl" in ran.said) == (1, True)
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls" / "calls.jsonl").write_text("{}\n")
+    ran = run("--replay", "calls", "--", "true")
+    assert (ran.status, "line 1 is no recorded call" in ran.said) == (1, True)
+
+
 @pytest.mark.parametrize("text", ['{"@cf/a/b": "@local/x"}', '{"map": [1]}', "[]", "{", '{"map": {}, "server": {}}'])
 def test_a_file_without_a_map_is_refused(refused, tmp_path, text):
     (tmp_path / "map.json").write_text(text)

@@ -16,6 +16,7 @@ from lowcloud.http.anthropic.messages import AnthropicMessages
 from lowcloud.http.anthropic.messages_request import CountBody, MessagesBody
 from lowcloud.http.auth import Auth
 from lowcloud.http.binding.gate import BindingAuth, Gate
+from lowcloud.http.binding.player import Recorder, Replayer
 from lowcloud.http.binding.routes import binding_routes
 from lowcloud.http.binding.runs import BindingRuns
 from lowcloud.http.call import Handler
@@ -133,7 +134,11 @@ def build(parts: HttpParts) -> ASGIApp:
 def _gate(on: Handlers, settings: HttpSettings) -> Gate:
     """What Workers' bindings ask has a table of its own, and an own answer to who calls."""
     paths = Table(binding_routes(on.binding_runs, on.catalogue), " It is none of those that a Worker's env.AI has.")
-    return Gate(Router(paths, BindingAuth(settings.binding.account_id), settings), settings.binding)
+    binding = settings.binding
+    router = Router(paths, BindingAuth(binding.account_id), settings)
+    if binding.replay is not None:
+        return Gate(Replayer(router, binding.replay, settings), binding)
+    return Gate(Recorder(router, binding.record, settings) if binding.record else router, binding)
 
 
 def table(on: Handlers) -> tuple[Route, ...]:

@@ -1,8 +1,10 @@
 """What the HTTP layer is told by the configuration."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lowcloud.core.principal import DEV_ACCOUNT
+from lowcloud.http.binding.tape import Tape
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,12 +12,14 @@ class BindingSettings:
     """How the ``env.AI`` of Workers is answered. ``secret`` None: it isn't.
 
     ``account_id`` is whose account its calls run on. ``own_listener``: the path or the port of a listener that is there
-    for bindings alone.
+    for bindings alone. ``record`` is the folder that its calls are written to, ``replay`` what they are answered from.
     """
 
     secret: str | None = field(default=None, repr=False)
     account_id: str = DEV_ACCOUNT
     own_listener: str | int | None = None
+    record: Path | None = None
+    replay: Tape | None = None
 
 
 @dataclass(frozen=True, slots=True)

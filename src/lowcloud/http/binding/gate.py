@@ -13,9 +13,10 @@ from lowcloud.core.errors import Forbidden
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.http.binding.errors import binding_error
 from lowcloud.http.binding.forms import SECRET_HEADER, Presented, opened, presented
+from lowcloud.http.binding.player import Inner
 from lowcloud.http.call import Trace
 from lowcloud.http.origin import is_of_this_machine
-from lowcloud.http.router import Router, raw_path
+from lowcloud.http.router import raw_path
 from lowcloud.http.settings import BindingSettings
 
 TOKEN_ID = "binding"  # noqa: S105 - what the log calls it
@@ -33,10 +34,10 @@ class BindingAuth:
 
 
 class Gate:
-    """Tells the requests of bindings, and passes those that bear the secret on to ``router``, out of their form."""
+    """Tells the requests of bindings, and passes those that bear the secret on to ``inner``, out of their form."""
 
-    def __init__(self, router: Router, settings: BindingSettings) -> None:
-        self._router = router
+    def __init__(self, inner: Inner, settings: BindingSettings) -> None:
+        self._inner = inner
         self._settings = settings
 
     def presented(self, scope: Scope) -> Presented | None:
@@ -45,7 +46,7 @@ class Gate:
         return Presented("direct", "") if found is None and self._is_own_listener(scope) else found
 
     async def answer(self, request: Presented, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises Forbidden, NotFound, BadRequest, and what the router does."""
+        """Raises Forbidden, NotFound, BadRequest, and what ``inner`` does."""
         trace.error_shape = binding_error
         if request.form == "envelope":
             trace.path = "/binding"  # whatever secret is in it stays out of the log
@@ -53,7 +54,7 @@ class Gate:
         self._check(request, scope, headers)
         inside = opened(request.form, scope, headers)
         trace.path = raw_path(inside)
-        await self._router(trace, inside, receive, send)
+        await self._inner(trace, inside, receive, send)
 
     def _is_own_listener(self, scope: Scope) -> bool:
         own = self._settings.own_listener
