@@ -177,7 +177,7 @@ async def test_jobs_run_as_many_at_once_as_may_and_all_results_are_kept_in_order
     async with running(rig.runner):
         await rig.enqueue(5)
         await rig.handler.started(2)
-        assert await rig.state() == GroupState(3, 2, 0, 0, payload='"g0"')
+        assert await rig.state() == GroupState(3, 2, 0, 0, head='"g0"')
         rig.handler.is_open.set()
         assert [(job.outcome, job.external_reference) for job in await rig.over()] == [
             (f'"g{i}"', f"r{i}") for i in range(5)
@@ -259,7 +259,7 @@ async def test_jobs_under_way_at_a_stop_are_given_back_and_the_start_does_not_co
             runner.stop()
         assert handler.running == 0
         assert [attempt for _, attempt in handler.starts] == [1, 1]
-        assert await rig.state() == GroupState(3, 0, 0, 0, payload='"g0"')
+        assert await rig.state() == GroupState(3, 0, 0, 0, head='"g0"')
 
 
 async def test_a_stop_ends_well_though_the_database_is_gone(rig):
@@ -267,7 +267,7 @@ async def test_a_stop_ends_well_though_the_database_is_gone(rig):
     async with running(rig.runner):
         await rig.enqueue(1)
         await rig.handler.started(1)
-    assert await rig.state() == GroupState(0, 1, 0, 0, payload='"g0"')
+    assert await rig.state() == GroupState(0, 1, 0, 0, head='"g0"')
     rig.time.pass_by(LIMITS.lease_s)
     rig.handler.is_open.set()
     async with running(rig.runner):
@@ -280,7 +280,7 @@ async def test_the_jobs_of_a_server_that_died_are_run_by_another_when_their_leas
     rig.handler.is_open.set()
     async with running(rig.runner):
         await rig.until(lambda state: state.done == 1)
-        assert await rig.state() == GroupState(0, 1, 1, 0, payload='"g0"')
+        assert await rig.state() == GroupState(0, 1, 1, 0, head='"g0"')
         await rig.until(lambda state: state.is_over, step_s=1.0)
         assert await rig.store.finish(dead[0], '"late"') is False
         assert [job.outcome for job in await rig.over()] == ['"g0"', '"g1"']
@@ -315,7 +315,7 @@ async def test_what_expired_before_it_was_run_is_deleted_however_much_it_is(rig)
 async def test_a_runner_that_never_ran_has_nothing_to_stop(rig):
     rig.runner.stop()
     await rig.enqueue(1)
-    assert await rig.state() == GroupState(1, 0, 0, 0, payload='"g0"')
+    assert await rig.state() == GroupState(1, 0, 0, 0, head='"g0"')
 
 
 async def test_what_expired_is_deleted(rig):

@@ -1,18 +1,20 @@
 """Jobs: queued together, leased, renewed, and ended once each, whoever dies on the way."""
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
-from sqlalchemy import delete, select
+from sqlalchemy import Engine, delete, event, select, update
 
 from lowcloud.core.errors import BodyTooLarge, Overloaded
 from lowcloud.storage.database import open_database
 from lowcloud.storage.jobs import (
     GAVE_UP,
+    HEAD_CHARS,
     TOO_LARGE,
     EndedJob,
     GroupState,
@@ -90,14 +92,10 @@ async def test_a_kind_has_its_own_queue(store):
 async def test_a_group_tells_how_far_it_is_and_in_the_end_what_came_of_it_in_order(store):
     await store.enqueue(group(), new(3))
     first, second = await store.lease("batch", LEASE_S, 2)
-    assert await store.group("batch", ACCOUNT, "g") == GroupState(
-        queued=1, running=2, done=0, failed=0, payload='{"n":0}'
-    )
+    assert await store.group("batch", ACCOUNT, "g") == GroupState(queued=1, running=2, done=0, failed=0, head='{"n":0}')
     assert await store.finish(second, BAD)
     assert await store.finish(first, '{"response":"é"}')
-    assert await store.group("batch", ACCOUNT, "g") == GroupState(
-        queued=1, running=0, done=1, failed=1, payload='{"n":2}'
-    )
+    assert await store.group("batch", ACCOUNT, "g") == GroupState(queued=1, running=0, done=1, failed=1, head='{"n":2}')
     (third,) = await store.lease("batch", LEASE_S, 2)
     assert await store.finish(third, "3")
     ended = (EndedJob(0, "ref 0", '{"response":"é"}'), EndedJob(1, "ref 1", BAD), EndedJob(2, "ref 2", "3"))
@@ -225,6 +223,44 @@ async def test_any_reference_and_message_come_back(store):
     ended = (await store.group("batch", ACCOUNT, "g")).ended
     assert [each.external_reference for each in ended] == odd
     assert {len(each.outcome.message) for each in ended} == {2000}
+
+
+@contextmanager
+def after_the_first_statement(act):
+    """``act`` is done right after the next statement, within its transaction."""
+    done = []
+
+    def once(*_about):
+        if not done:
+            done.append(True)
+            act()
+
+    event.listen(Engine, "after_cursor_execute", once)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "after_cursor_execute", once)
+
+
+@pytest.mark.anyio
+async def test_a_group_whose_last_job_ends_while_it_is_asked_for_is_running_or_over(store, database):
+    await store.enqueue(group(), [NewJob('{"n":0}', 7)])
+    await store.lease("batch", LEASE_S, 1)
+
+    def end():
+        with database.writing() as connection:
+            connection.execute(update(jobs).values(state="done", payload="", result="1"))
+
+    with after_the_first_statement(end):
+        state = await store.group("batch", ACCOUNT, "g")
+    assert (state.is_over, state.head) in [(False, '{"n":0}'), (True, "")]
+    assert (await store.group("batch", ACCOUNT, "g")).ended == (EndedJob(0, None, "1"),)
+
+
+@pytest.mark.anyio
+async def test_of_what_is_left_only_the_head_of_a_payload_is_read(store):
+    await store.enqueue(group(), [NewJob(f'"{"x" * 10_000}"', 7)])
+    assert (await store.group("batch", ACCOUNT, "g")).head == '"' + "x" * (HEAD_CHARS - 1)
 
 
 @pytest.mark.anyio

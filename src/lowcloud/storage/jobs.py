@@ -17,6 +17,7 @@ from lowcloud.storage.database import Database
 from lowcloud.storage.tables import jobs
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+HEAD_CHARS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +84,14 @@ class EndedJob:
 @dataclass(frozen=True, slots=True)
 class GroupState:
     """How many jobs of a group are in each state; ``ended`` has all of them, in order, once none is left to run; until
-    then ``payload`` is that of the first one left."""
+    then ``head`` has the first characters of the payload of the first one left."""
 
     queued: int
     running: int
     done: int
     failed: int
     ended: tuple[EndedJob, ...] = ()
-    payload: str = ""
+    head: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -250,14 +251,17 @@ def _results(connection: Connection, job: LeasedJob) -> int:
 
 
 def _group(connection: Connection, mine: ColumnElement[bool]) -> GroupState | None:
-    counts = select(jobs.c.state, func.count().label("jobs")).where(mine).group_by(jobs.c.state)
-    by_state = {row.state: row.jobs for row in connection.execute(counts)}
-    if not by_state:
+    """Asked in one statement, since in PostgreSQL a job may end between two."""
+    left = select(jobs).where(mine, jobs.c.state.in_([QUEUED, RUNNING])).order_by(jobs.c.position).limit(1).subquery()
+    head = select(func.substr(left.c.payload, 1, HEAD_CHARS)).scalar_subquery()
+    counts = select(jobs.c.state, func.count().label("jobs"), head.label("head")).where(mine).group_by(jobs.c.state)
+    found = connection.execute(counts).all()
+    if not found:
         return None
+    by_state = {row.state: row.jobs for row in found}
     queued, running, done, failed = (by_state.get(state, 0) for state in (QUEUED, RUNNING, DONE, FAILED))
     if queued or running:
-        left = select(jobs.c.payload).where(mine, jobs.c.state.in_([QUEUED, RUNNING])).order_by(jobs.c.position)
-        return GroupState(queued, running, done, failed, payload=connection.execute(left.limit(1)).scalar_one())
+        return GroupState(queued, running, done, failed, head=found[0].head)
     rows = connection.execute(select(jobs).where(mine).order_by(jobs.c.position))
     return GroupState(queued, running, done, failed, tuple(_ended(row) for row in rows))
 

@@ -104,7 +104,7 @@ class Batch:
             return Whole(await self._offload.run(lambda: _responses(state.ended)), headers)
         has_begun = state.running or state.done or state.failed
         status = "running" if has_begun else "queued"
-        return Whole(_status(status, request_id, _model(state.payload)), headers)
+        return Whole(_status(status, request_id, _model(state.head)), headers)
 
     async def run(self, job: LeasedJob) -> bytes:
         """One request of a batch: a JSON array of what is told of the result, and the result."""
@@ -165,9 +165,9 @@ def _asked(model: str, request_id: str, requests: Sequence[Any], n_bytes: int) -
     return asked
 
 
-def _model(payload: str) -> str:
-    """A payload, which may be large, begins with its model."""
-    model: str = json.JSONDecoder().raw_decode(payload, len('{"model":'))[0]
+def _model(head: str) -> str:
+    """A payload begins with its model."""
+    model: str = json.JSONDecoder().raw_decode(head, len('{"model":'))[0]
     return model
 
 
