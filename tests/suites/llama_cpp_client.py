@@ -14,7 +14,7 @@ import pytest
 import suite_recorder
 
 # Served at the root by llama.cpp as well.
-BARE_ROUTES = ("/chat/completions", "/embeddings", "/rerank", "/models", "/tokenize", "/apply-template")
+BARE_ROUTES = ("/chat/completions", "/embeddings", "/rerank", "/models", "/tokenize", "/detokenize", "/apply-template")
 
 # Their conftest imports wget, to download models; an external server needs none. It is loaded before any hook runs.
 sys.modules.setdefault("wget", ModuleType("wget"))
@@ -38,8 +38,8 @@ def below_v1(make_url: Callable[..., str]) -> Callable[..., str]:
 
 
 def whole(request: Callable[..., Any], noted: Callable[[int, object], None]) -> Callable[..., Any]:
-    def requested(self: Any, method: str, path: str, data: Any = None, **rest: Any) -> Any:
-        answer = request(self, method, path, with_model(data, self.model_alias), **rest)
+    def requested(self: Any, method: str, path: str, data: Any = None, *rest: Any, **named: Any) -> Any:
+        answer = request(self, method, path, with_model(data, self.model_alias), *rest, **named)
         noted(answer.status_code, answer.body)
         return answer
 
@@ -49,9 +49,9 @@ def whole(request: Callable[..., Any], noted: Callable[[int, object], None]) -> 
 def streamed(
     request: Callable[..., Any], noted: Callable[[int, object], None], refused: type[Exception]
 ) -> Callable[..., Any]:
-    def requested(self: Any, method: str, path: str, data: Any = None, **rest: Any) -> Iterator[Any]:
+    def requested(self: Any, method: str, path: str, data: Any = None, *rest: Any, **named: Any) -> Iterator[Any]:
         try:
-            yield from request(self, method, path, with_model(data, self.model_alias), **rest)
+            yield from request(self, method, path, with_model(data, self.model_alias), *rest, **named)
         except refused as error:
             noted(error.code, error.body)
             raise

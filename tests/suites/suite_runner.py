@@ -55,7 +55,15 @@ CLOUDFLARE = Suite(
 LLAMA_CPP = Suite(
     HERE / "llama_cpp.toml",
     CACHE / "llama_cpp_python" / "vendor" / "llama.cpp" / "tools" / "server" / "tests",
-    ("unit/test_chat_completion.py", "unit/test_embedding.py", "unit/test_rerank.py"),
+    (
+        "unit/test_chat_completion.py",
+        "unit/test_tool_call.py",
+        "unit/test_compat_anthropic.py",
+        "unit/test_tokenize.py",
+        "unit/test_template.py",
+        "unit/test_embedding.py",
+        "unit/test_rerank.py",
+    ),
     ("llama_cpp_client",),
 )
 
