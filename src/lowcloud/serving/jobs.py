@@ -13,7 +13,7 @@ import anyio
 import structlog
 
 from lowcloud.core.errors import InternalError, LowcloudError, Overloaded, RequestTimeout, Unavailable
-from lowcloud.storage.jobs import GroupState, JobError, JobGroup, JobStore, LeasedJob, NewJob
+from lowcloud.storage.jobs import STARTS, GroupState, JobError, JobGroup, JobStore, LeasedJob, NewJob
 
 POLL_S = 5.0  # what another server has left undone is found by looking
 RELEASE_S = 10.0
@@ -40,14 +40,13 @@ class RunnerLimits:
 
     concurrency: int = 8
     lease_s: float = 30.0
-    starts: int = 3
     kept_s: float = 172_800.0
 
 
-def retry_after_s(error: LowcloudError, attempt: int, starts: int) -> float | None:
+def retry_after_s(error: LowcloudError, attempt: int) -> float | None:
     """Seconds until a job that has failed is started again; None: it isn't, and the error is what came of it."""
     may_pass = isinstance(error, Unavailable | Overloaded | RequestTimeout) and error.is_worth_a_retry
-    if attempt >= starts or not may_pass:
+    if attempt >= STARTS or not may_pass:
         return None
     return max(error.retry_after_s or 0.0, RETRY_S * RETRY_GROWTH ** (attempt - 1))
 
@@ -213,7 +212,7 @@ class _Crew:
         try:
             return (await self._handler.run(job)).decode()
         except LowcloudError as error:
-            wait_s = retry_after_s(error, job.attempt, self._limits.starts)
+            wait_s = retry_after_s(error, job.attempt)
             return self._handler.failure(job, error) if wait_s is None else wait_s
         except Exception:  # the outermost place of a job's own code: what it is goes to the log and nowhere else
             self._log.exception("a job failed", attempt=job.attempt)

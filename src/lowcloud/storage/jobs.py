@@ -17,19 +17,18 @@ from lowcloud.storage.database import Database
 from lowcloud.storage.tables import jobs
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+STARTS = 3  # of a job, at most
 HEAD_CHARS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """Jobs of an account that haven't ended, bytes of all that it has, bytes of one result and of those of a group, and
-    starts of a job."""
+    """Jobs of an account that haven't ended, bytes of all that it has, bytes of one result and of those of a group."""
 
     jobs: int = 10_000
     size_bytes: int = 2**30
     result_bytes: int = 16 * 2**20
     group_bytes: int = 256 * 2**20
-    starts: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ class JobStore:
         queued = select(jobs).where(this_kind, jobs.c.state == QUEUED).order_by(jobs.c.created_at, jobs.c.position)
 
         def lease(connection: Connection) -> tuple[LeasedJob, ...]:
-            is_last = has_lapsed & (jobs.c.attempts >= self._limits.starts)
+            is_last = has_lapsed & (jobs.c.attempts >= STARTS)
             connection.execute(update(jobs).where(is_last).values(_end(GAVE_UP, now)))
             rows = _locked(connection, lapsed, limit)
             rows += _locked(connection, queued, limit - len(rows))
