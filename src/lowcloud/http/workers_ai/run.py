@@ -20,7 +20,7 @@ from lowcloud.http.workers_ai.native import Native, NativeResult
 from lowcloud.http.workers_ai.options import RunOptions, run_options
 
 GATEWAY_HEADER = "cf-aig-gateway-id"
-UNIVERSAL = ("model", "input", "options", "provider")
+UNIVERSAL = ("model", "input", "options")
 
 
 @dataclass(frozen=True, slots=True)
