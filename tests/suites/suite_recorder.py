@@ -63,10 +63,12 @@ class Recorder:
 
 
 def _code_and_field(body: dict[str, Any]) -> tuple[object, object]:
-    """Of OpenAI's object; or of the v4 envelope alone, whose code is a number and whose message names the field."""
+    """Of OpenAI's object; of Anthropic's, which has a type and no code; or of the v4 envelope alone, whose code is a
+    number and whose message names the field.
+    """
     match body:
         case {"error": dict(error)}:
-            return error.get("code"), error.get("param")
+            return error.get("code") or error.get("type"), error.get("param")
         case {"errors": [{"code": code, "message": str(message)}]}:
             field = NATIVE_FIELD.match(message)
             return str(code), field and field[1]
