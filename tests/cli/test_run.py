@@ -11,6 +11,7 @@ import aiohttp
 import anyio
 import pytest
 from click.testing import CliRunner, Result
+from live_server import until
 from scripted_server import scripted_server
 
 from lowcloud.cli.child import Target, environment
@@ -180,6 +181,15 @@ def test_signals_reach_the_command_which_decides(environ, running, number):
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         assert process.wait(BOUND_S) == 5
+
+
+def test_a_signal_before_the_command_runs_stops_the_server_that_was_started(environ, tmp_path):
+    process = subprocess.Popen([*LOWCLOUD, "run", "--", "true"], env=environ, stderr=subprocess.DEVNULL)
+    data = tmp_path / "data"
+    until(lambda: holder(data))  # the server has begun
+    process.terminate()
+    assert process.wait(BOUND_S) in (0, 128 + signal.SIGTERM)
+    assert holder(data) is None
 
 
 def test_a_deploy_is_refused_before_anything_starts(refused, tmp_path):

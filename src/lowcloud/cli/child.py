@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,17 @@ def run_to_its_end(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 @contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """A signal that would end this process at once ends it by SystemExit, so that what it has started is stopped."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(SIGNALLED + number)
+
+    with _handled((signal.SIGTERM, signal.SIGHUP), leave):
+        yield
+
+
+@contextmanager
 def _forwarding(child: subprocess.Popen[bytes], *, is_terminal: bool) -> Iterator[None]:
     def forward(number: int, _frame: FrameType | None) -> None:
         if not is_terminal:
@@ -92,9 +103,15 @@ def _forwarding(child: subprocess.Popen[bytes], *, is_terminal: bool) -> Iterato
         elif number not in KEYBOARD:
             child.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    with _handled(FORWARDED, forward):
+        yield
+
+
+@contextmanager
+def _handled(numbers: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

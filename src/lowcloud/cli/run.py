@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from lowcloud.cli.child import Target, environment, run_to_its_end
+from lowcloud.cli.child import Target, ended_by_signals, environment, run_to_its_end
 from lowcloud.cli.deploys import judge
 from lowcloud.cli.options import config_option, refuse, settings_of
 from lowcloud.cli.run_server import LOOK_S, START_S, Own, attached, embedded
@@ -57,7 +57,7 @@ def run(
     if running and own.names():
         raise click.UsageError(f"{own.names()}: for a new server, and {running} is used.")
     stop_s = settings.server.shutdown_grace_s + STOP_S
-    with attached(running) if running else embedded(own, config, secret, stop_s) as server:
+    with ended_by_signals(), attached(running) if running else embedded(own, config, secret, stop_s) as server:
         click.echo(_line(server, own), err=True)
         status = run_to_its_end(command, environment(os.environ, Target(server, secret), FOLDER / "register.cjs"))
     sys.exit(status)
