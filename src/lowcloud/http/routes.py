@@ -59,7 +59,7 @@ from lowcloud.http.workers_ai.classify import ClassifyRunner
 from lowcloud.http.workers_ai.embeddings import EmbeddingsRunner
 from lowcloud.http.workers_ai.native import Native, TaskRunner
 from lowcloud.http.workers_ai.rerank import RerankRunner
-from lowcloud.http.workers_ai.routes import catalogue_routes, run_routes, token_routes
+from lowcloud.http.workers_ai.routes import absent_routes, catalogue_routes, run_routes, token_routes
 from lowcloud.http.workers_ai.run import Runs
 from lowcloud.http.workers_ai.text import TextRunner
 from lowcloud.models.card import Task
@@ -161,6 +161,7 @@ def table(on: Handlers) -> tuple[Route, ...]:
         *_both("GET", "/models/{model...}", on.models.show, MODEL),
         *run_routes(on.runs),
         *catalogue_routes(on.catalogue),
+        *absent_routes(),
         *token_routes(),
         Route("GET", "/healthz", on.operations.health, HEALTH, is_open=True),
         Route("GET", "/readyz", on.operations.ready, READY, is_open=True),

@@ -16,6 +16,7 @@ from lowcloud.http.openapi import Operation
 from lowcloud.http.router import Route
 from lowcloud.http.workers_ai.catalogue import CatalogueSearch
 from lowcloud.http.workers_ai.envelope import enveloped
+from lowcloud.http.workers_ai.not_here import conversion, nothing
 
 # These routes are no API of ours, and the API's document doesn't show them.
 _BINDING = Operation("binding", "What a Worker's env.AI asks for.", "binding")
@@ -28,8 +29,8 @@ def binding_routes(runs: BindingRuns, catalogue: CatalogueSearch) -> list[Route]
         _route("POST", "/run", runs.run),
         _route("GET", "/run", runs.websocket),
         _route("GET", "/ai-api/models/search", catalogue.models),
-        _route("POST", "/to-everything/markdown/transformer", transform),
-        _route("GET", "/to-everything/markdown/supported", supported),
+        _route("POST", "/to-everything/markdown/transformer", conversion),
+        _route("GET", "/to-everything/markdown/supported", nothing),
         *(_route(method, "/ai-gateway/{path...}", gateway) for method in ("GET", "POST", "PATCH")),
         *(_route(method, "/autorag/{path...}", autorag) for method in ("GET", "POST")),
         _route("GET", _SUBDOMAIN, subdomain),
@@ -40,16 +41,6 @@ def binding_routes(runs: BindingRuns, catalogue: CatalogueSearch) -> list[Route]
 
 def _route(method: str, template: str, handler: Handler) -> Route:
     return Route(method, template, handler, _BINDING, error_shape=binding_error, takes_any_media=True)
-
-
-async def transform(_call: Call) -> ASGIApp:
-    """``toMarkdown``."""
-    raise Unsupported("toMarkdown: there is no converter here yet.")
-
-
-async def supported(_call: Call) -> ASGIApp:
-    """The kinds of files that ``toMarkdown`` takes."""
-    return _result([])
 
 
 async def gateway(_call: Call) -> ASGIApp:

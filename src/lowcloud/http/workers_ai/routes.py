@@ -9,6 +9,7 @@ from lowcloud.http.workers_ai import schemas
 from lowcloud.http.workers_ai.catalogue import CatalogueSearch
 from lowcloud.http.workers_ai.catalogue_query import SchemaQuery, SearchQuery
 from lowcloud.http.workers_ai.errors import v4
+from lowcloud.http.workers_ai.not_here import adapter, conversion, nothing
 from lowcloud.http.workers_ai.run import Runs
 from lowcloud.http.workers_ai.verify import verify, verifying
 
@@ -31,6 +32,18 @@ def run_routes(on: Runs) -> list[Route]:
     return [
         replace(_native("POST", "/run", on.universal, RUN), takes_any_media=True),
         replace(_native("POST", "/run/{model...}", on.of_model, RUN_MODEL), takes_any_media=True),
+    ]
+
+
+def absent_routes() -> list[Route]:
+    """What isn't here yet, files among it, so that clients who look for it find nothing instead of no route."""
+    return [
+        _native("GET", "/finetunes", nothing, FINETUNES),
+        replace(_native("POST", "/finetunes", adapter, FINETUNE), takes_any_media=True),
+        _native("GET", "/finetunes/public", nothing, PUBLIC_FINETUNES),
+        replace(_native("POST", "/finetunes/{finetune_id}/finetune-assets", adapter, ASSET), takes_any_media=True),
+        _native("GET", "/tomarkdown/supported", nothing, CONVERTIBLE),
+        replace(_native("POST", "/tomarkdown", conversion, CONVERSION), takes_any_media=True),
     ]
 
 
@@ -84,5 +97,17 @@ RUN = Operation(
     answer=schemas.RunResult,
     event=schemas.RunEvent,
     errors=(400, 405, 408, 413, 415, 429, 503),
+)
+FINETUNES = Operation("listFinetunes", "Lists the account's fine-tunes: none yet.", "native", answer=schemas.Nothing)
+FINETUNE = Operation("createFinetune", "Refused: there are no fine-tunes yet.", "native", errors=(405, 408, 413))
+PUBLIC_FINETUNES = Operation(
+    "listPublicFinetunes", "Lists everybody's fine-tunes: none yet.", "native", answer=schemas.Nothing
+)
+ASSET = Operation("uploadFinetuneAsset", "Refused: there are no fine-tunes yet.", "native", errors=(405, 408, 413))
+CONVERTIBLE = Operation(
+    "listMarkdownFormats", "Lists what can be converted to Markdown: nothing yet.", "native", answer=schemas.Nothing
+)
+CONVERSION = Operation(
+    "convertToMarkdown", "Refused: nothing is converted to Markdown yet.", "native", errors=(400, 408, 413)
 )
 VERIFY = Operation("verifyToken", "Says whether the token is good.", "native", answer=schemas.VerifiedToken)

@@ -160,6 +160,12 @@ class RunEvent(RootModel[dict[str, JsonValue]]):
     """The data of an event: of the classic shape, or a chat completion's chunk."""
 
 
+class Nothing(Enveloped):
+    """What a list holds of which there is nothing yet."""
+
+    result: list[JsonValue] = Field(max_length=0)
+
+
 class TokenState(_Shape):
     id: str
     status: Literal["active"]
