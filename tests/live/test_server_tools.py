@@ -2,8 +2,10 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal
 
 import anthropic
@@ -27,6 +29,7 @@ WEATHER = {
     "type": "function",
     "function": {"name": "get_weather", "description": "The weather of a city.", "parameters": PARAMETERS},
 }
+INSTRUCTOR = Path(__file__).parents[2] / ".cache" / "instructor" / "bin" / "python"
 TIME = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}}}
 GREEDY = {"model": CHAT, "temperature": 0, "messages": ASK}
 
@@ -114,6 +117,20 @@ def test_a_lark_grammar_that_cant_be_is_named_by_its_path(client, definition, wh
     with pytest.raises(openai.BadRequestError, match=why) as raised:
         client.chat.completions.create(**GREEDY, tools=[custom(definition)])
     assert raised.value.param == "tools[0].custom.format.grammar.definition"
+
+
+@pytest.mark.skipif(not INSTRUCTOR.exists(), reason="scripts/test installs instructor into a folder of its own")
+def test_instructor_asks_again_until_the_call_is_to_its_liking(server):
+    loop = Path(__file__).parents[1] / "shared" / "instructor_loop.py"
+    done = subprocess.run(
+        [INSTRUCTOR, "-P", loop, server.base, CHAT], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["turns"] == [["user"], ["user", "assistant", "tool"]]
+    assert told["choices"] == [{"type": "function", "function": {"name": "Person"}}] * 2
+    assert told["person"].keys() == {"name", "age"}
+    assert 0 <= told["person"]["age"] <= 120
 
 
 @pytest.mark.parametrize("temperature", [0, 1])
