@@ -129,3 +129,10 @@ def test_a_dialect_that_tells_of_no_tools_needs_a_template_that_does(chats, dial
     else:
         assert chats("plain", dialect=dialect.name).plain.dialect is dialect
     assert chats("{{ tools }}", dialect=dialect.name).plain.dialect is dialect
+
+
+@pytest.mark.parametrize(
+    ("source", "effort", "thinks"), [("plain", None, False), ("think", None, True), ("think", "none", False)]
+)
+def test_a_model_may_think_where_its_template_knows_of_that_and_nobody_puts_it_off(chat, source, effort, thinks):
+    assert chat(source).thinks(Messages((Message("user", "Hi"),), effort=effort)) == thinks

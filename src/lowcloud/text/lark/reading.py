@@ -11,7 +11,7 @@ from lowcloud.text.lark.tokens import Line, lines
 from lowcloud.text.lark.tree import NOTHING, BadGrammar, Either, Name, Repeat, Row, Tree, Word
 
 MAX_CHARACTERS = 2**18
-MAX_LETTERS = 50_000  # of all terminals, those that they are made of counted each time
+MAX_LETTERS = 20_000  # of all terminals, those that they are made of counted each time
 MAX_WITHIN = 60
 _FLOAT = r"([0-9]+\.[0-9]*|\.[0-9]+)([eE](\+|-)?[0-9]+)?|[0-9]+[eE](\+|-)?[0-9]+"
 # What llguidance imports as common.NAME.

@@ -6,7 +6,7 @@ from lowcloud.text.lark.tree import BadGrammar, Either, Letter, Repeat, Row, Tre
 from lowcloud.text.schema.expressions import has, without
 
 BACKSLASH = r"\\"
-MAX_SPELLED = 2**20
+MAX_SPELLED = 2**18
 # Characters that JSON escapes, with the letters that it has for them, as they stand in brackets.
 _LETTERS = {'"': '"', "\\": BACKSLASH, "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 _SPECIAL = ((0x00, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F))  # what it has only so, or not at all

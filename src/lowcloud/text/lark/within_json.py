@@ -14,7 +14,7 @@ from lowcloud.text.lark.reading import read
 from lowcloud.text.lark.spelling import BACKSLASH, Spelling
 from lowcloud.text.lark.tree import BadGrammar, Either, Name, Repeat, Row, Tree, Word
 
-MAX_RULES = 20_000
+MAX_RULES = 10_000
 
 
 def within_json(grammar: str, *, escapes_slash: bool = False) -> str:
