@@ -1,5 +1,7 @@
 """The official cloudflare package for Python as a client: its paths below ``/client/v4``, and its errors."""
 
+import json
+
 import cloudflare
 import pytest
 from cloudflare import Cloudflare
@@ -48,6 +50,16 @@ def test_the_sdks_own_method_runs_a_model_whose_id_it_encodes_in_the_path(served
     with client_of(served) as client:
         run = client.ai.run(LLAMA, account_id=ACCOUNT, prompt="Make some robot noises")
     assert run["response"] == "beep boop whirr"
+
+
+def test_a_streamed_run_comes_as_the_events_that_it_is(served):
+    with client_of(served) as client:
+        asked = {"account_id": ACCOUNT, "prompt": "Make some robot noises", "stream": True}
+        with client.ai.with_streaming_response.run(LLAMA, **asked) as response:
+            *chunks, done = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert "".join(json.loads(chunk)["response"] for chunk in chunks) == "beep boop whirr"
+    assert done == "[DONE]"
 
 
 def test_the_models_come_page_by_page_to_the_last(served):
