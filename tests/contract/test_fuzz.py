@@ -75,6 +75,8 @@ def aimed(document: dict[str, Any]) -> dict[str, Any]:
     document["paths"] = {PLACE.sub(known, path): item for path, item in document["paths"].items()}
     for item in document["paths"].values():
         for operation in item.values():
+            content = operation["responses"]["200"]["content"]
+            content |= {"text/event-stream": {}} if "text/event-stream" in content else {}  # the schema is of the data
             operation["parameters"] = [
                 {**each, "schema": {"enum": MODELS}} if each["name"] == "model" else each
                 for each in operation.get("parameters", ())
