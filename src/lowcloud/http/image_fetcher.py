@@ -14,7 +14,6 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import anyio
-import anyio.to_thread
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -22,6 +21,7 @@ from lowcloud.core.errors import BadRequest
 from lowcloud.core.messages import Image
 from lowcloud.http.addresses import is_public
 from lowcloud.http.image_links import LinkedImage
+from lowcloud.http.threads import Threads
 from lowcloud.http.watch import only
 
 MAX_URL_CHARS = 8192
@@ -184,13 +184,13 @@ class _Gate(AbstractResolver):
 
     def __init__(self, lookup: Lookup, allows: Callable[[str], bool], ports: Sequence[int]) -> None:
         self._lookup, self._allows, self._ports = lookup, allows, ports
-        self._threads = anyio.CapacityLimiter(MAX_AT_ONCE)
+        self._threads = Threads(MAX_AT_ONCE, "lowcloud-names")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """In threads of its own: the event loop's are few, and a slow name server mustn't keep others from them."""
-        addresses = await anyio.to_thread.run_sync(self._lookup, host, abandon_on_cancel=True, limiter=self._threads)
+        addresses = await self._threads.run(lambda: self._lookup(host))
         for address in addresses:
             self._check(address)
         return [

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-import anyio
-import anyio.to_thread
-
 from lowcloud.core.errors import MissingBody
 from lowcloud.http.strict_json import LARGE_BYTES, parse_object
+from lowcloud.http.threads import Threads
 
 T = TypeVar("T")
 MAX_THREADS = 2
@@ -17,7 +15,7 @@ class Offload:
     """Two threads at most, so that large bodies wait for each other and not everybody for them."""
 
     def __init__(self) -> None:
-        self._limiter = anyio.CapacityLimiter(MAX_THREADS)
+        self._threads = Threads(MAX_THREADS, "lowcloud-offload")
 
     async def read(self, body: bytes, to_request: Callable[[dict[str, object]], T]) -> T:
         """What ``to_request`` makes of the JSON object in ``body``. Raises BadRequest, MissingBody."""
@@ -31,4 +29,4 @@ class Offload:
 
     async def run(self, work: Callable[[], T]) -> T:
         """What ``work`` returns, from a thread. A caller that is cancelled doesn't wait for it."""
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+        return await self._threads.run(work)
