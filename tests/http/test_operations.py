@@ -92,9 +92,26 @@ async def test_the_document_shows_the_errors_of_each_format(world, method: str, 
     document = (await world.ask("GET", "/openapi.json")).json
     answers = document["paths"][path][method]["responses"]
     shapes = {
-        each["content"]["application/json"]["schema"]["$ref"] for status, each in answers.items() if status != "200"
+        each["content"]["application/json"]["schema"]["$ref"]
+        for status, each in answers.items()
+        if status not in ("200", "403")
     }
     assert shapes == {f"#/components/schemas/{shape}"}
+
+
+@pytest.mark.parametrize(
+    ("method", "url"),
+    [("POST", "/v1/messages"), ("GET", "/client/v4/accounts/{account_id}/ai/models/search")],
+    ids=["anthropic", "native"],
+)
+async def test_the_document_shows_that_a_foreign_origin_is_refused_in_openais_form(world, method: str, url: str):
+    refused = await world.ask(method, url.replace("{account_id}", "0" * 32), headers={"origin": "https://x.example"})
+    document = (await world.ask("GET", "/openapi.json")).json
+    schema = document["paths"][url][method.lower()]["responses"]["403"]["content"]["application/json"]["schema"]
+    own, common = (each["$ref"].rpartition("/")[2] for each in schema["anyOf"])
+    assert refused.status == 403
+    assert schemas.ErrorEnvelope.model_validate(refused.json)
+    assert (own != common, common) == (True, "ErrorEnvelope")
 
 
 async def test_the_document_says_which_parameters_of_a_query_are_needed(world):

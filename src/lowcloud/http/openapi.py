@@ -63,7 +63,7 @@ def document(routes: Sequence[Described], about: About) -> dict[str, Any]:
     uses: Counter[str] = Counter()
     for route in routes:
         path = route.template.replace("...}", "}")
-        described = _operation(route, schemas, schemas[route.operation.error or about.error])
+        described = _operation(route, schemas, schemas[about.error])
         uses[name := described["operationId"]] += 1
         if uses[name] > 1:  # the same operation at another path of the same base
             described["operationId"] = f"{name}_{uses[name]}"
@@ -85,8 +85,11 @@ def _models(routes: Iterable[Described]) -> Iterable[type[BaseModel]]:
         yield from (model for model in each if model is not None)
 
 
-def _operation(route: Described, schemas: dict[type[BaseModel], Any], error: Any) -> dict[str, Any]:
+def _operation(route: Described, schemas: dict[type[BaseModel], Any], common: Any) -> dict[str, Any]:
+    """``common`` is the shape of errors before the route is known: of a Host or an Origin that isn't let in."""
     operation = route.operation
+    error = common if operation.error is None else schemas[operation.error]
+    forbidden = error if error == common else {"anyOf": [error, common]}
     base = "account" if "{account_id}" in route.template else "short"
     statuses = sorted({*operation.errors, 401, 403, 500, *(() if route.is_open else (404,))})
     described: dict[str, Any] = {
@@ -96,7 +99,10 @@ def _operation(route: Described, schemas: dict[type[BaseModel], Any], error: Any
         "security": [{}, {"token": []}] if route.is_open else [{"token": []}],
         "responses": {
             "200": {"description": "OK", "content": _content(operation, schemas)},
-            **{str(status): {"description": "error", "content": _json(error)} for status in statuses},
+            **{
+                str(status): {"description": "error", "content": _json(forbidden if status == 403 else error)}
+                for status in statuses
+            },
         },
     }
     if route.is_open:
