@@ -107,7 +107,7 @@ CHOICE = {"type": "function", "function": {"name": "g"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 PLAIN = (("content-type", "text/plain"),)
 BAD = {
-    "an empty body": Bad(400, "invalid_request", says="not valid JSON"),
+    "an empty body": Bad(400, "invalid_request", says="headers or body: body"),
     "no JSON": Bad(400, "invalid_request", says="line 1 column 2", body=b"{nope"),
     "no object": Bad(400, "invalid_request", says="must be a JSON object", body=b"[]"),
     "a NaN": Bad(400, "invalid_request", says="NaN is not a number", body=literal('"temperature": NaN')),
