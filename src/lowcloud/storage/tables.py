@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Column, Dialect, Double, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.types import TypeDecorator
 
-REVISION = "0005"  # the newest migration
+REVISION = "0006"  # the newest migration
 
 
 class Name(TypeDecorator[str]):
@@ -100,4 +100,5 @@ jobs = Table(
     Column("result", Text),
     Index("ix_jobs_kind", "kind", "state", "created_at", "position"),
     Index("ix_jobs_account_id", "account_id", "group_id", "position", unique=True),
+    Index("ix_jobs_account_id_state", "account_id", "state", "group_id", "size_bytes"),
 )
