@@ -15,6 +15,7 @@ from lowcloud.storage.database import open_database
 from lowcloud.storage.jobs import (
     GAVE_UP,
     HEAD_CHARS,
+    ROW_BYTES,
     TOO_LARGE,
     EndedJob,
     GroupState,
@@ -171,16 +172,16 @@ async def test_a_group_is_queued_whole_or_not_at_all(database, clock):
 
 @pytest.mark.anyio
 async def test_what_could_never_be_queued_is_too_large(database, clock):
-    store = JobStore(database, JobLimits(jobs=3, size_bytes=100), clock)
-    with pytest.raises(BodyTooLarge, match="these are 4 of 28 bytes"):
+    store = JobStore(database, JobLimits(jobs=3, size_bytes=100 + ROW_BYTES), clock)
+    with pytest.raises(BodyTooLarge, match=f"these are 4 of {28 + 4 * ROW_BYTES} bytes"):
         await store.enqueue(group(), new(4))
-    with pytest.raises(BodyTooLarge, match="these are 1 of 101 bytes"):
+    with pytest.raises(BodyTooLarge, match=f"these are 1 of {101 + ROW_BYTES} bytes"):
         await store.enqueue(group(), [NewJob("x" * 101, 0)])
 
 
 @pytest.mark.anyio
 async def test_what_an_account_has_is_bounded_in_bytes_until_it_expires(database, clock):
-    store = JobStore(database, JobLimits(size_bytes=100), clock)
+    store = JobStore(database, JobLimits(size_bytes=100 + 2 * ROW_BYTES), clock)
     await store.enqueue(group("g"), [NewJob("x" * 90, 0)])
     with pytest.raises(Overloaded):
         await store.enqueue(group("h"), [NewJob("y" * 20, 0)])
@@ -189,6 +190,17 @@ async def test_what_an_account_has_is_bounded_in_bytes_until_it_expires(database
     await store.enqueue(group("h"), [NewJob("y" * 20, 0)])
     with pytest.raises(Overloaded):
         await store.enqueue(group("i"), [NewJob("y", 0)])
+
+
+@pytest.mark.anyio
+async def test_what_an_account_has_is_bounded_in_jobs_that_failed_too(database, clock):
+    store = JobStore(database, JobLimits(size_bytes=100 + 2 * ROW_BYTES), clock)
+    for name in ("g", "h"):
+        await store.enqueue(group(name), [NewJob("x", 0, "a reference")])
+        (job,) = await store.lease("batch", LEASE_S, 1)
+        assert await store.finish(job, BAD)
+    with pytest.raises(Overloaded):
+        await store.enqueue(group("i"), [NewJob("x", 0)])
 
 
 @pytest.mark.anyio

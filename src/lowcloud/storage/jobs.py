@@ -19,6 +19,7 @@ from lowcloud.storage.tables import jobs
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 STARTS = 3  # of a job, at most
 HEAD_CHARS = 1_000
+ROW_BYTES = 1_024  # what a job takes beside its payload or result, about; its reference and its error too
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,10 @@ class JobStore:
 
     def check(self, n_jobs: int, size_bytes: int = 0) -> None:
         """Raises BodyTooLarge for more than an account may have at all."""
-        if n_jobs > self._limits.jobs or size_bytes > self._limits.size_bytes:
+        taken = size_bytes + ROW_BYTES * n_jobs
+        if n_jobs > self._limits.jobs or taken > self._limits.size_bytes:
             most = f"At most {self._limits.jobs} requests of {self._limits.size_bytes} bytes in all"
-            raise BodyTooLarge(f"{most} can wait to be run; these are {n_jobs} of {size_bytes} bytes.")
+            raise BodyTooLarge(f"{most} can wait to be run; these are {n_jobs} of {taken} bytes.")
 
     async def lease(self, kind: str, lease_s: float, limit: int) -> tuple[LeasedJob, ...]:
         """At most ``limit`` jobs to run, started before the others those whose lease has lapsed, then the oldest.
@@ -192,11 +194,12 @@ class JobStore:
 
     def _check_room(self, connection: Connection, account_id: str, rows: Sequence[dict[str, Any]]) -> None:
         mine = jobs.c.account_id == account_id
-        size = connection.execute(select(func.coalesce(func.sum(jobs.c.size_bytes), 0)).where(mine)).scalar_one()
+        sizes = func.coalesce(func.sum(jobs.c.size_bytes + ROW_BYTES), 0)
+        taken = connection.execute(select(sizes).where(mine)).scalar_one()
         live = select(func.count()).select_from(jobs).where(mine, jobs.c.state.in_([QUEUED, RUNNING]))
         if connection.execute(live).scalar_one() + len(rows) > self._limits.jobs:
             raise Overloaded(f"More than {self._limits.jobs} requests would wait to be run.", retry_after_s=RETRY_S)
-        if size + sum(row["size_bytes"] for row in rows) > self._limits.size_bytes:
+        if taken + sum(row["size_bytes"] + ROW_BYTES for row in rows) > self._limits.size_bytes:
             raise Overloaded("There is no room for more requests until older results expire.", retry_after_s=RETRY_S)
 
 
