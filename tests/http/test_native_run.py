@@ -368,6 +368,14 @@ async def test_a_newer_model_answers_a_prompt_as_a_text_completion(world):
     assert not any("usage" in event for event in streamed.chunks[:-1])
 
 
+@pytest.mark.parametrize("inputs", [SAY, {"prompt": "hello there"}])
+async def test_another_model_among_the_inputs_is_named_as_ignored(world, inputs):
+    answer = await run(world, {**inputs, "model": "@cf/meta/other", "shoe_size": 43}, model=QWEN)
+    assert answer.json["result"]["model"] == QWEN
+    assert sorted(answer.headers["lowcloud-ignored"].split(", ")) == ["model", "shoe_size"]
+    assert "lowcloud-ignored" not in (await run(world, {**inputs, "model": QWEN}, model=QWEN)).headers
+
+
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [

@@ -71,7 +71,7 @@ class TextRunner:
             lambda started: WholeAnswer(head(started), asked.shape),
             _ending(run),
         )
-        return await self._result(run, Asked(asked.model, asked.generate, asked.is_stream, asked.ignored), form)
+        return await self._result(run, Asked(asked.model, asked.generate, asked.is_stream, _ignored(run, asked)), form)
 
     async def _completion(self, run: Run) -> NativeResult:
         run.trace.completion_id = completion_id = f"cmpl-{self._new_id()}"
@@ -86,7 +86,7 @@ class TextRunner:
             _ending(run),
         )
         (generate,) = asked.generates
-        return await self._result(run, Asked(asked.model, generate, asked.is_stream, asked.ignored), form)
+        return await self._result(run, Asked(asked.model, generate, asked.is_stream, _ignored(run, asked)), form)
 
     async def _result(self, run: Run, asked: Asked, form: Form) -> NativeResult:
         return await self._answerer.result(asked, form, run.caller, run.trace)
@@ -172,6 +172,12 @@ def _named(run: Run) -> dict[str, Any]:
     if body.get("stream") is True and body.get("stream_options") is None:
         body["stream_options"] = {"include_usage": True}
     return body
+
+
+def _ignored(run: Run, asked: ChatAsked | CompletionAsked) -> tuple[str, ...]:
+    """A model among the inputs chooses nothing, whatever the formats of OpenAI's API do with it."""
+    is_read = run.inputs.get("model") in (None, run.answer.card.id)
+    return asked.ignored if is_read else (*asked.ignored, "model")
 
 
 def _ending(run: Run) -> Ending:
