@@ -148,6 +148,17 @@ async def test_results_are_those_of_live_runs(make_world, queue):
         jobs.runner.stop()
 
 
+async def test_the_neurons_of_a_batch_add_up_to_the_digits_that_a_run_has(make_world, queue):
+    jobs = queue()
+    async with make_world(jobs=jobs.runner) as world, anyio.create_task_group() as tasks:
+        tasks.start_soon(jobs.runner.run)
+        result = await done(world, await submitted(world, prompts(*"abcdefghij")))
+        jobs.runner.stop()
+    each = [response["result"]["usage"]["neurons"] for response in result["responses"]]
+    assert result["usage"]["neurons"] == round(sum(each), 6) != 0
+    assert len(str(result["usage"]["neurons"]).partition(".")[2]) <= 6
+
+
 async def test_a_result_that_is_a_list_is_told_as_it_is_and_has_no_usage(make_world, queue):
     jobs, classifier = queue(), ScriptedClassifier(CARDS[CLASSIFIER])
     async with make_world(jobs=jobs.runner, also=[classifier]) as world, anyio.create_task_group() as tasks:

@@ -18,6 +18,7 @@ from lowcloud.http.encode import to_json
 
 # Source: OpenAI's API reference, logprobs: what stands for "very unlikely". JSON has no infinity.
 MIN_LOGPROB = -9999.0
+NEURON_DIGITS = 6  # behind the point
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ def call_fields(call_id: str, name: str, arguments: str, shape: Shape) -> dict[s
 
 def usage_fields(usage: Usage) -> dict[str, object]:
     """Counts in tokens, and the neurons where they are known."""
-    cost = {} if usage.neurons is None else {"neurons": round(usage.neurons, 6)}
+    cost = {} if usage.neurons is None else {"neurons": round(usage.neurons, NEURON_DIGITS)}
     return {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,

@@ -19,6 +19,7 @@ from lowcloud.http.clock import Clock
 from lowcloud.http.encode import answer_headers, large_json, to_json
 from lowcloud.http.generation import Whole
 from lowcloud.http.offload import Offload
+from lowcloud.http.openai.chat_answer import NEURON_DIGITS
 from lowcloud.http.openai.parameters import named
 from lowcloud.http.strict_json import LARGE_BYTES
 from lowcloud.http.validation import validated
@@ -234,4 +235,4 @@ def _add(sums: dict[str, Any], usage: Mapping[str, Any]) -> None:
         if isinstance(value, dict):
             _add(sums.setdefault(name, {}), value)
         elif isinstance(value, int | float):
-            sums[name] = sums.get(name, 0) + value
+            sums[name] = round(sums.get(name, 0) + value, NEURON_DIGITS)
