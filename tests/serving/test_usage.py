@@ -200,6 +200,18 @@ async def test_the_days_neurons_are_those_of_the_database_too_and_each_is_counte
     assert desk.store.reads == [(CALLER.account_id, DAY)]
 
 
+async def test_what_another_server_counts_is_seen_within_a_minute():
+    desk = Desk(neurons_per_day=10)
+    here, there = desk.ledger, desk.anew()
+    await here.admit(CALLER, PRICED)
+    there.add(record(20))
+    await there.flush()
+    await here.admit(CALLER, PRICED)
+    desk.clock.now += 60
+    with pytest.raises(DailyLimitReached):
+        await here.admit(CALLER, PRICED)
+
+
 async def test_neurons_that_are_being_written_while_an_account_is_looked_up_are_counted_once():
     desk = Desk(neurons_per_day=10)
     desk.store.held = anyio.Event()

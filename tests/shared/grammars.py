@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from random import Random
 
 import llguidance
@@ -33,6 +33,14 @@ def _tokenizer(controls: tuple[str, ...]) -> llguidance.LLTokenizer:
     return llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes(controls)))
 
 
+@lru_cache(maxsize=4)
+def _compiled(grammar: str, controls: tuple[str, ...]) -> llguidance.LLMatcher:
+    """Compiled once for the texts that it is asked about, each of which takes a copy."""
+    matcher = llguidance.LLMatcher(_tokenizer(controls), llguidance.LLMatcher.grammar_from_lark(grammar))
+    assert not matcher.get_error(), matcher.get_error()
+    return matcher
+
+
 def token_ids(controls: Sequence[str]) -> dict[str, int]:
     """The ids that a writer is told of."""
     return {text: N_BYTES + index for index, text in enumerate(controls)}
@@ -40,16 +48,14 @@ def token_ids(controls: Sequence[str]) -> dict[str, int]:
 
 def takes(grammar: str, text: str, controls: Sequence[str] = ()) -> bool:
     """Whether the whole text, and its end, is what a grammar allows; ``controls`` in it are tokens."""
-    matcher = llguidance.LLMatcher(_tokenizer(tuple(controls)), llguidance.LLMatcher.grammar_from_lark(grammar))
-    assert not matcher.get_error(), matcher.get_error()
+    matcher = _compiled(grammar, tuple(controls)).deep_copy()
     ids = _encoded(text, controls)
     return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
 
 
 def written(grammar: str, random: Random, controls: Sequence[str] = ()) -> str:
     """One of the texts that a grammar allows, of ASCII characters but for those that must be others."""
-    matcher = llguidance.LLMatcher(_tokenizer(tuple(controls)), llguidance.LLMatcher.grammar_from_lark(grammar))
-    assert not matcher.get_error(), matcher.get_error()
+    matcher = _compiled(grammar, tuple(controls)).deep_copy()
     end = N_BYTES + len(controls)
     ids: list[int] = []
     while not matcher.is_stopped() and len(ids) < MOST_TOKENS:

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import llguidance
 from jsonschema import Draft202012Validator
@@ -54,10 +55,16 @@ def compile_error(schema: Mapping[str, object]) -> str:
     return "; ".join(messages) or ("unknown" if is_error else "")
 
 
+@lru_cache(maxsize=1)
+def _compiled(lark: str) -> llguidance.LLMatcher:
+    """Compiled once for the walks of one schema, each of which takes a copy."""
+    return llguidance.LLMatcher(TOKENIZER, llguidance.LLMatcher.grammar_from_lark(lark), log_level=0)
+
+
 def walk(schema: Mapping[str, object], seed: int) -> Walk:
     """One answer to the schema, of at most ``MOST`` tokens."""
     chance = random.Random(seed)  # noqa: S311 - a test's choice
-    matcher = llguidance.LLMatcher(TOKENIZER, llguidance.LLMatcher.grammar_from_lark(grammar(schema)), log_level=0)
+    matcher = _compiled(grammar(schema)).deep_copy()
     text = bytearray()
     while len(text) < MOST and not matcher.is_error():
         mask = matcher.compute_bitmask()
@@ -78,7 +85,7 @@ def walk(schema: Mapping[str, object], seed: int) -> Walk:
 
 def accepts(schema: Mapping[str, object], text: str) -> bool:
     """Whether the grammar of the schema allows the text as a whole answer."""
-    matcher = llguidance.LLMatcher(TOKENIZER, llguidance.LLMatcher.grammar_from_lark(grammar(schema)), log_level=0)
+    matcher = _compiled(grammar(schema)).deep_copy()
     tokens = list(text.encode())
     return matcher.try_consume_tokens(tokens) == len(tokens) and bool(matcher.is_accepting())
 

@@ -184,7 +184,7 @@ class _Gate(AbstractResolver):
 
     def __init__(self, lookup: Lookup, allows: Callable[[str], bool], ports: Sequence[int]) -> None:
         self._lookup, self._allows, self._ports = lookup, allows, ports
-        self._threads = Threads(MAX_AT_ONCE, "lowcloud-names")
+        self._threads = Threads(MAX_AT_ONCE, "lowcloud.names")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC

@@ -15,7 +15,7 @@ class Offload:
     """Two threads at most, so that large bodies wait for each other and not everybody for them."""
 
     def __init__(self) -> None:
-        self._threads = Threads(MAX_THREADS, "lowcloud-offload")
+        self._threads = Threads(MAX_THREADS, "lowcloud.offload")
 
     async def read(self, body: bytes, to_request: Callable[[dict[str, object]], T]) -> T:
         """What ``to_request`` makes of the JSON object in ``body``. Raises BadRequest, MissingBody."""

@@ -70,9 +70,10 @@ class Ledger:
         self._pending: dict[UsageKey, UsageCounts] = {}
         self._lost = 0
         self._fails = False
-        self._used: dict[tuple[str, str], float] = {}  # neurons by account and day
         self._minute = 0
-        self._requests: dict[tuple[str, Task], int] = {}  # of this minute, so they are as few as its requests
+        # Of this minute: other servers may count on the same database, and requests are as few as a minute's.
+        self._used: dict[tuple[str, str], float] = {}  # neurons by account and day
+        self._requests: dict[tuple[str, Task], int] = {}
         self._writing = anyio.Lock()
         self._log = structlog.get_logger("lowcloud.usage")
 
@@ -81,6 +82,7 @@ class Ledger:
 
         Raises LimitReached, DailyLimitReached; what is refused isn't counted.
         """
+        self._turn()
         try:
             if self._allowance.neurons_per_day is not None and card.price:
                 used = await self._neurons_today(caller.account_id)
@@ -135,7 +137,7 @@ class Ledger:
                 self._fails = False
 
     async def _neurons_today(self, account_id: str) -> float:
-        """What the database has and what waits to be written, once an account and day; from then on ``add`` counts."""
+        """What the database has and what waits to be written, once a minute; from then on ``add`` counts."""
         key = account_id, utc_day(self._clock())
         if key in self._used:
             return self._used[key]
@@ -148,16 +150,18 @@ class Ledger:
                 self._used[key] = stored.neurons + sum(waiting)
         return self._used[key]
 
+    def _turn(self) -> None:
+        """Begin a minute, where one has ended."""
+        minute = int(self._clock() // MINUTE_S)
+        if minute != self._minute:
+            self._minute, self._used, self._requests = minute, {}, {}
+
     def _count_request(self, account_id: str, task: Task) -> None:
         limit = self._allowance.requests_per_minute.get(task)
         if limit is None:
             return
-        now = self._clock()
-        minute = int(now // MINUTE_S)
-        if minute != self._minute:
-            self._minute, self._requests = minute, {}
         requests = self._requests.get((account_id, task), 0)
-        check_minute(task, requests, limit, now)
+        check_minute(task, requests, limit, self._clock())
         self._requests[account_id, task] = requests + 1
 
 

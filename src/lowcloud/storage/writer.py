@@ -82,7 +82,7 @@ class Writer:
             if self._is_closed:
                 return False
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="lowcloud-writer", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="lowcloud.writer", daemon=True)
                 self._thread.start()
             self._queue.append(entry)
             self._changed.notify()
