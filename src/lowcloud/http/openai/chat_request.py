@@ -187,7 +187,7 @@ def conversation(
     """The prompt of a body with messages, and what it asks of tools. Raises BadRequest, Unsupported."""
     messages = messages_of(raw.get("messages"), unread)
     tools = tools_asked(raw, unread)
-    return Messages(messages, tools.shown, _effort(body, unread), _template_options(body)), tools
+    return Messages(messages, tools.shown, _effort(body, unread), template_options(body.chat_template_kwargs)), tools
 
 
 def _shape(body: ChatBody, tools: ToolsAsked, options: StreamOptions) -> Shape:
@@ -220,8 +220,9 @@ def _effort(body: ConversationFields, unread: dict[str, None]) -> Effort | None:
     return other if one is None else one
 
 
-def _template_options(body: ConversationFields) -> dict[str, object]:
-    options = body.chat_template_kwargs or {}
+def template_options(asked: Mapping[str, object] | None) -> Mapping[str, object]:
+    """The template's variables that ``chat_template_kwargs`` sets. Raises BadRequest for one of the server's own."""
+    options = asked or {}
     for name in options.keys() & RESERVED_OPTIONS:
         path = f"chat_template_kwargs.{name}"
         raise BadRequest(f"{path}: is the server's own to set.", param=path)

@@ -151,20 +151,22 @@ def _chosen(tools: tuple[Tool, ...], choice: object, at_most_one: bool) -> Tools
             if not choices:
                 raise BadRequest(f"{path}: must name at least one tool.", param=path)
             callable_tools = [_one_of(tools, item, f"{path}[{index}]") for index, item in enumerate(choices)]
-            return ToolsAsked(tools, ToolPlan(_once(callable_tools), allowed.mode, at_most_one))
+            return ToolsAsked(tools, ToolPlan(once(callable_tools), allowed.mode, at_most_one))
         case {"type": "function" | "custom"}:
-            return ToolsAsked(tools, _forced(_one_of(tools, choice, "tool_choice")), is_named=True)
+            return ToolsAsked(tools, forced(_one_of(tools, choice, "tool_choice")), is_named=True)
     raise BadRequest(
         'tool_choice: must be "none", "auto", "required", or an object of type function, custom or allowed_tools.',
         param="tool_choice",
     )
 
 
-def _once(tools: Sequence[Tool]) -> tuple[Tool, ...]:
+def once(tools: Sequence[Tool]) -> tuple[Tool, ...]:
+    """Each of them once, at its first place."""
     return tuple({tool.name: tool for tool in tools}.values())
 
 
-def _forced(tool: Tool) -> ToolPlan:
+def forced(tool: Tool) -> ToolPlan:
+    """Exactly one call, of this tool."""
     return ToolPlan((tool,), "required", at_most_one=True)
 
 
@@ -175,6 +177,11 @@ def _one_of(tools: Sequence[Tool], choice: object, path: str) -> Tool:
         name = validated(NamedCustom, choice, path).custom.name
     else:
         name, kind = validated(NamedFunction, choice, path).function.name, "function"
+    return found(tools, kind, name, path)
+
+
+def found(tools: Sequence[Tool], kind: str, name: str, path: str) -> Tool:
+    """The tool of ``kind``, function or custom, that is called ``name``. Raises BadRequest."""
     for tool in tools:
         if tool.name == name and (tool.input is not None) == (kind == "custom"):
             return tool
@@ -185,7 +192,7 @@ def _tools(value: object, unread: dict[str, None]) -> tuple[Tool, ...]:
     if value is None:
         return ()
     items = listed(value, "tools")
-    return _distinct([_tool(item, f"tools[{index}]", unread) for index, item in enumerate(items)], "tools")
+    return distinct([_tool(item, f"tools[{index}]", unread) for index, item in enumerate(items)], "tools")
 
 
 def _tool(value: Any, path: str, unread: dict[str, None]) -> Tool:
@@ -203,7 +210,7 @@ def _tool(value: Any, path: str, unread: dict[str, None]) -> Tool:
     function = validated(FunctionTool, value, path).function
     note_unread(value, FunctionTool.model_fields, path, unread)
     note_unread(value["function"], FunctionDefinition.model_fields, f"{path}.function", unread)
-    return _function(function, f"{path}.function")
+    return function_tool(function, f"{path}.function")
 
 
 def _note_custom(value: Mapping[str, Any], path: str, unread: dict[str, None]) -> None:
@@ -213,17 +220,19 @@ def _note_custom(value: Mapping[str, Any], path: str, unread: dict[str, None]) -
         note_unread(value["format"].get("grammar"), Grammar.model_fields, f"{path}.format.grammar", unread)
 
 
-def _function(function: FunctionDefinition, path: str) -> Tool:
+def function_tool(function: FunctionDefinition, path: str) -> Tool:
+    """A function that is defined at ``path``."""
     parameters = NO_PARAMETERS if function.parameters is None else function.parameters
     return Tool(function.name, function.description, parameters, bool(function.strict), param=f"{path}.parameters")
 
 
 def _input(asked: CustomFormat | None, path: str) -> AnyText | Regex | Lark:
-    if asked is None or asked.grammar is None:
-        return ANY_TEXT
-    if asked.grammar.syntax == "lark":
-        return Lark(asked.grammar.definition, path)
-    return Regex(asked.grammar.definition, path)
+    return ANY_TEXT if asked is None or asked.grammar is None else grammar_asked(asked.grammar, path)
+
+
+def grammar_asked(grammar: Grammar, path: str) -> Regex | Lark:
+    """What the input of a custom tool must be; ``path`` is the definition's."""
+    return (Lark if grammar.syntax == "lark" else Regex)(grammar.definition, path)
 
 
 def _legacy(raw: Mapping[str, object], unread: dict[str, None]) -> ToolsAsked:
@@ -235,7 +244,9 @@ def _legacy(raw: Mapping[str, object], unread: dict[str, None]) -> ToolsAsked:
     defined = [validated(FunctionDefinition, item, path) for item, path in zip(items, paths, strict=True)]
     for item, path in zip(items, paths, strict=True):
         note_unread(item, FunctionDefinition.model_fields, path, unread)
-    tools = _distinct([_function(function, path) for function, path in zip(defined, paths, strict=True)], "functions")
+    tools = distinct(
+        [function_tool(function, path) for function, path in zip(defined, paths, strict=True)], "functions"
+    )
     match raw.get("function_call"):
         case "none":
             return ToolsAsked()
@@ -243,7 +254,7 @@ def _legacy(raw: Mapping[str, object], unread: dict[str, None]) -> ToolsAsked:
             return ToolsAsked(tools, ToolPlan(tools, "auto", at_most_one=True), is_legacy=True)
         case {"name": str() as name}:
             choice = {"type": "function", "function": {"name": name}}
-            return ToolsAsked(tools, _forced(_one_of(tools, choice, "function_call")), is_named=True, is_legacy=True)
+            return ToolsAsked(tools, forced(_one_of(tools, choice, "function_call")), is_named=True, is_legacy=True)
     raise BadRequest('function_call: must be "none", "auto" or {"name": ...}.', param="function_call")
 
 
@@ -256,7 +267,8 @@ def listed(value: object, path: str) -> list[object]:
     return value
 
 
-def _distinct(tools: Sequence[Tool], path: str) -> tuple[Tool, ...]:
+def distinct(tools: Sequence[Tool], path: str) -> tuple[Tool, ...]:
+    """The tools of the list at ``path``. Raises BadRequest where two have the same name."""
     names: set[str] = set()
     for index, tool in enumerate(tools):
         if tool.name in names:

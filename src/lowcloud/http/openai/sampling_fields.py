@@ -55,14 +55,11 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = Field(None, description="pad chunks, so that their sizes tell less")
 
 
-class SamplingFields(BaseModel):
-    """The base of such a body. ``n`` is the number of choices."""
+class TokenFields(BaseModel):
+    """The base of a body that generates text: how its tokens are chosen, and where it ends."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(None, description="0: off")
@@ -72,7 +69,6 @@ class SamplingFields(BaseModel):
     frequency_penalty: Penalty | None = None
     logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stop: Stops = None
     ignore_eos: bool | None = Field(None, description="go on to max_tokens; for benchmarks")
 
@@ -89,6 +85,15 @@ class SamplingFields(BaseModel):
             frequency_penalty=self.frequency_penalty or 0.0,
             logit_bias=tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items()),
         )
+
+
+class SamplingFields(TokenFields):
+    """The base of a body with choices. ``n`` is their number."""
+
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Count | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
 
     def stream_asked(self, raw: Mapping[str, Any], unread: dict[str, None]) -> StreamOptions:
         """``stream_options``; ``unread`` gets the names of those that nothing reads. Raises BadRequest."""
