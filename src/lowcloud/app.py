@@ -33,7 +33,7 @@ from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
 from lowcloud.serving.usage import Ledger
 from lowcloud.settings import Jobs, Server, Settings, SettingsError, Storage, is_loopback
-from lowcloud.storage.binding_secret import binding_secret
+from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.completions import CompletionStore, Keep
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.folder import claim

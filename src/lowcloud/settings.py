@@ -28,7 +28,7 @@ from pydantic import (
 
 PREFIX = "LOWCLOUD_"
 # Variables of the command line, and the secret of bindings, which are no settings.
-RESERVED = frozenset({"LOWCLOUD_CONFIG", "LOWCLOUD_TOKEN", "LOWCLOUD_URL", "LOWCLOUD_BINDING_SECRET"})
+RESERVED = frozenset({"LOWCLOUD_CONFIG", "LOWCLOUD_TOKEN", "LOWCLOUD_URL", "LOWCLOUD_BINDING_SECRET", "LOWCLOUD_SERVER_SECRET"})
 
 _SQLITE = r"sqlite:///[^:?]+"
 _POSTGRES = r"postgresql(\+psycopg)?://([^@/?#]*@)?([\w.-]*|\[[\da-fA-F:.]+\])(:\d+)?/[^@/?#]+(\?[^#]*)?"

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from lowcloud.cli.capnp import capnp_file
 from lowcloud.cli.main import main
-from lowcloud.storage.binding_secret import binding_secret
+from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.folder import claim
 
 

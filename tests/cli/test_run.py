@@ -16,7 +16,7 @@ from scripted_server import scripted_server
 
 from lowcloud.cli.child import Target, environment
 from lowcloud.cli.main import main
-from lowcloud.storage.binding_secret import binding_secret
+from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.folder import claim, holder
 
 LOWCLOUD = [sys.executable, "-c", "from lowcloud.cli.main import main; main()"]

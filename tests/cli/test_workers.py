@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from lowcloud import __version__
 from lowcloud.cli.main import main
-from lowcloud.storage.binding_secret import binding_secret
+from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.folder import claim
 
 

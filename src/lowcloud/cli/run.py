@@ -16,7 +16,7 @@ from lowcloud.cli.options import config_option, refuse, settings_of
 from lowcloud.cli.run_server import LOOK_S, START_S, Own, attached, embedded
 from lowcloud.cli.workers import FOLDER
 from lowcloud.settings import Settings, SettingsError
-from lowcloud.storage.binding_secret import binding_secret
+from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.folder import holder
 
 STOP_S = 10.0  # beyond the grace that running requests have

@@ -1,4 +1,7 @@
-"""The secret of Workers' bindings: one a data folder, made when it is first asked for, by a server or without one."""
+"""Secrets of a data folder, made when they are first asked for, by a server or without one.
+
+One lets Workers' bindings in; of the other comes the key of what only this server may read again.
+"""
 
 import os
 import re
@@ -10,15 +13,25 @@ from pathlib import Path
 
 from lowcloud.settings import SettingsError
 
-FILE, VARIABLE = "binding-secret", "LOWCLOUD_BINDING_SECRET"
+BINDING = ("binding-secret", "LOWCLOUD_BINDING_SECRET")
+SERVER = ("server-secret", "LOWCLOUD_SERVER_SECRET")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{20,200}")  # it stands in headers and in paths
 
 
 def binding_secret(folder: Path, environ: Mapping[str, str] = os.environ) -> str:
     """The variable's, else that of the folder's file. Raises SettingsError for what can't be a secret, OSError."""
-    if given := environ.get(VARIABLE):
-        return _checked(given, VARIABLE)
-    file = folder / FILE
+    return _secret(folder, *BINDING, environ)
+
+
+def server_secret(folder: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """The same. Servers that share a database must have the same one. Raises as ``secret_files`` does."""
+    return _secret(folder, *SERVER, environ)
+
+
+def _secret(folder: Path, name: str, variable: str, environ: Mapping[str, str]) -> str:
+    if given := environ.get(variable):
+        return _checked(given, variable)
+    file = folder / name
     with suppress(FileNotFoundError):
         return _checked(file.read_text("utf-8", "replace").strip(), str(file))
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -28,7 +41,7 @@ def binding_secret(folder: Path, environ: Mapping[str, str] = os.environ) -> str
 
 def _make(file: Path) -> None:
     """All at once, and never over one that another process has just made; mkstemp makes the file 0600."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=FILE)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
     try:
         with os.fdopen(handle, "w") as made:
             made.write(secrets.token_urlsafe(32) + "\n")

@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lowcloud.settings import SettingsError
-from lowcloud.storage.binding_secret import FILE, VARIABLE, binding_secret
+from lowcloud.storage.secret_files import BINDING, binding_secret
+
+FILE, VARIABLE = BINDING
 
 
 def test_it_is_made_once_for_the_owner_alone(tmp_path):
