@@ -24,7 +24,7 @@ with_tokens = pytest.mark.parametrize("served", [False], indirect=True, ids=["se
 
 
 def client_of(served: Served, api_key: str = "anything", base: str | None = None) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=base or served.base, api_key=api_key, max_retries=0, timeout=20)
+    return served.owned(anthropic.Anthropic(base_url=base or served.base, api_key=api_key, max_retries=0, timeout=20))
 
 
 def asked(served: Served):

@@ -13,7 +13,7 @@ CHAT = f"/accounts/{ACCOUNT}/ai/v1/chat/completions"
 
 
 def client_of(served: Served, key: str = "anything") -> Cloudflare:
-    return Cloudflare(base_url=f"{served.url}/client/v4", api_token=key, max_retries=0, timeout=20)
+    return served.owned(Cloudflare(base_url=f"{served.url}/client/v4", api_token=key, max_retries=0, timeout=20))
 
 
 def told(error: cloudflare.APIStatusError) -> list[tuple[int, str]]:

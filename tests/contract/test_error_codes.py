@@ -18,7 +18,7 @@ from cloudflare import Cloudflare, Omit
 from scripted_server import ACCOUNT, HELLO, LLAMA, Bounded, Served, scripted_server
 from usage_sums import Sums, UsageTold
 
-from lowcloud.core.errors import EngineFailed, ModelUnusable, Unavailable, UnsupportedSchema
+from lowcloud.core.errors import ConversationLocked, EngineFailed, ModelUnusable, Unavailable, UnsupportedSchema
 from lowcloud.http.settings import HttpSettings
 from lowcloud.models.card import Task
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN
@@ -41,6 +41,7 @@ CLASSES = {
     401: "AuthenticationError",
     403: "PermissionDeniedError",
     404: "NotFoundError",
+    409: "ConflictError",
     429: "RateLimitError",
     500: "InternalServerError",
     503: "InternalServerError",
@@ -129,6 +130,7 @@ ROWS = (
     Row("no account", 404, 7003, RUN.replace(ACCOUNT, "mine"), SAY, server="guarded"),
     Row("another method", 405, 7001, method="get"),
     Row("too slow an answer", 408, 3007, body=SAY, server="slow"),
+    Row("a conversation in use", 409, 5006, body=SAY, meanwhile=failing("prepare", ConversationLocked("It's in use."))),
     Row("too large a body", 413, 3006, body={"prompt": "x" * MAX_BODY_BYTES}),
     Row("no JSON", 415, 5004, body=SAY, headers={"Content-Type": "audio/wav"}),
     Row("a full queue", 429, 3040, body=SAY, server="full"),

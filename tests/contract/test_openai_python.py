@@ -14,7 +14,7 @@ from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN
 
 
 def client_of(served: Served, api_key: str = "anything") -> openai.OpenAI:
-    return openai.OpenAI(base_url=served.base, api_key=api_key, max_retries=0, timeout=20)
+    return served.owned(openai.OpenAI(base_url=served.base, api_key=api_key, max_retries=0, timeout=20))
 
 
 with_tokens = pytest.mark.parametrize("served", [False], indirect=True, ids=["serve"])

@@ -124,8 +124,7 @@ def test_sixteen_mixed_requests_together_are_what_they_are_alone(server, alone, 
     assert told(cold) == told(alone)
 
 
-def test_three_deaths_end_a_stream_with_an_error_event_and_the_server_answers_again(server):
-    client = openai.OpenAI(base_url=server.base, api_key="any", max_retries=0, timeout=120)
+def test_three_deaths_end_a_stream_with_an_error_event_and_the_server_answers_again(server, client):
     body = asking("Count to a thousand.", stream=True, max_tokens=1000)
     extra = {"ignore_eos": body.pop("ignore_eos")}
     stream = client.chat.completions.create(**body, extra_body=extra)

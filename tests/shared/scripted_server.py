@@ -5,9 +5,10 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 import structlog
 import uvicorn
@@ -66,6 +67,9 @@ class Bounded:
     ledger: Ledger | None = None
 
 
+C = TypeVar("C", bound=AbstractContextManager)
+
+
 @dataclass
 class Served:
     """A server that listens, and the chat model behind it, which says ``reply``, or what that says to the turn."""
@@ -79,6 +83,11 @@ class Served:
     binding: BindingSettings = field(default_factory=BindingSettings)
     bounded: Bounded = field(default_factory=Bounded)
     loop: asyncio.AbstractEventLoop | None = None
+    clients: ExitStack = field(default_factory=ExitStack)
+
+    def owned(self, client: C) -> C:
+        """A client that is closed with the server: a socket left open is a warning in whichever test runs then."""
+        return self.clients.enter_context(client)
 
     def soon(self, work: Callable[[], None]) -> None:
         """Do something where the model runs, whose stage is no other thread's."""
@@ -146,6 +155,7 @@ def scripted_server(
     try:
         yield served
     finally:
+        served.clients.close()
         server.should_exit = True
         thread.join(20)
         listening.close()
