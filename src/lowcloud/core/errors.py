@@ -20,6 +20,7 @@
     │   └── UnknownAccount          the path's account id isn't 32 hex digits
     ├── MethodNotAllowed 405        the route exists for other methods
     ├── RequestTimeout 408          the body, or the answer, took too long
+    ├── ConversationLocked 409      another response is being made in the conversation
     ├── BodyTooLarge 413            beyond ``server.max_body_bytes``
     ├── UnsupportedMediaType 415    a body that isn't JSON
     ├── Overloaded 429              the queue is full; ``retry_after_s``
@@ -205,6 +206,15 @@ class RequestTimeout(LowcloudError):
     code = "request_timeout"
     type = "timeout_error"
     number = 3007
+
+
+class ConversationLocked(LowcloudError):
+    """Another response is being made in the conversation; ``param`` names the field."""
+
+    status = 409
+    code = "conversation_locked"
+    type = "invalid_request_error"
+    number = 5006
 
 
 class BodyTooLarge(LowcloudError):

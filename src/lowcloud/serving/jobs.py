@@ -14,6 +14,7 @@ import structlog
 
 from lowcloud.core.errors import InternalError, LowcloudError, Overloaded, RequestTimeout, Unavailable
 from lowcloud.storage.jobs import STARTS, GroupState, JobError, JobGroup, JobStore, LeasedJob, NewJob
+from lowcloud.storage.writer import Work
 
 POLL_S = 5.0  # what another server has left undone is found by looking
 RELEASE_S = 10.0
@@ -78,7 +79,15 @@ class JobRunner:
 
     async def enqueue(self, kind: str, group_id: str, account_id: str, new: Sequence[NewJob]) -> None:
         """Queue all jobs of a new group, or none. Raises Overloaded where the account has too many already."""
-        await self._store.enqueue(JobGroup(group_id, kind, account_id, self._clock() + self._limits.kept_s), new)
+        await self._store.enqueue(self._group(kind, group_id, account_id), new)
+        self.wake(kind)
+
+    def queueing(self, kind: str, group_id: str, account_id: str, new: Sequence[NewJob]) -> Work:
+        """What ``enqueue`` does, for another's transaction; call ``wake`` once that is committed."""
+        return self._store.queueing(self._group(kind, group_id, account_id), new)
+
+    def wake(self, kind: str) -> None:
+        """There may be a job of this kind to start."""
         self._crews[kind].wake()
 
     async def group(self, kind: str, account_id: str, group_id: str) -> GroupState | None:
@@ -97,6 +106,9 @@ class JobRunner:
         """Start no more jobs, and give back those under way."""
         if self._scope is not None:
             self._scope.cancel()
+
+    def _group(self, kind: str, group_id: str, account_id: str) -> JobGroup:
+        return JobGroup(group_id, kind, account_id, self._clock() + self._limits.kept_s)
 
     async def _clean(self) -> None:
         while True:

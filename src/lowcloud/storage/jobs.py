@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, fun
 from lowcloud.core.errors import RETRY_S, BodyTooLarge, Overloaded
 from lowcloud.storage.database import Database
 from lowcloud.storage.tables import jobs
+from lowcloud.storage.writer import Work
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 STARTS = 3  # of a job, at most
@@ -118,15 +119,19 @@ class JobStore:
 
         Raises as ``check`` does.
         """
+        await self._database.writer.put(self.queueing(group, new))
+
+    def queueing(self, group: JobGroup, new: Sequence[NewJob]) -> Work:
+        """What ``enqueue`` does, for another's transaction, which it ends with Overloaded where it must."""
         now = self._clock()
         rows = [_row(group, position, job, now) for position, job in enumerate(new)]
         self.check(len(rows), sum(row["size_bytes"] for row in rows))
 
-        def enqueue(connection: Connection) -> None:
+        def queue(connection: Connection) -> None:
             self._check_room(connection, group.account_id, rows)
             connection.execute(insert(jobs), rows)
 
-        await self._database.writer.put(enqueue)
+        return queue
 
     def check(self, n_jobs: int, size_bytes: int = 0) -> None:
         """Raises BodyTooLarge for more than an account may have at all."""

@@ -1,9 +1,21 @@
 """The tables, as the newest migration leaves them. Times are seconds since 1970; a test compares the two."""
 
-from sqlalchemy import BigInteger, Column, Dialect, Double, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.types import TypeDecorator
 
-REVISION = "0006"  # the newest migration
+REVISION = "0007"  # the newest migration
 
 
 class Name(TypeDecorator[str]):
@@ -25,6 +37,7 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
         "uq": "uq_%(table_name)s_%(column_0_name)s",
         "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
     }
 )
 
@@ -101,4 +114,72 @@ jobs = Table(
     Index("ix_jobs_kind", "kind", "state", "created_at", "position"),
     Index("ix_jobs_account_id", "account_id", "group_id", "position", unique=True),
     Index("ix_jobs_account_id_state", "account_id", "state", "group_id", "size_bytes"),
+)
+
+# ``head`` and ``pieces`` are JSON; ``size_bytes`` are those of the row and of those that list its items.
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", Name(64), primary_key=True),
+    Column("account_id", Name(200), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
+    Column("status", String(16), nullable=False),
+    Column("model", Name(200), nullable=False),
+    Column("conversation_id", Name(64)),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("head", Text, nullable=False),
+    Column("pieces", Text, nullable=False),
+    Index("ix_responses_account_id", "account_id", "created_at", "size_bytes"),
+)
+
+# Immutable. ``key`` is ours, ``id`` the wire's, which two may share; ``body`` is JSON. ``unlisted_at`` is when a
+# response or a conversation last ceased to list it: whether another still does is looked up later.
+items = Table(
+    "items",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("id", Name(64), nullable=False),
+    Column("account_id", Name(200), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("unlisted_at", Double, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("ix_items_account_id", "account_id", "id"),
+    Index("ix_items_account_id_size_bytes", "account_id", "size_bytes"),
+)
+
+# ``part`` is context, input or output, and ``position`` counts through all three: the key's order is theirs.
+response_items = Table(
+    "response_items",
+    metadata,
+    Column("response_id", Name(64), primary_key=True),
+    Column("part", String(8), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("item_key", String(64), ForeignKey("items.key"), nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+# ``metadata`` is JSON; ``n_items`` and ``size_bytes`` are of the items that it lists.
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", Name(64), primary_key=True),
+    Column("account_id", Name(200), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("locked_by", Name(64)),
+    Column("locked_until", Double),
+    Column("n_items", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Index("ix_conversations_account_id", "account_id", "size_bytes"),
+)
+
+conversation_items = Table(
+    "conversation_items",
+    metadata,
+    Column("conversation_id", Name(64), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("item_key", String(64), ForeignKey("items.key"), nullable=False, index=True),
+    sqlite_with_rowid=False,
 )

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 T = TypeVar("T")
 Begin: TypeAlias = Callable[[], AbstractContextManager[Connection]]
+Work: TypeAlias = Callable[[Connection], None]  # a part of a transaction, which its error undoes
 
 QUEUE = 1_024  # works that wait or run
 BATCH = 256  # works of one commit
