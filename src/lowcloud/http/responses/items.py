@@ -71,7 +71,7 @@ class MessageItem(_Item):
 
     type: Literal["message"] | None = None
     role: Literal["user", "assistant", "system", "developer"]
-    content: Annotated[str | list[Any], SkipValidation]
+    content: Annotated[str | list[InputText | InputImage | OutputText | RefusalPart], SkipValidation]
     status: Status | None = None
     phase: Literal["commentary", "final_answer"] | None = None
 
@@ -102,7 +102,7 @@ class OutputItem(_Item):
 
     type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: CallId
-    output: Annotated[str | list[Any], SkipValidation]
+    output: Annotated[str | list[InputText | InputImage], SkipValidation]
     status: Status | None = None
 
 
@@ -128,6 +128,11 @@ class ReferenceItem(_Part):
 
     type: Literal["item_reference"] | None = None
     id: ItemId
+
+
+InputItem: TypeAlias = (
+    MessageItem | FunctionCallItem | CustomCallItem | OutputItem | ReasoningItem | CompactionItem | ReferenceItem
+)
 
 
 def item_id(prefix: str, response_id: str, place: str) -> str:
@@ -159,10 +164,10 @@ def _message(item: Mapping[str, Any], path: str, new_id: NewId, unread: dict[str
     message = validated(MessageItem, item, path)
     is_assistant = message.role == "assistant"
     note_unread(item, MessageItem.model_fields.keys() - (set() if is_assistant else {"phase"}), path, unread)
-    content = message.content
+    content: object = message.content
     if isinstance(content, str):
         content = [{"type": "output_text" if is_assistant else "input_text", "text": content}]
-    elif not content and not is_assistant:
+    elif content == [] and not is_assistant:
         raise BadRequest(f"{path}.content: must have at least one part.", param=f"{path}.content")
     kept: dict[str, object] = {
         "type": "message",
@@ -228,8 +233,8 @@ def _image(image: InputImage, path: str, unread: dict[str, None]) -> dict[str, o
         raise BadRequest(f"Missing required parameter: {path}.image_url.", param=f"{path}.image_url")
     if not is_link(image.image_url):
         embedded(image.image_url, f"{path}.image_url")
-    if image.detail not in (None, "auto"):
-        unread["input[].content[].detail"] = None
+    if image.detail != "auto":
+        note_unread({"detail": image.detail}, (), path, unread)
     return {"type": "input_image", "image_url": image.image_url, "detail": image.detail or "auto"}
 
 

@@ -21,7 +21,7 @@ from lowcloud.http.openai.chat_request import TIER, Pairs, template_options
 from lowcloud.http.openai.parameters import Fate, named, note_unread, refuse
 from lowcloud.http.openai.run_options import RunFields
 from lowcloud.http.openai.sampling_fields import Count, TokenFields
-from lowcloud.http.responses.items import Item, canonical, item_id
+from lowcloud.http.responses.items import InputItem, Item, canonical, item_id
 from lowcloud.http.responses.text_format import TextFields, text_asked
 from lowcloud.http.responses.tools import CustomTool, FunctionTool, ToolChoice, ToolsAsked, tools_asked
 from lowcloud.http.validation import validated
@@ -80,7 +80,7 @@ class ResponseBody(TokenFields, RunFields):
     model_config = ConfigDict(strict=True, title="CreateResponse", allow_inf_nan=False)
 
     model: str = Field(description="an id of GET models; there is no default")
-    input: Annotated[str | list[dict[str, Any]] | None, SkipValidation] = None
+    input: Annotated[str | list[InputItem] | None, SkipValidation] = None
     instructions: str | None = None
     previous_response_id: Id | None = None
     conversation: Annotated[Id | ConversationRef | None, SkipValidation] = None

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, ConfigDict, SkipValidation
 
 from lowcloud.core.errors import BadRequest, Unsupported
-from lowcloud.core.output import ANY_TEXT
+from lowcloud.core.output import ANY_TEXT, AnyText, Lark, Regex
 from lowcloud.core.tools import NO_TOOLS, Tool, ToolPlan
 from lowcloud.http.openai.chat_tools import (
     NO_PARAMETERS,
@@ -54,7 +54,7 @@ class CustomTool(_Part):
     type: Literal["custom"]
     name: ToolName
     description: str | None = None
-    format: Annotated[TextFormat | GrammarFormat, Field(discriminator="type")] | None = None
+    format: Annotated[TextFormat | GrammarFormat | None, SkipValidation] = None
     allowed_callers: list[Literal["direct", "programmatic"]] | None = None
 
 
@@ -135,11 +135,11 @@ def _foreign(value: object) -> str | None:
 def _tool(value: Any, path: str, unread: dict[str, None]) -> tuple[Tool, Mapping[str, object]]:
     if isinstance(value, dict) and value.get("type") == "custom":
         custom = validated(CustomTool, value, path)
-        note_unread(value, CustomTool.model_fields, path, unread)
+        note_unread(value, {*CustomTool.model_fields, *_off(value)}, path, unread)
         _check_callers(custom.allowed_callers, path)
-        return _custom(custom, value, path, unread)
+        return _custom(custom, path, unread)
     function = validated(FunctionTool, value, path)
-    note_unread(value, FunctionTool.model_fields, path, unread)
+    note_unread(value, {*FunctionTool.model_fields, *_off(value)}, path, unread)
     _check_callers(function.allowed_callers, path)
     shown = {
         "type": "function",
@@ -151,24 +151,30 @@ def _tool(value: Any, path: str, unread: dict[str, None]) -> tuple[Tool, Mapping
     return function_tool(function, path), shown
 
 
-def _custom(
-    custom: CustomTool, value: Mapping[str, Any], path: str, unread: dict[str, None]
-) -> tuple[Tool, Mapping[str, object]]:
+def _off(value: Mapping[str, object]) -> set[str]:
+    """The switches of a tool that ask for nothing."""
+    return {name for name in ("async", "defer_loading") if value.get(name) is False}
+
+
+def _custom(custom: CustomTool, path: str, unread: dict[str, None]) -> tuple[Tool, Mapping[str, object]]:
     shown: dict[str, object] = {"type": "custom", "name": custom.name}
     if custom.description is not None:
         shown["description"] = custom.description
-    if isinstance(custom.format, GrammarFormat):
-        note_unread(value["format"], GrammarFormat.model_fields, f"{path}.format", unread)
-        input_format = grammar_asked(custom.format, f"{path}.format.definition")
-        shown["format"] = {
-            "type": "grammar",
-            "syntax": custom.format.syntax,
-            "definition": custom.format.definition,
-        }
-        return Tool(custom.name, custom.description, input=input_format, param=f"{path}.format"), shown
-    note_unread(value.get("format"), TextFormat.model_fields, f"{path}.format", unread)
-    shown["format"] = {"type": "text"}
-    return Tool(custom.name, custom.description, input=ANY_TEXT, param=f"{path}.format"), shown
+    input_format, shown["format"] = _input(custom.format, f"{path}.format", unread)
+    return Tool(custom.name, custom.description, input=input_format, param=f"{path}.format"), shown
+
+
+def _input(value: object, path: str, unread: dict[str, None]) -> tuple[AnyText | Regex | Lark, Mapping[str, object]]:
+    """What a custom tool's input must be, and that as the response shows it."""
+    if not isinstance(value, dict) or value.get("type") != "grammar":
+        if value is not None:
+            validated(TextFormat, value, path)
+            note_unread(value, TextFormat.model_fields, path, unread)
+        return ANY_TEXT, {"type": "text"}
+    grammar = validated(GrammarFormat, value, path)
+    note_unread(value, GrammarFormat.model_fields, path, unread)
+    shown = {"type": "grammar", "syntax": grammar.syntax, "definition": grammar.definition}
+    return grammar_asked(grammar, f"{path}.definition"), shown
 
 
 def _check_callers(callers: Sequence[str] | None, path: str) -> None:
