@@ -7,14 +7,21 @@ from pathlib import Path
 import pytest
 from openai.types import embedding_create_params
 from openai.types.chat import completion_create_params
+from openai.types.responses import response_create_params
 
 from lowcloud.core import errors
 from lowcloud.http.connection import Connection
 from lowcloud.http.openai import chat_request, embeddings_request, rerank_request
+from lowcloud.http.responses import request as responses_request
 from lowcloud.http.settings import HttpSettings
 
 API = Path(__file__).parents[2] / "docs" / "api"
-FORMATS = [("chat-completions.md", chat_request), ("embeddings.md", embeddings_request), ("rerank.md", rerank_request)]
+FORMATS = [
+    ("chat-completions.md", chat_request),
+    ("embeddings.md", embeddings_request),
+    ("rerank.md", rerank_request),
+    ("responses.md", responses_request),
+]
 
 
 def rows(page: str, columns: int) -> Iterator[list[str]]:
@@ -57,6 +64,7 @@ def code_value(value: object) -> str:
     [
         (completion_create_params.CompletionCreateParamsStreaming, chat_request),
         (embedding_create_params.EmbeddingCreateParams, embeddings_request),
+        (response_create_params.ResponseCreateParamsStreaming, responses_request),
     ],
 )
 def test_every_parameter_of_openais_sdk_has_a_fate(params, code):
