@@ -112,12 +112,13 @@ async def test_ids_of_calls_differ_from_choice_to_choice_and_from_request_to_req
     assert (len(ids), len(set(ids))) == (6, 6)
 
 
-def test_only_a_card_that_sees_takes_images():
-    seen = Generate("r", Messages((Message("user", "look", images=(Image(b"x", "image/png"),)),)))
+@pytest.mark.parametrize("param", ["", "input[0].content[1].image_url"])
+def test_only_a_card_that_sees_takes_images(param):
+    seen = Generate("r", Messages((Message("user", "look", images=(Image(b"x", "image/png", param=param),)),)))
     ScriptedEngine(CHAT.model_copy(update={"vision": True})).check(seen)
     with pytest.raises(Unsupported) as raised:
         ScriptedEngine(CHAT).check(seen)
-    assert raised.value.param == "messages[0].content"
+    assert raised.value.param == (param or "messages[0].content")
 
 
 async def test_what_of_a_schema_is_not_enforced_is_what_it_was_told():

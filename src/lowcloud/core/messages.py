@@ -30,11 +30,15 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """``data`` is the image file's bytes; ``at`` is its place in the message's text, in characters."""
+    """``data`` is the image file's bytes; ``at`` is its place in the message's text, in characters.
+
+    ``param`` is its path in the body, for errors, where that isn't one of ``messages``.
+    """
 
     data: bytes
     media_type: str
     at: int = 0
+    param: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

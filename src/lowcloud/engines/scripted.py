@@ -132,7 +132,7 @@ class ScriptedEngine:
         messages = request.prompt.messages if isinstance(request.prompt, Messages) else ()
         for index, message in enumerate(messages):
             if message.images and not self._card.vision:
-                param = f"messages[{index}].content"
+                param = message.images[0].param or f"messages[{index}].content"
                 raise Unsupported(f"{param}: {self._card.id} doesn't take images.", param=param)
 
     async def count(self, prompt: Prompt) -> int:

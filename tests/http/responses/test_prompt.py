@@ -2,10 +2,13 @@
 
 from base64 import b64encode
 
+import pytest
+
+from lowcloud.core.errors import PromptTooLong
 from lowcloud.core.messages import Image, Message, ToolCall
 from lowcloud.http.image_links import LinkedImage
 from lowcloud.http.responses.items import canonical
-from lowcloud.http.responses.prompt import messages_of
+from lowcloud.http.responses.prompt import messages_of, named_as_here
 
 PNG = "data:image/png;base64," + b64encode(b"png").decode()
 LINK = "https://example.com/a.png"
@@ -85,8 +88,27 @@ def test_images_keep_their_places_and_links_the_paths_in_the_body():
     parts = [{"type": "input_text", "text": "what?"}, {"type": "input_image", "image_url": PNG}]
     shot = [{"type": "input_image", "image_url": LINK}]
     user, tool = read({"role": "user", "content": parts}, output("c", shot), paths={"fco_1": "input[1]"})
-    assert user == Message("user", "what?", images=(Image(b"png", "image/png", at=5),))
-    assert tool.images == (LinkedImage(b"", "", url=LINK, path="input[1].output[0].image_url"),)
+    assert user == Message(
+        "user", "what?", images=(Image(b"png", "image/png", at=5, param="msg_0.content[1].image_url"),)
+    )
+    path = "input[1].output[0].image_url"
+    assert tool.images == (LinkedImage(b"", "", param=path, url=LINK, path=path),)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("messages", "input"),
+        ("max_tokens", "max_output_tokens"),
+        ("logprobs", "top_logprobs"),
+        ("x", "x"),
+        (None, None),
+    ],
+)
+def test_errors_name_the_fields_of_this_format(theirs, ours):
+    with pytest.raises(PromptTooLong) as raised, named_as_here():
+        raise PromptTooLong("too long", param=theirs)
+    assert raised.value.param == ours
 
 
 def test_what_only_this_server_can_read_is_read_from_what_was_opened():

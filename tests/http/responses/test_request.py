@@ -313,7 +313,8 @@ def test_a_file_is_refused_and_an_image_is_not():
     error = refusal(input=[{"role": "user", "content": content}])
     assert (type(error), error.param) == (Unsupported, "input[0].content[1].type")
     request = asked(input=[{"role": "user", "content": content[:1]}])
-    assert messages_of(None, request.items)[0].images == (Image(b"png", "image/png"),)
+    (message,) = messages_of(None, request.items, paths=request.paths)
+    assert message.images == (Image(b"png", "image/png", param="input[0].content[0].image_url"),)
 
 
 WORDS = st.sampled_from(

@@ -51,7 +51,7 @@ def refuse_images(prompt: Messages, why: str) -> None:
     """Raises Unsupported for a conversation that has some."""
     for index, message in enumerate(prompt.messages):
         if message.images:
-            path = f"messages[{index}].content"
+            path = message.images[0].param or f"messages[{index}].content"
             raise Unsupported(f"{path}: {why}.", param=path)
 
 

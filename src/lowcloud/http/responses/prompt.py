@@ -1,9 +1,11 @@
 """Canonical items to a conversation of the core. Pure."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
+from lowcloud.core.errors import LowcloudError
 from lowcloud.core.messages import Message, Role, ToolCall
 from lowcloud.http.image_links import is_link, linked
 from lowcloud.http.openai.chat_content import PART_SEPARATOR, Content, embedded
@@ -11,6 +13,8 @@ from lowcloud.http.responses.items import Item
 
 Given: TypeAlias = str | Sequence[Mapping[str, str]]
 NOTHING: Mapping[str, str] = {}
+# What the engines call the body's fields.
+_NAMES = {"messages": "input", "max_tokens": "max_output_tokens", "logprobs": "top_logprobs"}
 
 
 def messages_of(
@@ -31,6 +35,16 @@ def messages_of(
         conversation.add(item)
     conversation.end_turn()
     return tuple(conversation.messages)
+
+
+@contextmanager
+def named_as_here() -> Iterator[None]:
+    """The errors of what runs inside name the fields of this format."""
+    try:
+        yield
+    except LowcloudError as error:
+        error.param = _NAMES.get(error.param or "", error.param)
+        raise
 
 
 @dataclass(slots=True)
@@ -115,8 +129,9 @@ class _Conversation:
             if part["type"] == "input_text":
                 content.say(part["text"])
             else:
-                url, url_path = part["image_url"], f"{path}[{place}].image_url"
-                content.see(linked(url, url_path) if is_link(url) else embedded(url, url_path))
+                url, param = part["image_url"], f"{path}[{place}].image_url"
+                image = linked(url, param) if is_link(url) else embedded(url, param)
+                content.see(replace(image, param=param))
         name = None if call_id is None else self.names.get(call_id)
         self.messages.append(Message(role, content.text, name=name, call_id=call_id, images=tuple(content.images)))
 
