@@ -172,7 +172,7 @@ class Bench:
         gaps: dict[int, list[float]] = {}
         n_begun, begin = None, 0.0
         while loop.is_busy:
-            for seq, tokens, logprobs, _ in loop.step().outputs:
+            for seq, tokens, logprobs, *_ in loop.step().outputs:
                 outputs.setdefault(seq, []).extend(tokens)
                 gaps.setdefault(seq, []).extend(top[0][1] - top[-1][1] for _, top in logprobs)
             if n_begun is None and len(outputs) == len(case.texts):

@@ -19,8 +19,11 @@ from lowcloud.http.auth import Auth, OpenAuth, TokenAuth
 from lowcloud.http.binding.player import empty
 from lowcloud.http.binding.player import tape as read_tape
 from lowcloud.http.binding.tape import Tape
+from lowcloud.http.clock import SystemClock
 from lowcloud.http.image_links import ImageFetcher
-from lowcloud.http.routes import HttpParts, build
+from lowcloud.http.responses.context import Locks
+from lowcloud.http.responses.upkeep import keep_up
+from lowcloud.http.routes import HttpParts, ResponseParts, build
 from lowcloud.http.server import UNIX, Listener, Stop, listen, listen_at, serve
 from lowcloud.http.settings import BindingSettings, HttpSettings
 from lowcloud.inventory import RemoteModel, models_here, remote_models, spec_of
@@ -33,11 +36,13 @@ from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
 from lowcloud.serving.usage import Ledger
 from lowcloud.settings import Jobs, Server, Settings, SettingsError, Storage, is_loopback
-from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.completions import CompletionStore, Keep
+from lowcloud.storage.conversations import ConversationStore, KeepConversations
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.folder import claim
 from lowcloud.storage.jobs import JobLimits, JobStore
+from lowcloud.storage.responses import KeepResponses, ResponseStore
+from lowcloud.storage.secret_files import binding_secret, server_secret
 from lowcloud.storage.tokens import TokenStore
 from lowcloud.storage.usage import UsageStore
 from lowcloud.telemetry import logs
@@ -88,7 +93,10 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
             completions = CompletionStore(database, _keep(settings.storage))
             usage = UsageStore(database, settings.storage.usage_days)
             jobs = JobStore(database, _job_limits(settings.jobs))
-            parts = Parts(mode, catalogue, found.models, remote, auth, completions, usage, allowance, jobs, binding)
+            responses = _responses(settings, database, folder.path)
+            parts = Parts(
+                mode, catalogue, found.models, remote, auth, completions, usage, allowance, jobs, responses, binding
+            )
             uvloop.run(_serve(settings, parts, [listener, *for_bindings]))
     return 0
 
@@ -106,6 +114,7 @@ class Parts:
     usage: UsageStore
     allowance: Allowance
     jobs: JobStore
+    responses: ResponseParts
     binding: BindingSettings
 
 
@@ -130,8 +139,10 @@ async def _serve(settings: Settings, parts: Parts, listeners: Sequence[Listener]
                 completions=parts.completions,
                 images=_images(settings.server),
                 jobs=jobs,
+                responses=parts.responses,
             )
             app = build(http)
+            tasks.start_soon(keep_up, parts.responses.store, parts.responses.locks)
             tasks.start_soon(jobs.run)
             await serve(app, listeners, _stop(settings, service, jobs))
             jobs.stop()
@@ -235,6 +246,22 @@ def _job_limits(jobs: Jobs) -> JobLimits:
 
 def _runner_limits(jobs: Jobs) -> RunnerLimits:
     return RunnerLimits(jobs.concurrency, jobs.lease_s, kept_s=3_600.0 * jobs.kept_hours)
+
+
+def _responses(settings: Settings, database: Database, data_dir: Path) -> ResponseParts:
+    """A run that has read items finds them until it is over, so they stay for as long as one may take."""
+    own = settings.responses
+    longest_s = max(settings.serving.request_deadline_s, settings.jobs.deadline_s)
+    keep = KeepResponses(own.kept_days, own.account_bytes, grace_s=2 * longest_s)
+    conversations = ConversationStore(database, KeepConversations(own.conversation_items, own.account_bytes))
+    models = {name for name, model in settings.models.items() if model.ignore_unsupported_tools}
+
+    def ignores(model: str, token_id: str) -> bool:
+        return own.ignore_unsupported_tools or model in models or token_id in own.tokens_that_ignore
+
+    return ResponseParts(
+        ResponseStore(database, keep), Locks(conversations, SystemClock()), server_secret(data_dir), ignores
+    )
 
 
 def _allowance(settings: Settings) -> Allowance:

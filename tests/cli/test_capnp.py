@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from lowcloud.cli.capnp import capnp_file
 from lowcloud.cli.main import main
-from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.folder import claim
+from lowcloud.storage.secret_files import binding_secret
 
 
 @pytest.fixture

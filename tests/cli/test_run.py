@@ -16,8 +16,8 @@ from scripted_server import scripted_server
 
 from lowcloud.cli.child import Target, environment
 from lowcloud.cli.main import main
-from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.folder import claim, holder
+from lowcloud.storage.secret_files import binding_secret
 
 LOWCLOUD = [sys.executable, "-c", "from lowcloud.cli.main import main; main()"]
 TELL = "import json, os; print(json.dumps(dict(os.environ)))"

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from lowcloud import __version__
 from lowcloud.cli.main import main
-from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.folder import claim
+from lowcloud.storage.secret_files import binding_secret
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from lowcloud.engines.scripted import Reply, Said, ScriptedEmbedder, ScriptedEng
 from lowcloud.http.auth import Auth, OpenAuth
 from lowcloud.http.clock import Clock
 from lowcloud.http.image_links import ImageFetcher
-from lowcloud.http.routes import HttpParts, build
+from lowcloud.http.routes import HttpParts, ResponseParts, build
 from lowcloud.http.settings import HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
 from lowcloud.serving.jobs import JobRunner
@@ -306,6 +306,7 @@ def make_world() -> MakeWorld:
         also: Sequence[Served] = (),
         ledger: Ledger | None = None,
         jobs: JobRunner | None = None,
+        responses: ResponseParts | None = None,
     ) -> AsyncGenerator[World, None]:
         card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees})
         chat = engine(card, reply, stage=stage, cached_tokens=cached_tokens, loosened=loosened)
@@ -327,6 +328,7 @@ def make_world() -> MakeWorld:
                 completions,
                 images,
                 jobs,
+                responses,
             )
             yield World(build(parts), service, chat, embedder, metrics, clock, logs)
 

@@ -9,8 +9,8 @@ import click
 from lowcloud.cli.options import config_option, refuse, settings_of
 from lowcloud.http.binding.forms import SECRET_HEADER
 from lowcloud.settings import Settings, SettingsError
-from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.folder import holder
+from lowcloud.storage.secret_files import binding_secret
 
 _EVERY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
 CAPNP = """\

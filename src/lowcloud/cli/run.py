@@ -16,8 +16,8 @@ from lowcloud.cli.options import config_option, refuse, settings_of
 from lowcloud.cli.run_server import LOOK_S, START_S, Own, attached, embedded
 from lowcloud.cli.workers import FOLDER
 from lowcloud.settings import Settings, SettingsError
-from lowcloud.storage.secret_files import binding_secret
 from lowcloud.storage.folder import holder
+from lowcloud.storage.secret_files import binding_secret
 
 STOP_S = 10.0  # beyond the grace that running requests have
 folder_type = click.Path(path_type=Path, file_okay=False)

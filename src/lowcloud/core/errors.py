@@ -6,6 +6,7 @@
     │   ├── JsonModeFailed          the answer's JSON was cut before its end
     │   ├── Unsupported             a known field or value that this server doesn't do (yet)
     │   │   └── LoraUnsupported     an adapter for a model that takes none
+    │   ├── PreviousResponseNotFound  the response to go on from
     │   ├── UnsupportedSchema       a keyword of a JSON schema that can't be enforced
     │   └── PromptTooLong           counts beyond the model's context
     ├── Unauthorized 401            not one of our tokens
@@ -89,6 +90,12 @@ class LoraUnsupported(Unsupported):
     """The model takes no adapter."""
 
     number = 5005
+
+
+class PreviousResponseNotFound(BadRequest):
+    """The response that another one is to go on from isn't there."""
+
+    code = "previous_response_not_found"
 
 
 class UnsupportedSchema(BadRequest):

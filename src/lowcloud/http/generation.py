@@ -18,7 +18,7 @@ from lowcloud.http.edge import internal_error
 from lowcloud.http.encode import answer_headers, header_list, neurons_header
 from lowcloud.http.image_links import ImageLinks
 from lowcloud.http.sse import EventStream, Pace
-from lowcloud.http.watch import close
+from lowcloud.http.watch import Closable, close
 from lowcloud.serving.service import Service
 
 Keep: TypeAlias = Callable[[bytes], Awaitable[None]]
@@ -81,6 +81,15 @@ class Whole:
     headers: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A generation of which ``Started`` has come; ``events`` are those behind it. ``headers`` are its answer's."""
+
+    started: Started
+    events: AsyncGenerator[Event, None]
+    headers: Mapping[str, str]
+
+
 class Answerer:
     """Answers requests of any format."""
 
@@ -101,21 +110,30 @@ class Answerer:
 
     async def result(self, asked: Asked, form: Form, caller: Caller, trace: Trace) -> Whole | EventStream:
         """The same for who wraps the answer. Until it returns, every failure is raised."""
+        begun = await self.begin(asked, caller, trace)
+        started, events, headers = begun.started, begun.events, begun.headers
+        if not asked.is_stream:
+            try:
+                return await _whole(form, started, events, headers)
+            except BaseException:
+                await close(events)
+                raise
+        told = events if form.keep is None else _kept(form, form.keep, started, events)
+        chunks = _chunks(form.writer(started), started, told)
+        return self.stream(chunks, form.ending, headers, trace, source=events)
+
+    async def begin(self, asked: Asked, caller: Caller, trace: Trace) -> Begun:
+        """A generation that has started: until then every failure is raised. Who gets it closes its events."""
         trace.model = asked.model
         prompt = await self._links.followed(asked.model, asked.generate.prompt)
         caller = replace(caller, rejects_if_busy=caller.rejects_if_busy or asked.rejects_if_busy)
         events = self._service.generate(asked.model, replace(asked.generate, prompt=prompt), caller)
         try:
             started = await _started(events)
-            headers = started_headers(asked.ignored, started)
-            if not asked.is_stream:
-                return await _whole(form, started, events, headers)
         except BaseException:
             await close(events)
             raise
-        told = events if form.keep is None else _kept(form, form.keep, started, events)
-        chunks = _chunks(form.writer(started), started, told)
-        return self.stream(chunks, form.ending, headers, trace, source=events)
+        return Begun(started, events, started_headers(asked.ignored, started))
 
     def stream(
         self,
@@ -124,7 +142,7 @@ class Answerer:
         headers: Mapping[str, str],
         trace: Trace,
         *,
-        source: AsyncGenerator[object, None],
+        source: Closable,
     ) -> EventStream:
         """An answer whose status is decided: what fails from now on is said in the stream. ``source`` ends with it."""
         return EventStream(self._told(chunks, ending, trace), source, headers, self._pace, self._clock)

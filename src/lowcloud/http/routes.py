@@ -1,5 +1,6 @@
 """The whole URL table, and the ASGI app that answers it."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -50,6 +51,14 @@ from lowcloud.http.openai.tokens import (
 )
 from lowcloud.http.openapi import About, Operation, document
 from lowcloud.http.operations import METRICS_TYPE, Document, Operations
+from lowcloud.http.responses.background import KIND as RESPONSE
+from lowcloud.http.responses.background import Background
+from lowcloud.http.responses.context import Contexts, Locks
+from lowcloud.http.responses.handlers import Responses
+from lowcloud.http.responses.handlers import Tools as ResponseTools
+from lowcloud.http.responses.routes import response_routes
+from lowcloud.http.responses.run import Maker
+from lowcloud.http.responses.sealed import Sealer
 from lowcloud.http.router import Route, Router, Table
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.sse import Pace
@@ -66,6 +75,7 @@ from lowcloud.models.card import Task
 from lowcloud.serving.jobs import JobRunner
 from lowcloud.serving.service import Service
 from lowcloud.storage.completions import CompletionStore
+from lowcloud.storage.responses import ResponseStore
 
 BASES = ("/client/v4/accounts/{account_id}/ai/v1", "/v1")
 REFUSALS = (400, 408, 413, 415, 429, 503)
@@ -79,11 +89,26 @@ class Metrics(RequestMetrics, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseParts:
+    """What responses need: where they are kept, their seeds, and the server's secret.
+
+    ``ignores`` says of a model's and a token's id whether tools that aren't run here are left out for them.
+    """
+
+    store: ResponseStore
+    locks: Locks
+    secret: str
+    ignores: Callable[[str, str], bool] = lambda _model, _token: False
+    new_seed: Callable[[], int] = lambda: secrets.randbits(63)
+
+
+@dataclass(frozen=True, slots=True)
 class HttpParts:
     """What the HTTP layer is built from. ``new_id`` makes ids that nobody guesses; tests give their own and a clock.
 
     Without ``completions`` no chat completion is stored, and there are no routes for them; without ``images`` none is
-    fetched; without ``jobs`` nothing is queued to be run later. Those who run the kinds of jobs are added to it.
+    fetched; without ``jobs`` nothing is queued to be run later. Those who run the kinds of jobs are added to it. There
+    are responses where there are ``responses`` and ``jobs``.
     """
 
     service: Service
@@ -96,6 +121,7 @@ class HttpParts:
     completions: CompletionStore | None = None
     images: ImageFetcher | None = None
     jobs: JobRunner | None = None
+    responses: ResponseParts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +140,7 @@ class Handlers:
     binding_runs: BindingRuns
     operations: Operations
     stored: Stored | None = None
+    responses: Responses | None = None
 
 
 def build(parts: HttpParts) -> ASGIApp:
@@ -147,6 +174,7 @@ def table(on: Handlers) -> tuple[Route, ...]:
         *_both("POST", "/chat/completions", on.chat.create, CHAT),
         *_both("POST", "/chat/completions/input_tokens", on.token_texts.count_chat, CHAT_COUNT),
         *(_stored(on.stored) if on.stored else ()),
+        *(response_routes(on.responses, BASES) if on.responses else ()),
         *_both("POST", "/completions", on.completions.create, COMPLETION),
         *_both("POST", "/tokenize", on.token_texts.tokenize, TOKENIZE),
         *_both("POST", "/detokenize", on.token_texts.detokenize, DETOKENIZE),
@@ -235,7 +263,20 @@ def _handlers(parts: HttpParts) -> Handlers:
         BindingRuns(runs, offload),
         Operations(parts.service, parts.metrics.render),
         Stored(parts.completions, offload) if parts.completions else None,
+        _responses(parts, answerer, offload, new_id("resp_")),
     )
+
+
+def _responses(parts: HttpParts, answerer: Answerer, offload: Offload, new_id: Callable[[], str]) -> Responses | None:
+    own, jobs = parts.responses, parts.jobs
+    if own is None or jobs is None:
+        return None
+    maker = Maker(parts.service, answerer, parts.clock, Sealer(own.secret), parts.logger)
+    background = Background(maker, own.store, jobs, offload, parts.clock, own.new_seed)
+    jobs.add(RESPONSE, background)
+    contexts = Contexts(own.store, own.locks)
+    tools = ResponseTools(maker, contexts, own.store, background, answerer, offload, parts.clock, new_id, own.ignores)
+    return Responses(tools)
 
 
 def _batch(parts: HttpParts, native: Native, offload: Offload) -> Batch | None:

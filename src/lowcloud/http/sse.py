@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from starlette.types import Receive, Scope, Send
 
 from lowcloud.http.clock import Clock
-from lowcloud.http.watch import close, only
+from lowcloud.http.watch import Closable, close, only
 
 HEARTBEAT = b": heartbeat\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -54,7 +54,7 @@ class EventStream:
     def __init__(
         self,
         events: AsyncGenerator[bytes, None],
-        source: AsyncGenerator[object, None],
+        source: Closable,
         headers: Mapping[str, str],
         pace: Pace,
         clock: Clock,

@@ -1,6 +1,7 @@
 """Ends the work of a request whose client has left: while it waits, in prefill, in decode."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -46,7 +47,13 @@ def only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return only(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def close(events: AsyncGenerator[object, None]) -> None:
-    """Close a generator, also from work that is being cancelled; what it holds is free within seconds."""
+class Closable(Protocol):
+    """What holds something until it is closed: a generator, say."""
+
+    async def aclose(self) -> None: ...
+
+
+async def close(held: Closable) -> None:
+    """Close it, also from work that is being cancelled; what it holds is free within seconds."""
     with anyio.move_on_after(CLOSE_BOUND_S, shield=True):
-        await events.aclose()
+        await held.aclose()

@@ -1,9 +1,8 @@
 """Stored chat completions: list, show, label, delete, and the messages that they answered."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -14,10 +13,9 @@ from lowcloud.http.call import Call
 from lowcloud.http.encode import to_json
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.chat_request import Pairs
+from lowcloud.http.query import query_of
 from lowcloud.http.validation import validated
 from lowcloud.storage.completions import CompletionStore, Page, StoredCompletion
-
-_METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 
 class Relabel(BaseModel):
@@ -43,9 +41,6 @@ class CompletionsQuery(ListQuery):
     metadata: dict[str, str] = {}
 
 
-Q = TypeVar("Q", bound=ListQuery)
-
-
 class Stored:
     """Handles the completions that were stored."""
 
@@ -55,7 +50,7 @@ class Stored:
 
     async def index(self, call: Call) -> ASGIApp:
         """The account's completions, oldest first; ``model`` and ``metadata[key]`` narrow them."""
-        query = _query(CompletionsQuery, call.query)
+        query = query_of(CompletionsQuery, call.query)
         page = Page(query.limit + 1, query.after, query.order == "desc", query.model, query.metadata)
         found = await self._store.list(_account(call), page)
         if found is None:
@@ -80,7 +75,7 @@ class Stored:
 
     async def messages(self, call: Call) -> ASGIApp:
         """What one answered: the messages of its request."""
-        query = _query(ListQuery, call.query)
+        query = query_of(ListQuery, call.query)
         completion = await self._one(call)
         shown = [_message(completion.id, *each) for each in enumerate(json.loads(completion.messages))]
         if query.order == "desc":
@@ -93,20 +88,6 @@ class Stored:
 
     async def _one(self, call: Call) -> StoredCompletion:
         return _there(await self._store.get(_account(call), _id(call)), call)
-
-
-def _query(model: type[Q], query: Mapping[str, str]) -> Q:
-    """The query as ``model``. Raises BadRequest, also for a parameter that it hasn't."""
-    labels: dict[str, str] = {}
-    known: dict[str, object] = {"metadata": labels} if "metadata" in model.model_fields else {}
-    for name, value in query.items():
-        if "metadata" in known and (key := _METADATA.fullmatch(name)):
-            labels[key[1]] = value
-        elif name in model.model_fields and name != "metadata":
-            known[name] = value
-        else:
-            raise BadRequest(f"{name[:64]}: there is no such parameter.", param=name[:64])
-    return validated(model, known)
 
 
 def _listed(found: Sequence[Mapping[str, object]], limit: int) -> dict[str, object]:

@@ -264,11 +264,20 @@ class Builder:
 def replayed(response: Mapping[str, Any], pieces: Pieces) -> list[Fields]:
     """The events of a response that is over, as they were when it was made; ``pieces`` are its builder's."""
     stream = Stream()
-    events = _beginning(stream, {name: value for name, value in response.items() if name not in _OF_THE_END})
+    events = _beginning(stream, _head_of(response))
     for item, lengths in zip(response["output"], pieces, strict=True):
         events += _replayed_item(stream, item, lengths)
     kind = OVER.get(response["status"], _CANCELLED_EVENT)
     return [*events, stream.lifecycle(kind, dict(response))]
+
+
+def queued(response: Mapping[str, Any]) -> list[Fields]:
+    """The events of a response in the background that nobody runs yet."""
+    return _beginning(Stream(), _head_of(response))[:2]
+
+
+def _head_of(response: Mapping[str, Any]) -> Fields:
+    return {name: value for name, value in response.items() if name not in _OF_THE_END}
 
 
 def _beginning(stream: Stream, head: Mapping[str, object]) -> list[Fields]:

@@ -1,17 +1,11 @@
-"""What a person may set: sections of ``lowcloud.toml`` and ``LOWCLOUD_<SECTION>__<KEY>`` variables, which win.
-
-Every setting is described in ``docs/settings.md``. A wrong one is refused at the start, by name.
-"""
+"""The sections of ``lowcloud.toml``, and what each key may be."""
 
 import ipaddress
-import json
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -21,14 +15,9 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
-
-PREFIX = "LOWCLOUD_"
-# Variables of the command line, and the secret of bindings, which are no settings.
-RESERVED = frozenset({"LOWCLOUD_CONFIG", "LOWCLOUD_TOKEN", "LOWCLOUD_URL", "LOWCLOUD_BINDING_SECRET", "LOWCLOUD_SERVER_SECRET"})
 
 _SQLITE = r"sqlite:///[^:?]+"
 _POSTGRES = r"postgresql(\+psycopg)?://([^@/?#]*@)?([\w.-]*|\[[\da-fA-F:.]+\])(:\d+)?/[^@/?#]+(\?[^#]*)?"
@@ -38,10 +27,6 @@ _LISTENER = re.compile(r"(unix:/[^\0]+|(\[[\da-fA-F:.]+\]|[\w.-]+):(?P<port>[1-9
 Precision: TypeAlias = Literal["auto", "f32"]
 KvPrecision: TypeAlias = Literal["auto", "bf16", "f32", "u8"]
 Paged: TypeAlias = Literal["auto", "never"]
-
-
-class SettingsError(ValueError):
-    """One line for each wrong setting, each beginning with its key."""
 
 
 def _split(text: str) -> list[str]:
@@ -153,6 +138,16 @@ class Jobs(_Section):
     account_bytes: Size = ByteSize(2**30)
 
 
+class Responses(_Section):
+    """The Responses API. ``tokens_that_ignore``: ids of tokens for which unsupported tools are left out."""
+
+    kept_days: int = Field(30, ge=1, le=3_650)
+    account_bytes: Size = ByteSize(2**30)
+    conversation_items: int = Field(10_000, ge=1)
+    ignore_unsupported_tools: bool = False
+    tokens_that_ignore: Names = ()
+
+
 class Local(_Section):
     """The local engine. A model's own table may set these again, all but ``cache_dir``."""
 
@@ -256,6 +251,7 @@ class Model(_Section):
     upstream_tools: Literal["native", "words"] = "native"
     kind: Literal["text", "embedding", "rerank"] = "text"
     preload: bool = False
+    ignore_unsupported_tools: bool = False
     dialect: str = ""
     description: str = ""
     context_length: int = Field(0, ge=0)
@@ -310,6 +306,7 @@ class Settings(_Section):
     storage: Storage = Field(default_factory=Storage)
     serving: Serving = Serving()
     jobs: Jobs = Jobs()
+    responses: Responses = Responses()
     local: Local = Field(default_factory=Local)
     embeddings: Embeddings = Embeddings()
     limits: Limits = Limits()
@@ -325,26 +322,6 @@ class Settings(_Section):
             return self.local
         again = model.model_dump(include=set(Local.model_fields), exclude_none=True)
         return self.local.model_copy(update=again)
-
-
-def load(
-    config: Path | None = None,
-    environ: Mapping[str, str] = os.environ,
-    flags: Mapping[str, Mapping[str, object]] | None = None,
-) -> Settings:
-    """The settings of the defaults, ``config``, ``environ`` and ``flags`` (keys by section): later ones win.
-
-    Relative paths in the file are relative to its folder. Raises SettingsError.
-    """
-    tree = _read(config) if config else {}
-    names = _merge_environment(tree, environ)
-    for section, values in (flags or {}).items():
-        _section(tree, section).update({key: value for key, value in values.items() if value is not None})
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        where = f"{config}: " if config else ""
-        raise SettingsError("\n".join(_complaints(error, names, where))) from None
 
 
 def is_loopback(host: str) -> bool:
@@ -385,98 +362,3 @@ def _base_of(url: str) -> str:
 def _xdg(variable: str, default: str) -> Path:
     root = os.environ.get(variable, "")
     return (Path(root) if root.startswith("/") else Path.home() / default) / "lowcloud"
-
-
-def _read(config: Path) -> dict[str, Any]:
-    try:
-        tree = tomllib.loads(config.read_text("utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{config}: {error.strerror}") from None
-    except ValueError as error:
-        raise SettingsError(f"{config}: not TOML: {error}") from None
-    models = tree.get("models")
-    tables = models.values() if isinstance(models, dict) else ()
-    for table, key in [
-        (tree.get("storage"), "data_dir"),
-        (tree.get("local"), "cache_dir"),
-        (tree.get("binding"), "record"),
-        (tree.get("binding"), "replay"),
-        *((t, "path") for t in tables),
-    ]:
-        if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:
-            table[key] = str(config.absolute().parent / Path(table[key]).expanduser())
-    return tree
-
-
-def _merge_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Put the variables into ``tree``; returns the variable that set each key."""
-    names: dict[str, str] = {}
-    for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable in RESERVED:
-            continue
-        section, _, key = variable.removeprefix(PREFIX).lower().partition("__")
-        if key:
-            _section(tree, section)[key] = environ[variable]
-            names[f"{section}.{key}"] = variable
-        elif section in ("models", "map"):
-            tree[section] = _section(tree, section) | _json_object(variable, environ[variable])
-            names[section] = variable
-        else:
-            raise SettingsError(f"{variable}: unknown variable{_hint(variable, _variables())}")
-    return names
-
-
-def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:
-    section = tree.setdefault(name, {})
-    if not isinstance(section, dict):
-        raise SettingsError(f"{name}: must be a table")
-    return section
-
-
-def _json_object(variable: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise SettingsError(f"{variable}: must be a JSON object")
-    return value
-
-
-def _variables() -> list[str]:
-    plain = [key for key in keys() if ".ID" not in key]
-    return [f"{PREFIX}{key.replace('.', '__').upper()}" for key in plain] + ["LOWCLOUD_MODELS", "LOWCLOUD_MAP"]
-
-
-def _complaints(error: ValidationError, names: Mapping[str, str], where: str) -> Iterator[str]:
-    for problem in error.errors(include_url=False):
-        location = [str(part) for part in problem["loc"]]
-        message = problem["msg"].removeprefix("Value error, ")
-        own_key, _, rest = message.partition(": ")
-        own_keys = (*Server.model_fields, *Binding.model_fields, *Model.model_fields)
-        if problem["type"] == "value_error" and own_key in own_keys:
-            location, message = [*location, own_key], rest
-        key = ".".join(location)
-        source = f"{names[key]}: " if key in names else where
-        if problem["type"] == "extra_forbidden":
-            yield f"{source}{key}: unknown key{_near(location)}"
-        else:
-            yield f"{source}{key}: {message}"
-
-
-def _near(location: list[str]) -> str:
-    """A hint at the likeliest valid key: of the same name elsewhere, then of the same table, then any section."""
-    of_model = location[0] == "models" and len(location) > 2
-    asked = ".".join(["models", "ID", *location[2:]] if of_model else location)
-    table, _, leaf = asked.rpartition(".")
-    same = [key for key in keys() if key.rpartition(".")[2] == leaf and ".ID" not in key]
-    siblings = [key for key in keys() if key.rpartition(".")[0] == table]
-    hint = _hint(asked, siblings if table else Settings.model_fields)
-    if same and not of_model:
-        hint = f"; did you mean {same[0]}?"
-    return hint.replace("models.ID.", f"models.{location[1]}.") if of_model else hint
-
-
-def _hint(asked: str, known: Iterable[str]) -> str:
-    near = get_close_matches(asked, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,262 @@
+"""One response, from its context to its commit, which comes before its last event."""
+
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
+
+from structlog.typing import FilteringBoundLogger
+
+from lowcloud.core.errors import LowcloudError, PromptTooLong
+from lowcloud.core.messages import Messages
+from lowcloud.core.requests import Caller, Generate
+from lowcloud.http.call import Trace
+from lowcloud.http.clock import Clock
+from lowcloud.http.edge import internal_error
+from lowcloud.http.encode import to_json
+from lowcloud.http.generation import Answerer, Asked, Begun
+from lowcloud.http.responses.builder import Builder, Fields, Pieces, Plan
+from lowcloud.http.responses.prompt import messages_of, named_as_here
+from lowcloud.http.responses.request import ResponseAsked
+from lowcloud.http.responses.sealed import Sealer
+from lowcloud.http.responses.truncation import droppable, without
+from lowcloud.http.watch import close
+from lowcloud.serving.service import Service
+from lowcloud.storage.items import StoredItem
+from lowcloud.storage.responses import Kept, NewResponse
+
+# Gets the response once it is over, with what replays it, before anybody hears of its end.
+Keep: TypeAlias = Callable[[Fields, Pieces], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The items that a response sees before its own input. Those that are kept have ``keys``, all or none."""
+
+    items: tuple[Fields, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A response that is to be made. ``own`` are its input items, with nothing left to be looked up."""
+
+    account_id: str
+    asked: ResponseAsked
+    plan: Plan
+    context: Context
+    own: tuple[Fields, ...]
+    opened: Mapping[str, str]
+
+    @property
+    def items(self) -> tuple[Fields, ...]:
+        """All that it sees."""
+        return (*self.context.items, *self.own)
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a response needs of the server. An error that ``is_worth`` another start isn't its end."""
+
+    clock: Clock
+    logger: FilteringBoundLogger
+    is_worth: Callable[[LowcloudError], bool]
+
+
+class Maker:
+    """Makes responses. ``sealer`` writes and reads what only this server may read."""
+
+    def __init__(
+        self, service: Service, answerer: Answerer, clock: Clock, sealer: Sealer, logger: FilteringBoundLogger
+    ) -> None:
+        self._service, self._answerer = service, answerer
+        self._clock, self._sealer, self._logger = clock, sealer, logger
+
+    def order(
+        self, asked: ResponseAsked, response_id: str, account_id: str, context: Context, own: tuple[Fields, ...]
+    ) -> Order:
+        """What a body asks for, with the values that the model's card fills in. Raises ModelNotFound, BadRequest."""
+        defaults = self._service.model(asked.model).by.defaults
+        filled = {"temperature": _or(defaults.temperature, 1.0), "top_p": _or(defaults.top_p, 1.0)}
+        given = {name: value for name, value in asked.head.items() if value is not None or name not in filled}
+        created_at = int(self._clock.wall())
+        head = {"id": response_id, "object": "response", "created_at": created_at, "model": asked.model}
+        seals = asked.include_encrypted_reasoning
+        plan = Plan(
+            {**head, **filled, **given},
+            asked.custom,
+            has_logprobs=asked.include_logprobs,
+            max_tool_calls=asked.max_tool_calls,
+            seal=partial(self._sealer.seal, account_id=account_id) if seals else None,
+        )
+        opened = self._sealer.opened(context.items, account_id, "previous_response_id")
+        return Order(account_id, asked, plan, context, own, opened | self._sealer.opened(own, account_id))
+
+    async def begin(self, order: Order, caller: Caller, trace: Trace) -> Begun:
+        """Wait until it has started: until then every failure is raised. Raises as ``Answerer.begin`` does."""
+        with named_as_here():
+            try:
+                return await self._begin(order, order.items, caller, trace)
+            except PromptTooLong:
+                items = await self._cut(order) if order.asked.truncates else None
+                if items is None:
+                    raise
+            return await self._begin(order, items, caller, trace)
+
+    async def check(self, order: Order) -> None:
+        """Refuse what the model that answers can't do; nothing is run. Raises BadRequest, ModelNotFound."""
+        with named_as_here():
+            await self._answerer.check(order.asked.model, _prompt(order, order.items))
+
+    async def count(self, order: Order) -> int:
+        """The tokens of its prompt."""
+        with named_as_here():
+            return await self._service.count(order.asked.model, _prompt(order, order.items).prompt)
+
+    def told(
+        self,
+        order: Order,
+        begin: Callable[[], Awaitable[Begun]],
+        keep: Keep,
+        trace: Trace,
+        is_worth: Callable[[LowcloudError], bool] = lambda _: False,
+    ) -> "Told":
+        """A response under way, whose generation ``begin`` starts or has started."""
+        return Told(order, begin, keep, trace, Around(self._clock, self._logger, is_worth))
+
+    async def _begin(self, order: Order, items: Sequence[Fields], caller: Caller, trace: Trace) -> Begun:
+        asked = order.asked
+        generate = _prompt(order, items)
+        plain = Asked(asked.model, generate, asked.is_stream, asked.ignored, asked.rejects_if_busy)
+        return await self._answerer.begin(plain, caller, trace)
+
+    async def _cut(self, order: Order) -> Sequence[Fields] | None:
+        """The items without as few of the oldest as can be; None: without any of them it is too much still."""
+        asked, items = order.asked, order.items
+        window = self._service.model(asked.model).by.context_window
+        groups = droppable(items)
+        if window is None or not groups:
+            return None
+        most = window - (asked.generate.max_tokens or 1)
+
+        async def fits(n_groups: int) -> bool:
+            prompt = _prompt(order, without(items, n_groups)).prompt
+            return await self._service.count(asked.model, prompt) <= most
+
+        low, high = 1, len(groups)
+        if not await fits(high):
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if await fits(middle) else (middle + 1, high)
+        return without(items, low)
+
+
+class Told:
+    """A response under way: its events one by one, or all at once. Close it, however it ends."""
+
+    def __init__(
+        self, order: Order, begin: Callable[[], Awaitable[Begun]], keep: Keep, trace: Trace, around: Around
+    ) -> None:
+        self._begin, self._keep, self._trace, self._around = begin, keep, trace, around
+        self._begun: Begun | None = None
+        self.builder = Builder(order.plan)
+
+    async def events(self) -> AsyncGenerator[Fields, None]:
+        """Each event; the last one when the response is kept. What fails is said in the last one too."""
+        for event in self.builder.begin():
+            yield event
+        try:
+            self._begun = await self._begin()
+            async for come in self._begun.events:
+                for event in self.builder.feed(come):
+                    yield event
+            closing, response = self.builder.finished(self._around.clock.wall())
+        except LowcloudError as error:
+            if self._around.is_worth(error):
+                raise
+            closing, response = self._failed(error)
+        except Exception:  # the status is gone, so this is the outermost loop of a stream
+            self._around.logger.exception("a response failed", route=self._trace.route)
+            closing, response = self._failed(internal_error(self._trace.id))
+        for event in closing:
+            yield event
+        yield self.builder.last(await self._kept(response))
+
+    async def whole(self) -> Fields:
+        """The response. Raises what fails; then nothing is kept."""
+        self._begun = await self._begin()
+        async for event in self._begun.events:
+            self.builder.feed(event)
+        _, response = self.builder.finished(self._around.clock.wall())
+        await self._keep(response, self.builder.pieces)
+        return response
+
+    async def cancelled(self) -> AsyncGenerator[Fields, None]:
+        """The events that are left where its caller has cancelled it."""
+        closing, response = self.builder.cancelled()
+        for event in closing:
+            yield event
+        yield self.builder.last(await self._kept(response))
+
+    async def aclose(self) -> None:
+        """Give back what it holds, also in work that is being cancelled."""
+        if self._begun is not None:
+            await close(self._begun.events)
+
+    def _failed(self, error: LowcloudError) -> tuple[list[Fields], Fields]:
+        self._trace.outcome = "failed"
+        return self.builder.failed(error)
+
+    async def _kept(self, response: Fields) -> Fields:
+        """The response as it can be had from now on: one that can't be kept has failed."""
+        try:
+            await self._keep(response, self.builder.pieces)
+        except LowcloudError as error:
+            return self._failed(error)[1]
+        return response
+
+
+def kept(order: Order, response: Fields, pieces: Pieces) -> Kept:
+    """The response as it is stored."""
+    head = {name: value for name, value in response.items() if name != "output"}
+    conversation = order.asked.conversation_id
+    n_own = len(order.items)  # of those, none is at such a place
+    output = tuple(stored(order.plan.id, n_own + place, item) for place, item in enumerate(response["output"]))
+    return Kept(
+        id=order.plan.id,
+        account_id=order.account_id,
+        created_at=float(response["created_at"]),
+        model=order.asked.model,
+        status=response["status"],
+        head=to_json(head).decode(),
+        pieces=json.dumps(pieces, separators=(",", ":")),
+        conversation_id=conversation,
+        output=output,
+    )
+
+
+def new_response(order: Order, response: Fields, pieces: Pieces) -> NewResponse:
+    """The response with its input, as it is stored the first time."""
+    context, own = order.context, order.own
+    unkept = () if context.keys else context.items
+    inputs = tuple(stored(order.plan.id, place, item) for place, item in enumerate((*unkept, *own)))
+    return NewResponse(kept(order, response, pieces), context.keys, inputs)
+
+
+def stored(owner_id: str, place: int, item: Mapping[str, object]) -> StoredItem:
+    """An item of a response or a conversation as it is stored; ``place`` is its place among those."""
+    return StoredItem(f"{owner_id}:{place}", str(item["id"]), to_json(item).decode())
+
+
+def _prompt(order: Order, items: Sequence[Fields]) -> Generate:
+    generate = order.asked.generate
+    if not isinstance(generate.prompt, Messages):
+        raise TypeError("the prompt of a response is a conversation")
+    messages = messages_of(order.asked.instructions, items, order.opened, order.asked.paths)
+    return replace(generate, prompt=replace(generate.prompt, messages=messages))
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
