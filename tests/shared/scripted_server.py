@@ -3,6 +3,7 @@
 import asyncio
 import queue
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+import anyio
 import structlog
 import uvicorn
 
@@ -19,14 +21,22 @@ from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine
 from lowcloud.engines.scripted_reply import Reply, Said
 from lowcloud.engines.scripted_scores import ScriptedReranker
 from lowcloud.http.auth import OpenAuth, TokenAuth
+from lowcloud.http.clock import SystemClock
 from lowcloud.http.connection import Connection
-from lowcloud.http.routes import HttpParts, build
+from lowcloud.http.responses.context import Locks
+from lowcloud.http.responses.upkeep import keep_up
+from lowcloud.http.routes import HttpParts, ResponseParts, build
 from lowcloud.http.settings import BindingSettings, HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
+from lowcloud.serving.jobs import JobRunner, RunnerLimits
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
 from lowcloud.serving.usage import Ledger
 from lowcloud.storage.completions import CompletionStore
+from lowcloud.storage.conversations import ConversationStore
+from lowcloud.storage.database import Database, open_database
+from lowcloud.storage.jobs import JobLimits, JobStore
+from lowcloud.storage.responses import ResponseStore
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 LLAMA = "@cf/meta/llama-3.1-8b-instruct"
@@ -79,6 +89,7 @@ class Served:
     reply: str | Said | Reply = "beep boop whirr"
     outcomes: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
     completions: CompletionStore | None = None
+    database: Database | None = None
     reranker: ScriptedReranker | None = None
     binding: BindingSettings = field(default_factory=BindingSettings)
     bounded: Bounded = field(default_factory=Bounded)
@@ -114,18 +125,39 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
         engines = (chat, embedder, *([served.reranker] if served.reranker else []))
         catalogue = Catalogue(CARDS.values(), [engine.card for engine in engines], stand_ins=True)
         hosted = {engine.card.id: partial(Hosted, engine) for engine in engines}
-        async with Pool(hosted, load_wait_s=10) as pool:
+        jobs, responses = _kept_on(served.database) if served.database else (None, None)
+        async with Pool(hosted, load_wait_s=10) as pool, anyio.create_task_group() as tasks:
             service = Service(catalogue, pool, metrics, limits=served.bounded.limits, ledger=served.bounded.ledger)
             auth = OpenAuth() if is_open else TokenAuth(OneToken())
             logger = structlog.wrap_logger(structlog.PrintLogger(), processors=[note])
             settings = replace(served.bounded.settings, any_account=is_open, binding=served.binding)
-            app = build(HttpParts(service, auth, metrics, settings, logger=logger, completions=served.completions))
+            parts = HttpParts(service, auth, metrics, settings, logger=logger, completions=served.completions)
+            app = build(replace(parts, jobs=jobs, responses=responses))
+            if jobs is not None and responses is not None:
+                tasks.start_soon(jobs.run)
+                tasks.start_soon(keep_up, responses.store, responses.locks)
             config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, http=Connection, ws="none")
             server = uvicorn.Server(config)
             started.put(server)
             await server.serve(sockets=[listening])
+            tasks.cancel_scope.cancel()
 
     asyncio.run(run())
+
+
+def _kept_on(database: Database) -> tuple[JobRunner, ResponseParts]:
+    locks = Locks(ConversationStore(database), SystemClock())
+    jobs = JobRunner(JobStore(database, JobLimits()), RunnerLimits())
+    return jobs, ResponseParts(ResponseStore(database), locks, "a-secret-of-twenty-letters")
+
+
+@contextmanager
+def _new_database() -> Iterator[Database]:
+    with (
+        tempfile.TemporaryDirectory(prefix="lowcloud-scripted-") as folder,
+        open_database(f"sqlite:///{folder}/lowcloud.db") as database,
+    ):
+        yield database
 
 
 @contextmanager
@@ -138,9 +170,11 @@ def scripted_server(
     binding: BindingSettings | None = None,
     bounded: Bounded | None = None,
     port: int = 0,
+    responses: bool = False,
 ) -> Iterator[Served]:
     """``dev`` where it is open; else ``serve``, which wants a token. ``completions`` keeps those that are stored;
-    ``reranks``: with a model that does; ``binding``: with an answer to the bindings of Workers."""
+    ``reranks``: with a model that does; ``binding``: with an answer to the bindings of Workers; ``responses``: with
+    responses, conversations and batches, on a database of its own."""
     card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees_images})
     chat = ScriptedEngine(card, lambda turn: served.reply(turn) if callable(served.reply) else served.reply)
     listening = socket.create_server(("127.0.0.1", port))
@@ -148,6 +182,8 @@ def scripted_server(
     served.binding = binding or served.binding
     served.bounded = bounded or served.bounded
     served.reranker = ScriptedReranker(CARDS[RERANKER]) if reranks else None
+    stack = ExitStack()
+    served.database = stack.enter_context(_new_database()) if responses else None
     started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()
     thread = threading.Thread(target=_serve, args=(served, listening, started), kwargs={"is_open": is_open})
     thread.start()
@@ -159,3 +195,4 @@ def scripted_server(
         server.should_exit = True
         thread.join(20)
         listening.close()
+        stack.close()
