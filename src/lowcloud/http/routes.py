@@ -55,7 +55,7 @@ from lowcloud.http.responses.background import KIND as RESPONSE
 from lowcloud.http.responses.background import Background
 from lowcloud.http.responses.context import Contexts, Locks
 from lowcloud.http.responses.handlers import Responses
-from lowcloud.http.responses.handlers import Tools as ResponseTools
+from lowcloud.http.responses.orders import Tools as ResponseTools
 from lowcloud.http.responses.routes import response_routes
 from lowcloud.http.responses.run import Maker
 from lowcloud.http.responses.sealed import Sealer

@@ -1,9 +1,8 @@
 """The routes of responses: create, show, delete, cancel, follow, and the items and tokens that went in."""
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
 
@@ -14,24 +13,19 @@ from starlette.types import ASGIApp
 
 from lowcloud.core.errors import BadRequest, NotFound
 from lowcloud.http.call import Call
-from lowcloud.http.clock import Clock
 from lowcloud.http.encode import answer_headers, neurons_header, to_json
-from lowcloud.http.generation import Answerer, Begun, Ending
-from lowcloud.http.offload import Offload
+from lowcloud.http.generation import Ending
 from lowcloud.http.query import query_of
-from lowcloud.http.responses.background import Background
-from lowcloud.http.responses.builder import Fields, Pieces, queued, replayed
-from lowcloud.http.responses.context import Contexts
+from lowcloud.http.responses.builder import Fields, queued, replayed
 from lowcloud.http.responses.events import error_event, padded_delta, sse
+from lowcloud.http.responses.orders import Orders, Tools
 from lowcloud.http.responses.request import ResponseAsked, response_asked
-from lowcloud.http.responses.run import Maker, Order, new_response
+from lowcloud.http.responses.run import Order
 from lowcloud.http.sse import DONE
 from lowcloud.http.validation import validated
-from lowcloud.http.watch import CLOSE_BOUND_S
 from lowcloud.storage.items import ItemPage, StoredItem
-from lowcloud.storage.responses import OVER, Kept, ResponseStore
+from lowcloud.storage.responses import OVER, Kept
 
-IGNORES_TOOLS = "lowcloud-ignore-unsupported-tools"
 HOW_IT_RUNS = ("stream", "stream_options", "background", "store")
 POLL_S = 0.5  # a response that runs in another process is looked at so often
 
@@ -60,53 +54,33 @@ class CountBody(BaseModel):
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the handlers of responses work with. ``ignores`` says of a model and a token, by their ids, whether tools of
-    types that aren't run here are left out for them."""
-
-    maker: Maker
-    contexts: Contexts
-    store: ResponseStore
-    background: Background
-    answerer: Answerer
-    offload: Offload
-    clock: Clock
-    new_id: Callable[[], str]
-    ignores: Callable[[str, str], bool]
-
-
 class Responses:
     """Handles responses."""
 
     def __init__(self, tools: Tools) -> None:
         self._on = tools
+        self._orders = Orders(tools)
 
     async def create(self, call: Call) -> ASGIApp:
         """A response: whole, as a stream, or in the background."""
         response_id = call.trace.completion_id = self._on.new_id()
         read = partial(response_asked, response_id=response_id)
-        asked = await self._on.offload.read(call.body, lambda raw: read(raw, ignores_tools=self._ignores(raw, call)))
+        ignores = self._orders.ignores
+        asked = await self._on.offload.read(call.body, lambda raw: read(raw, ignores_tools=ignores(raw, call)))
         call.trace.model = asked.model
-        order = await self._order(asked, response_id, account_of(call))
+        order = await self._orders.order(asked, response_id, account_of(call))
         if asked.is_background:
             return await self._queued(order, call)
-        try:
-            begun = await self._on.maker.begin(order, call.caller, call.trace)
-        except BaseException:
-            await self._release(order)
-            raise
-        told = self._on.maker.told(order, partial(_ready, begun), partial(self._keep, order), call.trace)
-        held = Held(begun, partial(self._release, order))
+        making = await self._orders.begin(order, call)
         if asked.is_stream:
             ending = Ending(lambda error: sse(error_event(error, 0)), DONE)
-            chunks = _bytes(told.events(), pads=asked.include_obfuscation)
-            return self._on.answerer.stream(chunks, ending, begun.headers, call.trace, source=held)
+            chunks = _bytes(making.told.events(), pads=asked.include_obfuscation)
+            return self._on.answerer.stream(chunks, ending, making.headers, call.trace, source=making.held)
         try:
-            response = await told.whole()
+            response = await making.told.whole()
         finally:
-            await held.aclose()
-        headers = {**begun.headers, **neurons_header(response["usage"].get("neurons"))}
+            await making.held.aclose()
+        headers = {**making.headers, **neurons_header(response["usage"].get("neurons"))}
         return Response(to_json(response), 200, headers, "application/json")
 
     async def show(self, call: Call) -> ASGIApp:
@@ -157,28 +131,15 @@ class Responses:
         counted = {"object": "response.input_tokens", "input_tokens": await self._on.maker.count(order)}
         return _json(counted, answer_headers(asked.ignored, None))
 
-    async def _order(self, asked: ResponseAsked, response_id: str, account_id: str) -> Order:
-        """What is to be made; from here on a conversation is locked."""
-        if asked.conversation_id is not None and not asked.store:
-            message = "conversation: only allowed where the response is stored; store is false."
-            raise BadRequest(message, param="conversation")
-        own = await self._on.contexts.own(asked, account_id)
-        context = await self._on.contexts.of(asked, response_id, account_id)
-        try:
-            return self._on.maker.order(asked, response_id, account_id, context, own)
-        except BaseException:
-            await self._unlock(asked, response_id)
-            raise
-
     async def _queued(self, order: Order, call: Call) -> ASGIApp:
         """In the background: the response as it is accepted, or its events as they come."""
         asked = order.asked
         try:
             await self._on.maker.check(order)
-            ignores = self._ignores({"model": asked.model}, call)
+            ignores = self._orders.ignores({"model": asked.model}, call)
             response = await self._on.background.submit(order, call.body, ignores_tools=ignores)
         except BaseException:
-            await self._release(order)
+            await self._orders.release(order)
             raise
         headers = answer_headers(asked.ignored, None)
         if asked.is_stream:
@@ -193,48 +154,16 @@ class Responses:
         source = following.events(pads=pads)
         return self._on.answerer.stream(source, ending, headers, call.trace, source=source)
 
-    async def _keep(self, order: Order, response: Fields, pieces: Pieces) -> None:
-        if order.asked.store:
-            await self._on.store.save(new_response(order, response, pieces))
-
-    async def _release(self, order: Order) -> None:
-        await self._unlock(order.asked, order.plan.id)
-
-    async def _unlock(self, asked: ResponseAsked, response_id: str) -> None:
-        if asked.conversation_id is not None:
-            with anyio.move_on_after(CLOSE_BOUND_S, shield=True):
-                await self._on.contexts.locks.release(asked.conversation_id, response_id)
-
     async def _one(self, call: Call) -> Kept:
         response = await self._on.store.get(account_of(call), _id(call))
         if response is None:
             raise _no_such(call)
         return response
 
-    def _ignores(self, raw: Mapping[str, object], call: Call) -> bool:
-        """Whether the header says so, or the config."""
-        said = call.headers.get(IGNORES_TOOLS, "").lower()
-        if said not in ("", "true", "false"):
-            raise BadRequest(f"{IGNORES_TOOLS}: must be true or false.", param=IGNORES_TOOLS)
-        token_id = call.principal.token_id if call.principal else ""
-        return said == "true" or self._on.ignores(str(raw.get("model")), token_id)
-
     def _counted(self, raw: dict[str, object], call: Call) -> ResponseAsked:
         validated(CountBody, raw)
         unrun = {name: value for name, value in raw.items() if name not in HOW_IT_RUNS}
-        return response_asked(unrun, "resp_", ignores_tools=self._ignores(raw, call))
-
-
-class Held:
-    """What a response holds until it is over: its generation, and the lock of its conversation."""
-
-    def __init__(self, begun: Begun, release: Callable[[], Awaitable[None]]) -> None:
-        self._begun, self._release = begun, release
-
-    async def aclose(self) -> None:
-        """Give it back."""
-        await self._begun.events.aclose()
-        await self._release()
+        return response_asked(unrun, "resp_", ignores_tools=self._orders.ignores(raw, call))
 
 
 class Following:
@@ -310,10 +239,6 @@ def account_of(call: Call) -> str:
     if call.principal is None:
         raise RuntimeError("a route that isn't open has a principal")
     return call.principal.account_id
-
-
-async def _ready(begun: Begun) -> Begun:
-    return begun
 
 
 async def _bytes(events: AsyncGenerator[Fields, None], *, pads: bool) -> AsyncGenerator[bytes, None]:
