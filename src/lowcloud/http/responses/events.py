@@ -1,5 +1,8 @@
 """Stream events as bytes."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from lowcloud.core.errors import LowcloudError
 from lowcloud.http.encode import to_json
 from lowcloud.http.openai.chat_stream import padded
@@ -10,6 +13,13 @@ def sse(event: Fields, *, pads: bool = False) -> bytes:
     """One event; ``pads``: its size tells less of what is in a delta."""
     said = b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), to_json(event))
     return padded_delta(said) if pads else said
+
+
+async def as_sse(events: AsyncGenerator[Fields, None], *, pads: bool) -> AsyncGenerator[bytes, None]:
+    """Each event, as it comes."""
+    async with aclosing(events):
+        async for event in events:
+            yield sse(event, pads=pads)
 
 
 def padded_delta(said: bytes) -> bytes:

@@ -17,7 +17,7 @@ from lowcloud.http.encode import answer_headers, neurons_header, to_json
 from lowcloud.http.generation import Ending
 from lowcloud.http.query import query_of
 from lowcloud.http.responses.builder import Fields, queued, replayed
-from lowcloud.http.responses.events import error_event, padded_delta, sse
+from lowcloud.http.responses.events import as_sse, error_event, padded_delta, sse
 from lowcloud.http.responses.orders import Orders, Tools
 from lowcloud.http.responses.request import ResponseAsked, response_asked
 from lowcloud.http.responses.run import Order
@@ -74,7 +74,7 @@ class Responses:
         making = await self._orders.begin(order, call)
         if asked.is_stream:
             ending = Ending(lambda error: sse(error_event(error, 0)), DONE)
-            chunks = _bytes(making.told.events(), pads=asked.include_obfuscation)
+            chunks = as_sse(making.told.events(), pads=asked.include_obfuscation)
             return self._on.answerer.stream(chunks, ending, making.headers, call.trace, source=making.held)
         try:
             response = await making.told.whole()
@@ -239,12 +239,6 @@ def account_of(call: Call) -> str:
     if call.principal is None:
         raise RuntimeError("a route that isn't open has a principal")
     return call.principal.account_id
-
-
-async def _bytes(events: AsyncGenerator[Fields, None], *, pads: bool) -> AsyncGenerator[bytes, None]:
-    async with aclosing(events):
-        async for event in events:
-            yield sse(event, pads=pads)
 
 
 def _id(call: Call) -> str:
