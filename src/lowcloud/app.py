@@ -259,9 +259,8 @@ def _responses(settings: Settings, database: Database, data_dir: Path) -> Respon
     def ignores(model: str, token_id: str) -> bool:
         return own.ignore_unsupported_tools or model in models or token_id in own.tokens_that_ignore
 
-    return ResponseParts(
-        ResponseStore(database, keep), Locks(conversations, SystemClock()), server_secret(data_dir), ignores
-    )
+    locks = Locks(conversations, SystemClock())
+    return ResponseParts(ResponseStore(database, keep), conversations, locks, server_secret(data_dir), ignores)
 
 
 def _allowance(settings: Settings) -> Allowance:

@@ -146,9 +146,10 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
 
 
 def _kept_on(database: Database) -> tuple[JobRunner, ResponseParts]:
-    locks = Locks(ConversationStore(database), SystemClock())
+    conversations = ConversationStore(database)
+    locks = Locks(conversations, SystemClock())
     jobs = JobRunner(JobStore(database, JobLimits()), RunnerLimits())
-    return jobs, ResponseParts(ResponseStore(database), locks, "a-secret-of-twenty-letters")
+    return jobs, ResponseParts(ResponseStore(database), conversations, locks, "a-secret-of-twenty-letters")
 
 
 @contextmanager

@@ -54,9 +54,10 @@ from lowcloud.http.operations import METRICS_TYPE, Document, Operations
 from lowcloud.http.responses.background import KIND as RESPONSE
 from lowcloud.http.responses.background import Background
 from lowcloud.http.responses.context import Contexts, Locks
+from lowcloud.http.responses.conversations import Conversations
 from lowcloud.http.responses.handlers import Responses
 from lowcloud.http.responses.orders import Tools as ResponseTools
-from lowcloud.http.responses.routes import response_routes
+from lowcloud.http.responses.routes import conversation_routes, response_routes
 from lowcloud.http.responses.run import Maker
 from lowcloud.http.responses.sealed import Sealer
 from lowcloud.http.router import Route, Router, Table
@@ -75,6 +76,7 @@ from lowcloud.models.card import Task
 from lowcloud.serving.jobs import JobRunner
 from lowcloud.serving.service import Service
 from lowcloud.storage.completions import CompletionStore
+from lowcloud.storage.conversations import ConversationStore
 from lowcloud.storage.responses import ResponseStore
 
 BASES = ("/client/v4/accounts/{account_id}/ai/v1", "/v1")
@@ -90,12 +92,13 @@ class Metrics(RequestMetrics, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ResponseParts:
-    """What responses need: where they are kept, their seeds, and the server's secret.
+    """What responses and conversations need: where they are kept, their seeds, and the server's secret.
 
     ``ignores`` says of a model's and a token's id whether tools that aren't run here are left out for them.
     """
 
     store: ResponseStore
+    conversations: ConversationStore
     locks: Locks
     secret: str
     ignores: Callable[[str, str], bool] = lambda _model, _token: False
@@ -141,6 +144,7 @@ class Handlers:
     operations: Operations
     stored: Stored | None = None
     responses: Responses | None = None
+    conversations: Conversations | None = None
 
 
 def build(parts: HttpParts) -> ASGIApp:
@@ -175,6 +179,7 @@ def table(on: Handlers) -> tuple[Route, ...]:
         *_both("POST", "/chat/completions/input_tokens", on.token_texts.count_chat, CHAT_COUNT),
         *(_stored(on.stored) if on.stored else ()),
         *(response_routes(on.responses, BASES) if on.responses else ()),
+        *(conversation_routes(on.conversations, BASES) if on.conversations else ()),
         *_both("POST", "/completions", on.completions.create, COMPLETION),
         *_both("POST", "/tokenize", on.token_texts.tokenize, TOKENIZE),
         *_both("POST", "/detokenize", on.token_texts.detokenize, DETOKENIZE),
@@ -264,6 +269,7 @@ def _handlers(parts: HttpParts) -> Handlers:
         Operations(parts.service, parts.metrics.render),
         Stored(parts.completions, offload) if parts.completions else None,
         _responses(parts, answerer, offload, new_id("resp_")),
+        _conversations(parts, offload, new_id("conv_")),
     )
 
 
@@ -277,6 +283,14 @@ def _responses(parts: HttpParts, answerer: Answerer, offload: Offload, new_id: C
     contexts = Contexts(own.store, own.locks)
     tools = ResponseTools(maker, contexts, own.store, background, answerer, offload, parts.clock, new_id, own.ignores)
     return Responses(tools)
+
+
+def _conversations(parts: HttpParts, offload: Offload, new_id: Callable[[], str]) -> Conversations | None:
+    own = parts.responses
+    if own is None or parts.jobs is None:
+        return None
+    contexts = Contexts(own.store, own.locks)
+    return Conversations(own.conversations, contexts, Sealer(own.secret), offload, parts.clock, new_id)
 
 
 def _batch(parts: HttpParts, native: Native, offload: Offload) -> Batch | None:

@@ -103,11 +103,13 @@ def make_desk(make_world, database) -> MakeDesk:
     @asynccontextmanager
     async def make(*, runs: bool = False, ignores: Any = None, **world: Any) -> AsyncGenerator[Desk, None]:
         store = ResponseStore(database, KeepResponses(), lambda: NOW)
-        locks = Locks(ConversationStore(database, clock=lambda: NOW), WallClock())
+        conversations = ConversationStore(database, clock=lambda: NOW)
+        locks = Locks(conversations, WallClock())
         jobs = JobRunner(JobStore(database, JobLimits(), lambda: NOW), RunnerLimits(), clock=lambda: NOW)
         seeds = count(1)
         more = {} if ignores is None else {"ignores": ignores}
-        parts = ResponseParts(store, locks, "a-secret-of-twenty-letters", new_seed=lambda: next(seeds), **more)
+        secret = "a-secret-of-twenty-letters"
+        parts = ResponseParts(store, conversations, locks, secret, new_seed=lambda: next(seeds), **more)
         async with make_world(jobs=jobs, responses=parts, **world) as made, anyio.create_task_group() as tasks:
             if runs:
                 tasks.start_soon(jobs.run)

@@ -1,7 +1,7 @@
 """What a response goes on from: another response, a conversation, items by their ids."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
 import structlog
@@ -9,6 +9,7 @@ import structlog
 from lowcloud.core.errors import BadRequest, NotFound, PreviousResponseNotFound
 from lowcloud.http.clock import Clock
 from lowcloud.http.responses.builder import Fields
+from lowcloud.http.responses.items import Item
 from lowcloud.http.responses.request import ResponseAsked
 from lowcloud.http.responses.run import Context
 from lowcloud.storage.conversations import ConversationStore
@@ -90,15 +91,19 @@ class Contexts:
 
     async def own(self, asked: ResponseAsked, account_id: str) -> tuple[Fields, ...]:
         """The body's own items, with those that it only refers to. Raises BadRequest."""
-        asked_for = [str(item["id"]) for item in asked.items if item["type"] == "item_reference"]
+        return await self.resolved(asked.items, asked.paths, account_id)
+
+    async def resolved(self, given: Sequence[Item], paths: Mapping[str, str], account_id: str) -> tuple[Fields, ...]:
+        """Items, with those that are only referred to; ``paths`` are theirs, by their ids. Raises BadRequest."""
+        asked_for = [str(item["id"]) for item in given if item["type"] == "item_reference"]
         found = await self._responses.items(account_id, asked_for) if asked_for else {}
         for name in asked_for:
             if name not in found:
-                path = f"{asked.paths[name]}.id"
+                path = f"{paths[name]}.id"
                 raise BadRequest(f"{path}: there is no item {name[:64]}.", param=path)
         return tuple(
             json.loads(found[str(item["id"])].body) if item["type"] == "item_reference" else dict(item)
-            for item in asked.items
+            for item in given
         )
 
     async def _after(self, response_id: str, account_id: str) -> Context:

@@ -4,6 +4,7 @@ What is canonical stays as it is, so an item that was shown may come back.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -158,6 +159,20 @@ def canonical(item: object, path: str, new_id: NewId, unread: dict[str, None]) -
     if not isinstance(kind, str):
         raise BadRequest(f"{path}.type: must be a string.", param=f"{path}.type")
     raise Unsupported(f"{path}: items of type {kind[:64]} are not supported here.", param=f"{path}.type")
+
+
+def canonical_items(given: list[object], path: str, owner_id: str, unread: dict[str, None]) -> tuple[Item, ...]:
+    """Each of the list at ``path`` of the body that is ``owner_id``'s. No two may have one id. As ``canonical``."""
+    items: dict[str, Item] = {}
+    for index, each in enumerate(given):
+        new_id = partial(item_id, response_id=owner_id, place=f"{path}/{index}")
+        item = canonical(each, f"{path}[{index}]", new_id, unread)
+        name = str(item["id"])
+        if name in items:
+            message = f"{path}[{index}].id: there is another item of the id {name[:64]}."
+            raise BadRequest(message, param=f"{path}[{index}].id")
+        items[name] = item
+    return tuple(items.values())
 
 
 def _message(item: Mapping[str, Any], path: str, new_id: NewId, unread: dict[str, None]) -> dict[str, object]:

@@ -6,7 +6,6 @@ specification (2026-04-24).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
@@ -21,7 +20,7 @@ from lowcloud.http.openai.chat_request import TIER, Pairs, template_options
 from lowcloud.http.openai.parameters import Fate, named, note_unread, refuse
 from lowcloud.http.openai.run_options import RunFields
 from lowcloud.http.openai.sampling_fields import Count, TokenFields
-from lowcloud.http.responses.items import InputItem, Item, canonical, item_id
+from lowcloud.http.responses.items import InputItem, Item, canonical_items
 from lowcloud.http.responses.text_format import TextFields, text_asked
 from lowcloud.http.responses.tools import CustomTool, FunctionTool, ToolChoice, ToolsAsked, tools_asked
 from lowcloud.http.validation import validated
@@ -332,13 +331,4 @@ def _items(value: object, response_id: str, unread: dict[str, None]) -> tuple[It
         value = [{"role": "user", "content": value}]
     if not isinstance(value, list):
         raise BadRequest("input: must be a string or a list of items.", param="input")
-    items: dict[str, Item] = {}
-    for index, given in enumerate(value):
-        path = f"input[{index}]"
-        new_id = partial(item_id, response_id=response_id, place=f"input/{index}")
-        item = canonical(given, path, new_id, unread)
-        name = str(item["id"])
-        if name in items:
-            raise BadRequest(f"{path}.id: there is another item of the id {name[:64]}.", param=f"{path}.id")
-        items[name] = item
-    return tuple(items.values())
+    return canonical_items(value, "input", response_id, unread)

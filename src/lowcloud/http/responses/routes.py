@@ -1,12 +1,21 @@
-"""The routes of responses."""
+"""The routes of responses and of conversations."""
 
 from lowcloud.http.openapi import Operation
 from lowcloud.http.responses import schemas
+from lowcloud.http.responses.conversations import (
+    ConversationBody,
+    ConversationItemsQuery,
+    Conversations,
+    IncludeQuery,
+    ItemsBody,
+    RelabelBody,
+)
 from lowcloud.http.responses.handlers import CountBody, ItemsQuery, Responses, ShowQuery
 from lowcloud.http.responses.request import ResponseBody
 from lowcloud.http.router import Route
 
 _REFUSALS = (400, 408, 413, 415, 429, 503)
+_BODY_REFUSALS = (400, 408, 413, 415)  # of what runs no model
 
 
 def response_routes(on: Responses, bases: tuple[str, ...]) -> list[Route]:
@@ -18,6 +27,22 @@ def response_routes(on: Responses, bases: tuple[str, ...]) -> list[Route]:
         ("DELETE", "/responses/{response_id}", on.delete, DELETE),
         ("POST", "/responses/{response_id}/cancel", on.cancel, CANCEL),
         ("GET", "/responses/{response_id}/input_items", on.input_items, ITEMS),
+    ]
+    return [Route(method, base + path, handler, shown) for method, path, handler, shown in table for base in bases]
+
+
+def conversation_routes(on: Conversations, bases: tuple[str, ...]) -> list[Route]:
+    """At every base."""
+    one = "/conversations/{conversation_id}"
+    table = [
+        ("POST", "/conversations", on.create, CREATE_CONVERSATION),
+        ("GET", one, on.show, SHOW_CONVERSATION),
+        ("POST", one, on.relabel, RELABEL_CONVERSATION),
+        ("DELETE", one, on.delete, DELETE_CONVERSATION),
+        ("GET", f"{one}/items", on.items, CONVERSATION_ITEMS),
+        ("POST", f"{one}/items", on.add, ADD_ITEMS),
+        ("GET", f"{one}/items/{{item_id}}", on.item, SHOW_ITEM),
+        ("DELETE", f"{one}/items/{{item_id}}", on.remove, REMOVE_ITEM),
     ]
     return [Route(method, base + path, handler, shown) for method, path, handler, shown in table for base in bases]
 
@@ -54,7 +79,7 @@ CANCEL = Operation(
     "Stops a response in the background.",
     "responses",
     answer=schemas.ResponseObject,
-    errors=(400, 408, 413, 415),
+    errors=_BODY_REFUSALS,
 )
 ITEMS = Operation(
     "listResponseInputItems",
@@ -63,4 +88,57 @@ ITEMS = Operation(
     answer=schemas.ItemList,
     errors=(400,),
     query=ItemsQuery,
+)
+CREATE_CONVERSATION = Operation(
+    "createConversation",
+    "Creates a conversation, maybe with items.",
+    "conversations",
+    request=ConversationBody,
+    answer=schemas.ConversationObject,
+    errors=_BODY_REFUSALS,
+)
+SHOW_CONVERSATION = Operation(
+    "getConversation", "One of the conversations.", "conversations", answer=schemas.ConversationObject
+)
+RELABEL_CONVERSATION = Operation(
+    "updateConversation",
+    "Gives a conversation other metadata.",
+    "conversations",
+    request=RelabelBody,
+    answer=schemas.ConversationObject,
+    errors=_BODY_REFUSALS,
+)
+DELETE_CONVERSATION = Operation(
+    "deleteConversation", "Deletes a conversation.", "conversations", answer=schemas.DeletedConversation
+)
+CONVERSATION_ITEMS = Operation(
+    "listConversationItems",
+    "The items of a conversation.",
+    "conversations",
+    answer=schemas.ItemList,
+    errors=(400,),
+    query=ConversationItemsQuery,
+)
+ADD_ITEMS = Operation(
+    "createConversationItems",
+    "Adds items to a conversation; answers those.",
+    "conversations",
+    request=ItemsBody,
+    answer=schemas.ItemList,
+    errors=_BODY_REFUSALS,
+    query=IncludeQuery,
+)
+SHOW_ITEM = Operation(
+    "getConversationItem",
+    "One item of a conversation.",
+    "conversations",
+    answer=schemas.ConversationItem,
+    errors=(400,),
+    query=IncludeQuery,
+)
+REMOVE_ITEM = Operation(
+    "deleteConversationItem",
+    "Takes an item out of a conversation; answers the conversation.",
+    "conversations",
+    answer=schemas.ConversationObject,
 )

@@ -165,6 +165,28 @@ class ItemList(_Shape):
     has_more: bool
 
 
+class ConversationObject(_Shape):
+    id: str
+    object: Literal["conversation"]
+    created_at: int
+    metadata: dict[str, str]
+
+
+class DeletedConversation(_Shape):
+    id: str
+    object: Literal["conversation.deleted"]
+    deleted: Literal[True]
+
+
+class ConversationItem(BaseModel):
+    """An item as it is kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    id: str
+    type: str
+
+
 class InputTokens(_Shape):
     object: Literal["response.input_tokens"]
     input_tokens: int
