@@ -1,0 +1,167 @@
+"""Windows in which calls or dollars are counted: a state and ``now`` in, a decision and the next state out. Pure.
+
+Fixed windows are aligned to the epoch: with 60 s, to whole minutes of UTC. A sliding one is the last ``interval_s``
+seconds, exactly: it keeps when each call came. Times are seconds since 1970. A clock that goes back counts what
+is in the future as well.
+"""
+
+from bisect import bisect_right, insort
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+Technique: TypeAlias = Literal["fixed", "sliding"]
+Entry: TypeAlias = tuple[float, float]  # when, dollars
+
+MAX_ENTRIES = 1_000
+HELD_S = 1.0  # where only calls under way fill a window, nobody knows when they will end
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Less than ``limit`` in ``interval_s`` seconds lets another one in."""
+
+    limit: float
+    interval_s: float
+    technique: Technique = "fixed"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``remaining`` is what the window still holds after this; ``retry_after_s`` is 0 where ``is_allowed``."""
+
+    is_allowed: bool
+    retry_after_s: float
+    remaining: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Calls that were let in. Fixed: ``n`` since ``start``. Sliding: when each was, in order; at most ``limit``."""
+
+    start: float = 0.0
+    n: int = 0
+    times: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A reservation: what call ``id``, begun ``at``, may cost."""
+
+    id: str
+    at: float
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What was spent, in order of time, and what is held for calls under way.
+
+    Fixed: one entry, the window's sum at its start. Sliding: at most ``MAX_ENTRIES``; beyond that the oldest are put
+    together, at the later's time: they count too long rather than too short.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    held: tuple[Held, ...] = ()
+
+
+def start_of(interval_s: float, now: float) -> float:
+    """When the fixed window of ``now`` began."""
+    return now // interval_s * interval_s
+
+
+def take(window: Window, counts: Counts, now: float) -> tuple[Decision, Counts]:
+    """Whether one more call is let in."""
+    return _take_fixed(window, counts, now) if window.technique == "fixed" else _take_sliding(window, counts, now)
+
+
+def _take_fixed(window: Window, counts: Counts, now: float) -> tuple[Decision, Counts]:
+    start = start_of(window.interval_s, now)
+    current = counts if counts.start >= start else Counts(start)
+    if current.n < window.limit:
+        return Decision(True, 0.0, window.limit - current.n - 1), replace(current, n=current.n + 1)
+    return Decision(False, current.start + window.interval_s - now, 0), current
+
+
+def _take_sliding(window: Window, counts: Counts, now: float) -> tuple[Decision, Counts]:
+    times = counts.times
+    live = times[bisect_right(times, now - window.interval_s) :]
+    if len(live) < window.limit:
+        at = max(now, live[-1]) if live else now
+        return Decision(True, 0.0, window.limit - len(live) - 1), Counts(times=(*live, at))
+    # A limit that was lowered leaves more than it in the log: one of them has to be left, not just the oldest.
+    leaving = live[len(live) - int(window.limit)] if window.limit >= 1 else now
+    return Decision(False, leaving + window.interval_s - now, 0), Counts(times=live)
+
+
+def spent(window: Window, amounts: Amounts, now: float) -> float:
+    """What counts at ``now``: spent, and held for calls that began within the window."""
+    return sum(amount for _, amount in _live(window, amounts, now))
+
+
+def reserve(window: Window, amounts: Amounts, wanted: Held) -> tuple[Decision, Amounts]:
+    """Whether a call may begin, at ``wanted.at``: the limit isn't reached yet. If so, its estimate is held.
+
+    An estimate that goes beyond the limit is no reason to refuse: a window is overshot by calls under way, at most.
+    """
+    now = wanted.at
+    live = _live(window, amounts, now)
+    total = sum(amount for _, amount in live)
+    current = replace(amounts, entries=_current(window, amounts.entries, now))
+    if total < window.limit:
+        remaining = max(0.0, window.limit - total - wanted.amount)
+        return Decision(True, 0.0, remaining), replace(current, held=(*current.held, wanted))
+    return Decision(False, _retry_after_s(window, live, total, now), 0), current
+
+
+def settle(window: Window, amounts: Amounts, call_id: str, amount: float, now: float) -> Amounts:
+    """A call has ended and cost this much (0: it never ran). It counts for the time when it began.
+
+    A call that holds nothing, because the server began anew in between, counts for ``now``.
+    """
+    at = next((each.at for each in amounts.held if each.id == call_id), now)
+    held = tuple(each for each in amounts.held if each.id != call_id)
+    entries = list(_current(window, amounts.entries, now))
+    if amount > 0 and at >= _since(window, now):
+        insort(entries, (at, amount))
+    return Amounts(_merged(window, tuple(entries)), held)
+
+
+def _since(window: Window, now: float) -> float:
+    """What came before this counts no more; of a sliding window, also what came just then."""
+    return start_of(window.interval_s, now) if window.technique == "fixed" else now - window.interval_s
+
+
+def _counts(window: Window, at: float, now: float) -> bool:
+    since = _since(window, now)
+    return at >= since if window.technique == "fixed" else at > since
+
+
+def _current(window: Window, entries: tuple[Entry, ...], now: float) -> tuple[Entry, ...]:
+    return tuple(entry for entry in entries if _counts(window, entry[0], now))
+
+
+def _live(window: Window, amounts: Amounts, now: float) -> tuple[Entry, ...]:
+    held = tuple((each.at, each.amount) for each in amounts.held)
+    return _current(window, (*amounts.entries, *held), now)
+
+
+def _merged(window: Window, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    if window.technique == "fixed" and entries:
+        start = start_of(window.interval_s, entries[-1][0])
+        return ((start, sum(amount for _, amount in entries)),)
+    excess = len(entries) - MAX_ENTRIES
+    if excess <= 0:
+        return entries
+    oldest = entries[: excess + 1]
+    return ((oldest[-1][0], sum(amount for _, amount in oldest)), *entries[excess + 1 :])
+
+
+def _retry_after_s(window: Window, live: tuple[Entry, ...], total: float, now: float) -> float:
+    """Until the window holds less than its limit, if nothing else comes."""
+    if window.technique == "fixed":
+        return start_of(window.interval_s, now) + window.interval_s - now
+    for at, amount in sorted(live):
+        total -= amount
+        if total < window.limit:
+            return at + window.interval_s - now
+    return window.interval_s
