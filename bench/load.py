@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-CONTENT = re.compile(rb'"(?:content|text)": ?"(?!")')
+CONTENT = re.compile(rb'"(?:content|text|delta)": ?"(?!")')
 LENGTH = re.compile(rb"\r\ncontent-length: ?(\d+)", re.IGNORECASE)
 
 

@@ -71,26 +71,26 @@ class Desk:
         """The events of a stream, which must end with ``[DONE]``."""
         answer = await self.answer({"stream": True, **body})
         assert answer.status == 200, answer.body
-        return events_of(answer)
+        return self.events_of(answer)
+
+    @staticmethod
+    def events_of(answer: Any) -> list[dict[str, Any]]:
+        """The events of a whole answer; each one's name is its data's type."""
+        *events, done = [event for event in answer.body.decode().split("\n\n") if event]
+        assert done == "data: [DONE]"
+        found = []
+        for event in events:
+            name, data = event.split("\n")
+            found.append(json.loads(data.removeprefix("data: ")))
+            assert name == f"event: {found[-1]['type']}"
+        assert [event["sequence_number"] for event in found] == list(
+            range(found[0]["sequence_number"], found[0]["sequence_number"] + len(found))
+        )
+        return found
 
 
 def asking(**body: object) -> dict[str, object]:
     return {"model": CHAT_STAND_IN, "input": "hello there"} | body
-
-
-def events_of(answer: Any) -> list[dict[str, Any]]:
-    """The events of a whole answer; each one's name is its data's type."""
-    *events, done = [event for event in answer.body.decode().split("\n\n") if event]
-    assert done == "data: [DONE]"
-    found = []
-    for event in events:
-        name, data = event.split("\n")
-        found.append(json.loads(data.removeprefix("data: ")))
-        assert name == f"event: {found[-1]['type']}"
-    assert [event["sequence_number"] for event in found] == list(
-        range(found[0]["sequence_number"], found[0]["sequence_number"] + len(found))
-    )
-    return found
 
 
 MakeDesk = Callable[..., AbstractAsyncContextManager[Desk]]

@@ -193,9 +193,7 @@ async def test_a_client_that_leaves_frees_its_sequence_and_nothing_is_kept(make_
 async def followed(desk, response_id, query="?stream=true"):
     """The events that one who follows it gets."""
     answer = await desk.get(response_id, query)
-    *events, done = [event for event in answer.body.decode().split("\n\n") if event]
-    assert done == "data: [DONE]"
-    return [json.loads(event.split("\ndata: ")[1]) for event in events]
+    return desk.events_of(answer)
 
 
 async def test_in_the_background_it_is_queued_then_done(desk):

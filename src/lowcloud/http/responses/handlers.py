@@ -213,8 +213,12 @@ class Following:
 
 def shown(response: Kept) -> Fields:
     """A response that is kept, as the wire has it."""
-    head = {**json.loads(response.head), "status": response.status}
-    return {**head, "output": [json.loads(item.body) for item in response.output]}
+    output = [json.loads(item.body) for item in response.output]
+    fields: Fields = {}
+    for name, value in json.loads(response.head).items():
+        # in the order in which the response was written first, so that its events are the same bytes again
+        fields |= {"status": response.status, "output": output} if name == "status" else {name: value}
+    return fields
 
 
 def replayed_of(response: Kept) -> list[Fields]:
