@@ -193,6 +193,14 @@ async def test_what_was_queued_before_the_start_is_run(rig):
         assert len(await rig.over()) == 1
 
 
+async def test_jobs_that_anothers_transaction_queues_run_when_the_runner_is_told(rig):
+    rig.handler.is_open.set()
+    async with running(rig.runner):
+        await rig.database.writer.put(rig.runner.queueing("test", "g", ACCOUNT, [NewJob('"mine"', 1)]))
+        rig.runner.wake("test")
+        assert [job.outcome for job in await rig.over()] == ['"mine"']
+
+
 async def test_an_error_that_nothing_can_mend_is_the_jobs_result_and_the_others_go_on(rig):
     rig.handler.errors[1] = BadRequest("no prompt")
     rig.handler.is_open.set()

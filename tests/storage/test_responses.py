@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
-from lowcloud.core.errors import BadRequest, Overloaded
+from lowcloud.core.errors import BadRequest, ConversationLocked, Overloaded
 from lowcloud.storage.completions import DAY_S
 from lowcloud.storage.conversations import Conversation, ConversationStore
 from lowcloud.storage.database import open_database
@@ -283,6 +283,13 @@ async def test_the_oldest_of_an_account_that_has_too_much_go(make, database, clo
     assert await store.clear() == 0
 
 
+async def test_what_is_still_to_be_made_makes_no_room(make, clock):
+    store = make(account_bytes=1)
+    await store.queue(queued("q", ["i"]), nothing)
+    assert await cleared(store, clock) == 0
+    assert await store.get(ACCOUNT, "q") == queued("q").response
+
+
 async def test_items_that_a_chain_keeps_count_until_the_chain_goes(make, database, clock):
     store = make(account_bytes=20_000)
     context = []
@@ -318,8 +325,8 @@ async def contents(conversations):
 async def is_locked(conversations, clock):
     try:
         await conversations.lock(ACCOUNT, "c", "another", clock.now)
-    except Exception as error:
-        return error.code == "conversation_locked"
+    except ConversationLocked:
+        return True
     return False
 
 

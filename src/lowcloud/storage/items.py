@@ -100,7 +100,8 @@ def clear_unlisted(connection: Connection, before: float, limit: int) -> int:
     are_due = items.c.unlisted_at <= before
     due = select(items.c.key).where(are_due).order_by(items.c.unlisted_at).limit(limit)
     keys = list(connection.execute(due.with_for_update(skip_locked=True)).scalars())
-    those = items.c.key.in_(keys) & are_due
-    connection.execute(delete(items).where(those, ~are_listed()))
-    connection.execute(update(items).where(those).values(unlisted_at=None))
+    if keys:
+        those = items.c.key.in_(keys) & are_due
+        connection.execute(delete(items).where(those, ~are_listed()))
+        connection.execute(update(items).where(those).values(unlisted_at=None))
     return len(keys)
