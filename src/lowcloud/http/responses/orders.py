@@ -69,11 +69,11 @@ class Orders:
             message = "conversation: only allowed where the response is stored; store is false."
             raise BadRequest(message, param="conversation")
         own = await self._on.contexts.own(asked, account_id)
-        if context is None:
-            context = await self._on.contexts.of(asked, response_id, account_id)
         try:
+            if context is None:
+                context = await self._on.contexts.of(asked, response_id, account_id)
             return self._on.maker.order(asked, response_id, account_id, context, own)
-        except BaseException:
+        except BaseException:  # also of a client that leaves while the lock is written
             await self._unlock(asked, response_id)
             raise
 
