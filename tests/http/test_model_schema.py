@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lowcloud.core.errors import BadRequest
 from lowcloud.http.openai.chat_request import chat_asked
+from lowcloud.http.responses.request import response_asked
 from lowcloud.http.workers_ai.model_schema import Shape, schemas, shape_of
 from lowcloud.http.workers_ai.text_request import classic_asked
 from lowcloud.models.card import Defaults
@@ -110,13 +111,30 @@ def test_what_the_chat_schema_admits_is_what_the_run_takes(asked):
     assert is_admitted("chat", inputs) == is_taken(read, inputs)
 
 
-@pytest.mark.parametrize("shape", ["classic", "chat"])
-def test_a_text_model_takes_a_prompt_or_messages_and_not_both(shape: str):
+@pytest.mark.parametrize(("shape", "more"), [("classic", []), ("chat", ["input"])])
+def test_a_text_model_takes_a_prompt_or_messages_and_not_both(shape: str, more: list[str]):
     branches = schemas(Shape(shape))["input"]["oneOf"]
-    assert [branch["required"] for branch in branches] == [["prompt"], ["messages"]]
-    assert [branch["title"] for branch in branches] == ["Prompt", "Messages"]
+    assert [branch["required"] for branch in branches] == [[name] for name in ("prompt", "messages", *more)]
+    assert [branch["title"] for branch in branches] == [name.capitalize() for name in ("prompt", "messages", *more)]
     assert is_admitted(shape, {"prompt": "tea"})
     assert not is_admitted(shape, {"prompt": "tea", "messages": HELLO})
+
+
+@given(options)
+def test_what_the_chat_schema_admits_as_a_response_is_what_the_run_takes(asked):
+    def read(inputs):
+        return response_asked({**inputs, "model": GPT_OSS}, "id", ignores_tools=False)
+
+    inputs = {"input": "tea"} | asked
+    inputs.pop("max_tokens", None)  # max_output_tokens there
+    assert is_admitted("chat", inputs) == is_taken(read, inputs)
+
+
+def test_of_a_response_that_is_run_natively_nothing_can_be_kept():
+    (branch,) = [one for one in schemas(Shape("chat"))["input"]["oneOf"] if one["title"] == "Input"]
+    assert not {"store", "previous_response_id", "conversation", "background"} & branch["properties"].keys()
+    assert not is_admitted("chat", {"input": None})
+    assert is_admitted("chat", {"input": [{"role": "user", "content": "tea"}]})
 
 
 @pytest.mark.parametrize("name", [LLAMA, GPT_OSS])

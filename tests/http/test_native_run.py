@@ -381,7 +381,8 @@ async def test_another_model_among_the_inputs_is_named_as_ignored(world, inputs)
     [
         ({}, "anyOf at '/' not met"),
         ({"prompt": "a", **SAY}, "messages and prompt are mutually exclusive"),
-        ({"input": "a"}, "Responses API"),
+        ({"input": "a", **SAY}, "messages and input are mutually exclusive"),
+        ({"input": "a"}, "no responses here"),
         ({"prompt": ["a", "b"]}, "Type mismatch of '/prompt'"),
         ({**SAY, "store": True}, "store"),
     ],

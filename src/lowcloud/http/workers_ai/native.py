@@ -25,6 +25,11 @@ class Run:
     caller: Caller
     trace: Trace
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Another model among the inputs chooses nothing, whatever the formats of OpenAI's API do with it."""
+        return () if self.inputs.get("model") in (None, self.answer.card.id) else ("model",)
+
 
 NativeResult: TypeAlias = Whole | EventStream
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from lowcloud.core.errors import BadRequest, LowcloudError, Unsupported
 from lowcloud.core.events import Event, Started, Usage
@@ -21,18 +21,31 @@ from lowcloud.http.workers_ai.errors import v4
 from lowcloud.http.workers_ai.native import NativeResult, Run
 from lowcloud.http.workers_ai.text_answer import ClassicAnswer, ClassicWriter
 from lowcloud.http.workers_ai.text_request import ClassicAsked, classic_asked
+from lowcloud.http.workers_ai.text_response import ResponseRunner
 
+_Read: TypeAlias = Literal["classic", "messages", "prompt"]
 _NEITHER = (
     "anyOf at '/' not met, 0 matches: required properties at '/' are 'messages', "
-    "required properties at '/' are 'prompt'"
+    "required properties at '/' are 'prompt', required properties at '/' are 'input'"
 )
 
 
 class TextRunner:
-    """Runs text generation. ``new_id`` makes the part of an answer's id behind its prefix."""
+    """Runs text generation. ``new_id`` makes the part of an answer's id behind its prefix.
 
-    def __init__(self, answerer: Answerer, offload: Offload, clock: Clock, new_id: Callable[[], str]) -> None:
+    Without ``responses`` nothing is taken in the form of the Responses API.
+    """
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        offload: Offload,
+        clock: Clock,
+        new_id: Callable[[], str],
+        responses: ResponseRunner | None = None,
+    ) -> None:
         self._answerer, self._offload, self._clock, self._new_id = answerer, offload, clock, new_id
+        self._responses = responses
 
     async def run(self, run: Run) -> NativeResult:
         """The card's family decides the shape; of the newer ones' shapes, what the inputs have."""
@@ -43,10 +56,16 @@ class TextRunner:
                 return await self._chat(run)
             case "prompt":
                 return await self._completion(run)
+            case "input":
+                return await self._of_responses().run(run)
 
     async def check(self, run: Run) -> None:
         """Refuse what ``run`` would, as far as that is known before it runs."""
-        generate = await self._offload.sized(run.n_bytes, lambda: _generate_of(run))
+        shape = _shape(run)
+        if shape == "input":
+            await self._of_responses().check(run)
+            return
+        generate = await self._offload.sized(run.n_bytes, lambda: _generate_of(run, shape))
         await self._answerer.check(run.answer.card.id, generate)
 
     async def _classic(self, run: Run) -> NativeResult:
@@ -71,7 +90,8 @@ class TextRunner:
             lambda started: WholeAnswer(head(started), asked.shape),
             _ending(run),
         )
-        return await self._result(run, Asked(asked.model, asked.generate, asked.is_stream, _ignored(run, asked)), form)
+        ignored = (*asked.ignored, *run.ignored)
+        return await self._result(run, Asked(asked.model, asked.generate, asked.is_stream, ignored), form)
 
     async def _completion(self, run: Run) -> NativeResult:
         run.trace.completion_id = completion_id = f"cmpl-{self._new_id()}"
@@ -86,7 +106,13 @@ class TextRunner:
             _ending(run),
         )
         (generate,) = asked.generates
-        return await self._result(run, Asked(asked.model, generate, asked.is_stream, _ignored(run, asked)), form)
+        ignored = (*asked.ignored, *run.ignored)
+        return await self._result(run, Asked(asked.model, generate, asked.is_stream, ignored), form)
+
+    def _of_responses(self) -> ResponseRunner:
+        if self._responses is None:
+            raise Unsupported("input: there are no responses here.", param="input")
+        return self._responses
 
     async def _result(self, run: Run, asked: Asked, form: Form) -> NativeResult:
         return await self._answerer.result(asked, form, run.caller, run.trace)
@@ -120,7 +146,7 @@ class _OnePromptAnswer:
         return self._answer.body()
 
 
-def _shape(run: Run) -> Literal["classic", "messages", "prompt"]:
+def _shape(run: Run) -> _Read | Literal["input"]:
     if run.answer.card.family == "classic":
         return "classic"
     given = [name for name in ("messages", "prompt", "input") if run.inputs.get(name) is not None]
@@ -132,12 +158,12 @@ def _shape(run: Run) -> Literal["classic", "messages", "prompt"]:
         case ["prompt"]:
             return "prompt"
         case ["input"]:
-            raise Unsupported("input: the form of the Responses API is not supported here.", param="input")
+            return "input"
     raise BadRequest(_NEITHER, param="messages")
 
 
-def _generate_of(run: Run) -> Generate:
-    match _shape(run):
+def _generate_of(run: Run, shape: _Read) -> Generate:
+    match shape:
         case "classic":
             return _classic_of(run).generate
         case "messages":
@@ -172,12 +198,6 @@ def _named(run: Run) -> dict[str, Any]:
     if body.get("stream") is True and body.get("stream_options") is None:
         body["stream_options"] = {"include_usage": True}
     return body
-
-
-def _ignored(run: Run, asked: ChatAsked | CompletionAsked) -> tuple[str, ...]:
-    """A model among the inputs chooses nothing, whatever the formats of OpenAI's API do with it."""
-    is_read = run.inputs.get("model") in (None, run.answer.card.id)
-    return asked.ignored if is_read else (*asked.ignored, "model")
 
 
 def _ending(run: Run) -> Ending:

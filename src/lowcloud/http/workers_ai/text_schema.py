@@ -1,6 +1,7 @@
 """The JSON schemas of what native text generation takes, made of the models that validate it.
 
-Each has a branch for a prompt and one for messages, as the service's have: tools look for them there.
+Each has a branch for a prompt and one for messages, as the service's have: tools look for them there. Newer models have
+one more for the input of a response.
 """
 
 from collections.abc import Collection, Mapping
@@ -8,7 +9,9 @@ from typing import Any
 
 from lowcloud.http.openai.chat_request import ChatBody
 from lowcloud.http.openai.completions_request import CompletionBody
+from lowcloud.http.responses.request import ResponseBody
 from lowcloud.http.workers_ai.text_request import ClassicBody
+from lowcloud.http.workers_ai.text_response import STATEFUL
 
 _OF_A_PROMPT = ("prompt", "raw")
 _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
@@ -26,7 +29,8 @@ def chat_input() -> dict[str, object]:
     prompt = CompletionBody.model_json_schema()
     prompt["properties"] |= {"prompt": {"type": "string"}}
     messages = _branch(ChatBody.model_json_schema(), "messages", without=("store",))
-    return _either(_branch(prompt, "prompt"), messages)
+    response = _branch(ResponseBody.model_json_schema(), "input", without=STATEFUL)
+    return _either(_branch(prompt, "prompt"), messages, response)
 
 
 def _branch(schema: Mapping[str, Any], needed: str, without: Collection[str] = ()) -> dict[str, Any]:
@@ -43,9 +47,11 @@ def _bounded(member: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _not_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The first form of a member that may be null."""
+    """A member that may be null without that form."""
     forms = [form for form in schema.get("anyOf", ()) if form != {"type": "null"}]
-    return {**forms[0], "title": schema["title"]} if len(forms) == 1 else dict(schema)
+    if len(forms) == 1:
+        return {**forms[0], "title": schema["title"]}
+    return {**schema, "anyOf": forms} if forms else dict(schema)
 
 
 def _either(*branches: dict[str, Any]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from lowcloud.core.requests import Pooling
 from lowcloud.http.openai.schemas import ChatCompletion, ChatUsage, Completion, EmbeddingsUsage, FinishReason
+from lowcloud.http.responses.schemas import ResponseObject
 
 Events = Annotated[str, Field(json_schema_extra={"format": "binary", "contentType": "text/event-stream"})]
 
@@ -33,7 +34,7 @@ class TextAnswer(_Shape):
 
 
 TextOutput = TextAnswer | Events
-ChatOutput = ChatCompletion | Completion | Events
+ChatOutput = ChatCompletion | Completion | ResponseObject | Events
 
 
 class Vectors(_Shape):
