@@ -53,11 +53,13 @@ from lowcloud.http.openapi import About, Operation, document
 from lowcloud.http.operations import METRICS_TYPE, Document, Operations
 from lowcloud.http.responses.background import KIND as RESPONSE
 from lowcloud.http.responses.background import Background
+from lowcloud.http.responses.compact import Compaction
+from lowcloud.http.responses.compact import Tools as CompactionTools
 from lowcloud.http.responses.context import Contexts, Locks
 from lowcloud.http.responses.conversations import Conversations
 from lowcloud.http.responses.handlers import Responses
 from lowcloud.http.responses.orders import Tools as ResponseTools
-from lowcloud.http.responses.routes import conversation_routes, response_routes
+from lowcloud.http.responses.routes import compaction_routes, conversation_routes, response_routes
 from lowcloud.http.responses.run import Maker
 from lowcloud.http.responses.sealed import Sealer
 from lowcloud.http.router import Route, Router, Table
@@ -72,6 +74,7 @@ from lowcloud.http.workers_ai.rerank import RerankRunner
 from lowcloud.http.workers_ai.routes import absent_routes, catalogue_routes, run_routes, token_routes
 from lowcloud.http.workers_ai.run import Runs
 from lowcloud.http.workers_ai.text import TextRunner
+from lowcloud.http.workers_ai.text_response import ResponseRunner
 from lowcloud.models.card import Task
 from lowcloud.serving.jobs import JobRunner
 from lowcloud.serving.service import Service
@@ -145,6 +148,7 @@ class Handlers:
     stored: Stored | None = None
     responses: Responses | None = None
     conversations: Conversations | None = None
+    compaction: Compaction | None = None
 
 
 def build(parts: HttpParts) -> ASGIApp:
@@ -178,6 +182,7 @@ def table(on: Handlers) -> tuple[Route, ...]:
         *_both("POST", "/chat/completions", on.chat.create, CHAT),
         *_both("POST", "/chat/completions/input_tokens", on.token_texts.count_chat, CHAT_COUNT),
         *(_stored(on.stored) if on.stored else ()),
+        *(compaction_routes(on.compaction, BASES) if on.compaction else ()),
         *(response_routes(on.responses, BASES) if on.responses else ()),
         *(conversation_routes(on.conversations, BASES) if on.conversations else ()),
         *_both("POST", "/completions", on.completions.create, COMPLETION),
@@ -248,7 +253,9 @@ def _handlers(parts: HttpParts) -> Handlers:
 
     accepts = parts.settings.accept_token_ids
     runners: dict[Task, TaskRunner] = {
-        Task.TEXT_GENERATION: TextRunner(answerer, offload, parts.clock, new_id("")),
+        Task.TEXT_GENERATION: TextRunner(
+            answerer, offload, parts.clock, new_id(""), _native_responses(parts, answerer, offload, new_id("resp_"))
+        ),
         Task.TEXT_EMBEDDINGS: EmbeddingsRunner(parts.service, offload),
         Task.RERANK: RerankRunner(parts.service, offload),
         Task.TEXT_CLASSIFICATION: ClassifyRunner(parts.service, offload),
@@ -270,6 +277,7 @@ def _handlers(parts: HttpParts) -> Handlers:
         Stored(parts.completions, offload) if parts.completions else None,
         _responses(parts, answerer, offload, new_id("resp_")),
         _conversations(parts, offload, new_id("conv_")),
+        _compaction(parts, answerer, offload, new_id("resp_")),
     )
 
 
@@ -277,7 +285,7 @@ def _responses(parts: HttpParts, answerer: Answerer, offload: Offload, new_id: C
     own, jobs = parts.responses, parts.jobs
     if own is None or jobs is None:
         return None
-    maker = Maker(parts.service, answerer, parts.clock, Sealer(own.secret), parts.logger)
+    maker = _maker(parts, own, answerer)
     background = Background(maker, own.store, jobs, offload, parts.clock, own.new_seed)
     jobs.add(RESPONSE, background)
     contexts = Contexts(own.store, own.locks)
@@ -291,6 +299,26 @@ def _conversations(parts: HttpParts, offload: Offload, new_id: Callable[[], str]
         return None
     contexts = Contexts(own.store, own.locks)
     return Conversations(own.conversations, contexts, Sealer(own.secret), offload, parts.clock, new_id)
+
+
+def _compaction(parts: HttpParts, answerer: Answerer, offload: Offload, new_id: Callable[[], str]) -> Compaction | None:
+    own = parts.responses
+    if own is None or parts.jobs is None:
+        return None
+    contexts, sealer = Contexts(own.store, own.locks), Sealer(own.secret)
+    maker = _maker(parts, own, answerer)
+    return Compaction(CompactionTools(parts.service, maker, contexts, answerer, sealer, offload, new_id))
+
+
+def _native_responses(
+    parts: HttpParts, answerer: Answerer, offload: Offload, new_id: Callable[[], str]
+) -> ResponseRunner | None:
+    own = parts.responses
+    return None if own is None else ResponseRunner(_maker(parts, own, answerer), answerer, offload, new_id)
+
+
+def _maker(parts: HttpParts, own: ResponseParts, answerer: Answerer) -> Maker:
+    return Maker(parts.service, answerer, parts.clock, Sealer(own.secret), parts.logger)
 
 
 def _batch(parts: HttpParts, native: Native, offload: Offload) -> Batch | None:

@@ -2,6 +2,7 @@
 
 from lowcloud.http.openapi import Operation
 from lowcloud.http.responses import schemas
+from lowcloud.http.responses.compact import CompactBody, Compaction
 from lowcloud.http.responses.conversations import (
     ConversationBody,
     ConversationItemsQuery,
@@ -29,6 +30,11 @@ def response_routes(on: Responses, bases: tuple[str, ...]) -> list[Route]:
         ("GET", "/responses/{response_id}/input_items", on.input_items, ITEMS),
     ]
     return [Route(method, base + path, handler, shown) for method, path, handler, shown in table for base in bases]
+
+
+def compaction_routes(on: Compaction, bases: tuple[str, ...]) -> list[Route]:
+    """At every base."""
+    return [Route("POST", base + "/responses/compact", on.create, COMPACT) for base in bases]
 
 
 def conversation_routes(on: Conversations, bases: tuple[str, ...]) -> list[Route]:
@@ -62,6 +68,14 @@ COUNT = Operation(
     "responses",
     request=CountBody,
     answer=schemas.InputTokens,
+    errors=_REFUSALS,
+)
+COMPACT = Operation(
+    "compactResponse",
+    "The user's messages as they are, and a summary of the whole conversation that only this server can read.",
+    "responses",
+    request=CompactBody,
+    answer=schemas.CompactedResponse,
     errors=_REFUSALS,
 )
 SHOW = Operation(

@@ -190,3 +190,13 @@ class ConversationItem(BaseModel):
 class InputTokens(_Shape):
     object: Literal["response.input_tokens"]
     input_tokens: int
+
+
+class CompactedResponse(_Shape):
+    id: str
+    object: Literal["response.compaction"]
+    created_at: int
+    output: list[dict[str, Any]] = Field(
+        description="the user's messages as they are, then one item of type compaction"
+    )
+    usage: ResponseUsage
