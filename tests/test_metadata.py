@@ -50,7 +50,7 @@ def test_the_wheels_metadata_is_the_projects(wheel):
     assert metadata["Version"] == lowcloud.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert metadata.get_all("Provides-Extra") == ["local", "postgres", "vision"]
+    assert metadata.get_all("Provides-Extra") == ["local", "postgres", "redis", "vision"]
     assert name.replace("METADATA", "licenses/LICENSE") in wheel.namelist()
 
 

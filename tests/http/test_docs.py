@@ -80,7 +80,8 @@ def tree(kind: type[errors.LowcloudError]) -> Iterator[type[errors.LowcloudError
 
 def test_every_error_is_in_the_table_with_its_status_code_and_number():
     table = {tuple(cells[:3]) for cells in rows("errors.md", 4) if cells[0] != "status"}
-    assert table == {(str(kind.status), f"`{kind.code}`", str(kind.number)) for kind in tree(errors.LowcloudError)}
+    ours = [kind for kind in tree(errors.LowcloudError) if kind.__module__ == errors.__name__]  # the gateway has a page
+    assert table == {(str(kind.status), f"`{kind.code}`", str(kind.number)) for kind in ours}
 
 
 def test_every_route_is_documented():
