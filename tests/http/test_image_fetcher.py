@@ -10,10 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from image_site import JPEG, PNG, site
 
+from lowcloud.core.addresses import is_public
 from lowcloud.core.errors import BadRequest
+from lowcloud.core.gate import addresses_of
 from lowcloud.core.messages import Image
-from lowcloud.http.addresses import is_public
-from lowcloud.http.image_fetcher import MAX_URL_CHARS, FetchBounds, WebImages, addresses_of, complaint, media_type
+from lowcloud.http.image_fetcher import MAX_URL_CHARS, FetchBounds, WebImages, complaint, media_type
 from lowcloud.http.image_links import linked
 
 pytestmark = pytest.mark.anyio

@@ -5,23 +5,19 @@ and the connection that could name another one. A caller learns the same of an a
 nobody knows and of a server that doesn't answer.
 """
 
-import errno
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import anyio
 import structlog
-from aiohttp.abc import AbstractResolver, ResolveResult
 
+from lowcloud.core.addresses import is_public
 from lowcloud.core.errors import BadRequest
+from lowcloud.core.gate import ForbiddenAddressError, Gate, Lookup, addresses_of
 from lowcloud.core.messages import Image
-from lowcloud.http.addresses import is_public
 from lowcloud.http.image_links import LinkedImage
-from lowcloud.http.threads import Threads
 from lowcloud.http.watch import only
 
 MAX_URL_CHARS = 8192
@@ -38,7 +34,6 @@ _HEADERS = {
 }
 # aiohttp's own errors, those of sockets and waits, and what names that can't be encoded end in.
 _FAILURES = (aiohttp.ClientError, OSError, ValueError)
-Lookup: TypeAlias = Callable[[str], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +43,6 @@ class FetchBounds:
     ports: tuple[int, ...] = (80, 443)
     max_bytes: int = 10 * 2**20
     seconds: float = 20.0
-
-
-class ForbiddenAddressError(OSError):
-    """An address or a port that nothing is fetched from. The log has the reason, by aiohttp's own errors around it."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(errno.EACCES, reason)
-
-
-def addresses_of(host: str) -> list[str]:
-    """What the system's resolver says. Blocking. Raises OSError, ValueError."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
 
 
 class WebImages:
@@ -73,7 +55,7 @@ class WebImages:
         allows: Callable[[str], bool] = is_public,
         lookup: Lookup = addresses_of,
     ) -> None:
-        self._bounds, self._gate = bounds, _Gate(lookup, allows, bounds.ports)
+        self._bounds, self._gate = bounds, Gate(lookup, allows, bounds.ports)
         self._turns = anyio.CapacityLimiter(MAX_AT_ONCE)
         self._log = structlog.get_logger("lowcloud.images")
 
@@ -177,37 +159,3 @@ class _Budget:
 
     def __init__(self, whole: int) -> None:
         self.whole = self.left = whole
-
-
-class _Gate(AbstractResolver):
-    """Where names are resolved and sockets are made. A name with one address that isn't allowed is refused whole."""
-
-    def __init__(self, lookup: Lookup, allows: Callable[[str], bool], ports: Sequence[int]) -> None:
-        self._lookup, self._allows, self._ports = lookup, allows, ports
-        self._threads = Threads(MAX_AT_ONCE, "lowcloud.names")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """In threads of its own: the event loop's are few, and a slow name server mustn't keep others from them."""
-        addresses = await self._threads.run(lambda: self._lookup(host))
-        for address in addresses:
-            self._check(address)
-        return [
-            ResolveResult(hostname=host, host=each, port=port, family=family, proto=0, flags=0) for each in addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-    def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
-        """For one connection, also to an address that stood in the URL itself. Raises ForbiddenAddressError."""
-        family, kind, protocol, _, address = info
-        self._check(address[0])
-        if address[1] not in self._ports:
-            raise ForbiddenAddressError(f"nothing is fetched from port {address[1]}")
-        return socket.socket(family, kind, protocol)
-
-    def _check(self, address: str) -> None:
-        if not self._allows(address):
-            raise ForbiddenAddressError(f"nothing is fetched from {address}")

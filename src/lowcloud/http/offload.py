@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lowcloud.core.errors import MissingBody
+from lowcloud.core.threads import Threads
 from lowcloud.http.strict_json import LARGE_BYTES, parse_object
-from lowcloud.http.threads import Threads
 
 T = TypeVar("T")
 MAX_THREADS = 2

@@ -8,8 +8,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from types import SimpleNamespace
 
 import aiohttp
 import anyio
@@ -17,12 +15,12 @@ import anyio.to_thread
 import structlog
 
 from lowcloud.core.errors import LowcloudError, Unavailable
+from lowcloud.core.resend import KEEP_ALIVE_S, Request, answered, traced
 from lowcloud.engines.engine import RuntimeState
 from lowcloud.engines.remote.failure import broken, refused, unreached
 from lowcloud.engines.remote.sse import SseError, SseReader
 from lowcloud.engines.remote.upstream import Upstream
 
-KEEP_ALIVE_S = 4.0  # below the 5 s after which uvicorn, Node and cpp-httplib close a connection that rests
 DRAIN_S = 0.2
 MAX_SMALL_BYTES = 2**20
 MAX_WHOLE_BYTES = 256 * 2**20
@@ -61,7 +59,7 @@ class RemoteRuntime:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.upstream.connect_s),
             headers=self.upstream.headers(),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[_trace()],
+            trace_configs=[traced()],
         ) as session:
             self._session = session
             self._opened.set()
@@ -107,7 +105,7 @@ class RemoteRuntime:
         upstream = self.upstream
         try:
             async with asyncio.timeout(upstream.connect_s + upstream.first_byte_s):
-                return await _answered(self._session, method, f"{upstream.url}{path}", body)
+                return await answered(self._session, Request(method, f"{upstream.url}{path}", body))
         except _FAILURES as error:
             raise self._logged(unreached(upstream, error)) from error
 
@@ -198,38 +196,6 @@ class Answer:
         except (ValueError, RecursionError):
             raise broken(self._upstream, "sent what is no JSON") from None
         return parsed
-
-
-@dataclass(slots=True)
-class _Way:
-    """How a request went: over a connection that had served another one before, or over its own."""
-
-    is_reused: bool = False
-
-
-async def _answered(
-    session: aiohttp.ClientSession, method: str, url: str, body: bytes | None
-) -> aiohttp.ClientResponse:
-    """A server may close a resting connection just when we send: what got no answer at all is sent once more.
-
-    Source: RFC 9112, 9.3.1. On a new connection that is a failure.
-    """
-    while True:
-        way = _Way()
-        try:
-            return await session.request(method, url, data=body, allow_redirects=False, trace_request_ctx=way)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not way.is_reused:
-                raise
-
-
-def _trace() -> aiohttp.TraceConfig:
-    async def note(_session: object, context: SimpleNamespace, _params: object) -> None:
-        context.trace_request_ctx.is_reused = True
-
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(note)
-    return trace
 
 
 def _json(body: Mapping[str, object]) -> bytes:

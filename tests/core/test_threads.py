@@ -6,7 +6,7 @@ import anyio
 import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from lowcloud.http.threads import Threads
+from lowcloud.core.threads import Threads
 
 pytestmark = pytest.mark.anyio
 GIVE_UP_S = 30

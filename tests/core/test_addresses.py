@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lowcloud.http.addresses import is_public
+from lowcloud.core.addresses import is_public
 
 FOURS = st.integers(0, 2**32 - 1).map(IPv4Address)
 SIXES = st.integers(0, 2**128 - 1).map(IPv6Address)
