@@ -1,0 +1,201 @@
+"""Calls to other people's servers, over aiohttp: bytes pass as they come, and nobody is led into this network.
+
+Two pools of connections: one goes to public addresses alone, checked where a socket is made; the other is for the hosts
+that the operator allows. Redirects are answers like any other: they are never followed.
+"""
+
+import asyncio
+import re
+import zlib
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from lowcloud.core.addresses import is_public
+from lowcloud.core.errors import BadRequest, Unavailable
+from lowcloud.core.gate import Gate, Lookup, addresses_of, forbidden
+from lowcloud.core.resend import KEEP_ALIVE_S, Request, answered, traced
+from lowcloud.gateway.call import Call, Headers, Reply, Target
+from lowcloud.gateway.errors import NoReply, NoReplyKind
+
+PIECE_BYTES = 2**16
+_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError, ValueError)
+# A connection's own, and what a provider says of its own host, which isn't ours.
+_HOPS = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}
+    | {"transfer-encoding", "upgrade"}
+)
+_OF_ITS_HOST = frozenset({"set-cookie", "alt-svc", "strict-transport-security"})
+_OF_THE_CLIENT = frozenset({"host", "content-length", "accept-encoding", "expect"})
+_NOT_ADDED = ("User-Agent", "Accept", "Content-Type")
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamBounds:
+    """``connections`` at once; seconds to connect, to the head of a reply where a call sets no time, and between two of
+    its pieces."""
+
+    connections: int = 1024
+    connect_s: float = 10.0
+    first_byte_s: float = 600.0
+    between_bytes_s: float = 300.0
+
+
+class HttpUpstream:
+    """``Upstream`` over HTTPS. ``allowed_hosts``: names and addresses that may be in this network, as in a URL.
+
+    ``allows`` judges the addresses of all other hosts; ``lookup`` gives those of a name, blocking.
+    """
+
+    def __init__(
+        self,
+        bounds: UpstreamBounds,
+        allowed_hosts: Collection[str] = (),
+        *,
+        allows: Callable[[str], bool] = is_public,
+        lookup: Lookup = addresses_of,
+    ) -> None:
+        self._bounds, self._gate = bounds, Gate(lookup, allows)
+        self._allowed = frozenset(host.lower().strip("[]") for host in allowed_hosts)
+        self._checked: aiohttp.ClientSession | None = None
+        self._free: aiohttp.ClientSession | None = None
+        self._log = structlog.get_logger("lowcloud.gateway")
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncGenerator[None, None]:
+        """Connections that are closed at the end; calls are sent within."""
+        gate, limit = self._gate, self._bounds.connections
+        checked = aiohttp.TCPConnector(
+            resolver=gate, socket_factory=gate.socket, limit=limit, keepalive_timeout=KEEP_ALIVE_S
+        )
+        free = aiohttp.TCPConnector(limit=limit, keepalive_timeout=KEEP_ALIVE_S)
+        async with AsyncExitStack() as stack:
+            self._checked = await stack.enter_async_context(self._session(checked))
+            self._free = await stack.enter_async_context(self._session(free))
+            try:
+                yield
+            finally:
+                self._checked = self._free = None
+
+    async def send(self, call: Call, target: Target, first_byte_s: float | None) -> Reply:
+        """The reply, once its head is there; its body raises NoReply where it breaks off.
+
+        Raises NoReply, and BadRequest for headers that can't be sent.
+        """
+        url = self._url(target)
+        session = self._checked if target.is_checked and not self._is_allowed(url) else self._free
+        if session is None:
+            raise Unavailable("The server is stopping.")
+        request = Request(call.method, url, call.body or None, _sent(target.headers), _NOT_ADDED)
+        limit_s = self._bounds.first_byte_s if first_byte_s is None else min(first_byte_s, self._bounds.first_byte_s)
+        try:
+            async with asyncio.timeout(limit_s):
+                response = await answered(session, request)
+        except _FAILURES as error:
+            raise self._no_reply(call, error) from error
+        return await self._reply(call, response)
+
+    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        """No cookie is kept, and the environment's proxies aren't used."""
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._bounds.connect_s),
+            auto_decompress=False,
+            trust_env=False,
+            trace_configs=[traced()],
+        )
+
+    def _url(self, target: Target) -> URL:
+        """As it stands: not quoted again. Raises NoReply."""
+        try:
+            url = URL(target.url, encoded=True)
+            is_good = url.scheme in ("http", "https") and bool(url.host) and url.user is None and url.password is None
+        except ValueError:
+            is_good = False
+        if not is_good or "\\" in target.url or not target.url.isprintable():
+            raise NoReply(kind="not_allowed")
+        return url
+
+    def _is_allowed(self, url: URL) -> bool:
+        return (url.host or "").lower() in self._allowed
+
+    async def _reply(self, call: Call, response: aiohttp.ClientResponse) -> Reply:
+        headers, coding = _received(response)
+        body = self._pieces(call, response)
+        await anext(body)  # so that closing a body that nobody reads ends the exchange too
+        if coding is None:
+            return Reply(response.status, headers, body)
+        plain = _decoded(body)
+        await anext(plain)
+        return Reply(response.status, headers, plain)
+
+    async def _pieces(self, call: Call, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        """First an empty one. Closing it before the end closes the connection."""
+        try:
+            yield b""
+            while True:
+                async with asyncio.timeout(self._bounds.between_bytes_s):
+                    piece = await response.content.readany()
+                if not piece:
+                    return
+                yield piece
+        except _FAILURES as error:
+            raise self._no_reply(call, error) from error
+        finally:
+            response.close()  # does nothing to a connection whose reply was read to its end: it is in the pool again
+
+    def _no_reply(self, call: Call, error: Exception) -> NoReply:
+        """The caller isn't told where an address leads, the log is."""
+        kind: NoReplyKind = "timeout" if isinstance(error, TimeoutError) else "no_connection"
+        if forbidden(error) is not None:
+            kind = "not_allowed"
+        self._log.info("a provider gave no reply", provider=call.provider, kind=kind, why=type(error).__name__)
+        return NoReply(kind=kind)
+
+
+def _sent(headers: Headers) -> list[tuple[str, str]]:
+    """Replies are asked for as they are: compressed ones could be neither counted nor searched. Raises BadRequest."""
+    dropped = _HOPS | _OF_THE_CLIENT
+    kept = [(name, value) for name, value in headers if name.lower() not in dropped]
+    for name, value in kept:
+        if not _NAME.fullmatch(name) or _CONTROL.search(value):
+            raise BadRequest(f"The header {name[:100]!r} can't be sent to a provider.", param="headers")
+    return [*kept, ("accept-encoding", "identity")]
+
+
+def _received(response: aiohttp.ClientResponse) -> tuple[Headers, str | None]:
+    """The headers that are passed on, and the coding that comes off: one that a server put on unasked."""
+    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers]
+    own = {each.strip().lower() for name, value in headers if name == "connection" for each in value.split(",")}
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    is_plain = coding not in _CODINGS
+    dropped = _HOPS | _OF_ITS_HOST | own | (set() if is_plain else {"content-encoding", "content-length"})
+    return tuple(each for each in headers if each[0] not in dropped), None if is_plain else coding
+
+
+async def _decoded(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """First an empty piece, as ``body`` had; then what was compressed by gzip or zlib."""
+    async with aclosing(body):
+        yield b""
+        unpack = zlib.decompressobj(wbits=47)
+        try:
+            async for piece in body:
+                for plain in _unpacked(unpack, piece):
+                    yield plain
+        except zlib.error as error:
+            raise NoReply(kind="no_connection") from error
+
+
+def _unpacked(unpack: "zlib._Decompress", piece: bytes) -> Iterator[bytes]:
+    """In pieces of a bounded size, however much ``piece`` becomes."""
+    while plain := unpack.decompress(piece, PIECE_BYTES):
+        yield plain
+        piece = unpack.unconsumed_tail
