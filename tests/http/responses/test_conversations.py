@@ -150,6 +150,15 @@ async def test_include_adds_nothing(desk):
     assert (await desk.ask("GET", path)).json == item
 
 
+async def test_include_adds_nothing_to_a_response_either(desk):
+    response = await desk.response()
+    query = "?include[]=message.output_text.logprobs&include[]=file_search_call.results"
+    assert (await desk.get(response["id"], query)).json == response
+    path = f"/responses/{response['id']}/input_items"
+    assert (await desk.ask("GET", path + query)).json == (await desk.ask("GET", path)).json
+    assert error_of(await desk.ask("GET", f"{path}?include[]=nothing"))[::2] == (400, "include")
+
+
 async def test_an_item_is_shown_and_taken_out(desk):
     made = await created(desk, items=says("stays", "goes"))
     item = (await page(desk, made["id"]))["data"][0]

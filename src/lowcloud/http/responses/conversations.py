@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, NoReturn, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -20,9 +20,8 @@ from lowcloud.http.openai.parameters import named
 from lowcloud.http.query import query_of
 from lowcloud.http.responses.builder import Fields
 from lowcloud.http.responses.context import Contexts
-from lowcloud.http.responses.handlers import ItemsQuery, account_of, listed
+from lowcloud.http.responses.handlers import IncludeQuery, ItemsQuery, account_of, listed
 from lowcloud.http.responses.items import InputItem, Item, canonical_items
-from lowcloud.http.responses.request import INCLUDES
 from lowcloud.http.responses.run import stored
 from lowcloud.http.responses.sealed import Sealer
 from lowcloud.http.validation import validated
@@ -31,25 +30,6 @@ from lowcloud.storage.items import ItemPage, StoredItem
 
 F = TypeVar("F")
 MOST_AT_ONCE = 20  # items of one request; OpenAI's bound
-
-
-def _known(name: str) -> str:
-    if name not in INCLUDES:
-        raise ValueError(f"must be one of {', '.join(INCLUDES)}")
-    return name
-
-
-Include = Annotated[str, AfterValidator(_known)]
-
-
-class IncludeQuery(BaseModel):
-    """``include`` adds nothing: items are shown as they are kept."""
-
-    include: Include | None = None
-
-
-class ConversationItemsQuery(ItemsQuery, IncludeQuery):
-    """The query of a list of a conversation's items."""
 
 
 class ConversationBody(BaseModel):
@@ -132,7 +112,7 @@ class Conversations:
 
     async def items(self, call: Call) -> ASGIApp:
         """A page of one's items."""
-        query = query_of(ConversationItemsQuery, call.query)
+        query = query_of(ItemsQuery, call.query)
         page = ItemPage(query.limit + 1, query.after, query.order == "desc")
         found = await self._store.items(account_of(call), _id(call), page)
         return _json(listed(_there(found, call), query.limit))

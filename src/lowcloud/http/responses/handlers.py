@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 import anyio
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -19,7 +19,7 @@ from lowcloud.http.query import query_of
 from lowcloud.http.responses.builder import Fields, queued, replayed
 from lowcloud.http.responses.events import as_sse, error_event, padded_delta, sse
 from lowcloud.http.responses.orders import Orders, Tools
-from lowcloud.http.responses.request import ResponseAsked, response_asked
+from lowcloud.http.responses.request import INCLUDES, ResponseAsked, response_asked
 from lowcloud.http.responses.run import Order
 from lowcloud.http.sse import DONE
 from lowcloud.http.validation import validated
@@ -30,7 +30,19 @@ HOW_IT_RUNS = ("stream", "stream_options", "background", "store")
 POLL_S = 0.5  # a response that runs in another process is looked at so often
 
 
-class ItemsQuery(BaseModel):
+def _known(name: str) -> str:
+    if name not in INCLUDES:
+        raise ValueError(f"must be one of {', '.join(INCLUDES)}")
+    return name
+
+
+class IncludeQuery(BaseModel):
+    """``include`` adds nothing: what is kept is shown whole."""
+
+    include: Annotated[str, AfterValidator(_known)] | None = None
+
+
+class ItemsQuery(IncludeQuery):
     """The query of a list of items."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
@@ -38,7 +50,7 @@ class ItemsQuery(BaseModel):
     order: Literal["asc", "desc"] = "desc"
 
 
-class ShowQuery(BaseModel):
+class ShowQuery(IncludeQuery):
     """The query of one response; ``starting_after`` is the number of the last event that the caller has."""
 
     stream: bool = False

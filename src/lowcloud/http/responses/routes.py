@@ -3,15 +3,8 @@
 from lowcloud.http.openapi import Operation
 from lowcloud.http.responses import schemas
 from lowcloud.http.responses.compact import CompactBody, Compaction
-from lowcloud.http.responses.conversations import (
-    ConversationBody,
-    ConversationItemsQuery,
-    Conversations,
-    IncludeQuery,
-    ItemsBody,
-    RelabelBody,
-)
-from lowcloud.http.responses.handlers import CountBody, ItemsQuery, Responses, ShowQuery
+from lowcloud.http.responses.conversations import ConversationBody, Conversations, ItemsBody, RelabelBody
+from lowcloud.http.responses.handlers import CountBody, IncludeQuery, ItemsQuery, Responses, ShowQuery
 from lowcloud.http.responses.request import ResponseBody
 from lowcloud.http.router import Route
 
@@ -131,7 +124,7 @@ CONVERSATION_ITEMS = Operation(
     "conversations",
     answer=schemas.ItemList,
     errors=(400,),
-    query=ConversationItemsQuery,
+    query=ItemsQuery,
 )
 ADD_ITEMS = Operation(
     "createConversationItems",
