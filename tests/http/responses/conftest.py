@@ -21,6 +21,7 @@ from lowcloud.storage.responses import KeepResponses, ResponseStore
 
 BASE = "/client/v4/accounts/{account}/ai/v1"
 NOW = 1_800_000_000.0
+SECRET = "a-secret-of-twenty-letters"
 
 
 class WallClock:
@@ -101,14 +102,15 @@ def make_desk(make_world, database) -> MakeDesk:
     """``async with make_desk(reply="...") as desk``, as ``make_world``. ``runs``: jobs are run."""
 
     @asynccontextmanager
-    async def make(*, runs: bool = False, ignores: Any = None, **world: Any) -> AsyncGenerator[Desk, None]:
+    async def make(
+        *, runs: bool = False, ignores: Any = None, secret: str = SECRET, **world: Any
+    ) -> AsyncGenerator[Desk, None]:
         store = ResponseStore(database, KeepResponses(), lambda: NOW)
         conversations = ConversationStore(database, clock=lambda: NOW)
         locks = Locks(conversations, WallClock())
         jobs = JobRunner(JobStore(database, JobLimits(), lambda: NOW), RunnerLimits(), clock=lambda: NOW)
         seeds = count(1)
         more = {} if ignores is None else {"ignores": ignores}
-        secret = "a-secret-of-twenty-letters"
         parts = ResponseParts(store, conversations, locks, secret, new_seed=lambda: next(seeds), **more)
         async with make_world(jobs=jobs, responses=parts, **world) as made, anyio.create_task_group() as tasks:
             if runs:

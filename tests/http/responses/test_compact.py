@@ -1,12 +1,16 @@
 """POST responses/compact: the user's messages and a summary that only this server reads."""
 
 import pytest
+from usage_sums import Sums, UsageTold
 
 from lowcloud.core.errors import EngineFailed
 from lowcloud.core.messages import Image, Message, ToolCall
 from lowcloud.engines.scripted import Said, Stage
 from lowcloud.http.responses.summary import FRAME, LEAST_CHARS, MAX_TOKENS, bound, newest, transcript
+from lowcloud.models.card import Task
 from lowcloud.models.catalogue import CHAT_STAND_IN
+from lowcloud.serving.limits import Allowance
+from lowcloud.serving.usage import Ledger
 
 pytestmark = pytest.mark.anyio
 WINDOW = 8192
@@ -107,6 +111,16 @@ async def test_what_is_over_the_context_is_summarised_in_parts_each_with_the_sum
     assert all("came before:\n\nnoted" in part for part in read[1:])
     assert made["usage"]["output_tokens"] == len(read)
     assert made["usage"]["input_tokens"] > 3 * WINDOW
+
+
+async def test_all_parts_together_are_one_request_and_cost_what_they_cost_together(make_desk):
+    allowance = Allowance(requests_per_minute={Task.TEXT_GENERATION: 1})
+    async with make_desk(ledger=Ledger(Sums(), UsageTold(), allowance, lambda: 1e9)) as desk:
+        body = {"model": "@cf/meta/llama-3.1-8b-instruct", "input": "word " * 3 * WINDOW}
+        answer = await desk.ask("POST", "/responses/compact", body)
+        assert answer.headers["cf-ai-neurons"] == f"{answer.json['usage']['neurons']:.2f}" != "0.00"
+        assert answer.json["usage"]["output_tokens"] > 3
+        assert (await desk.ask("POST", "/responses/compact", body)).status == 429
 
 
 async def test_of_a_conversation_that_is_far_too_long_the_newest_is_summarised(desk):

@@ -90,7 +90,10 @@ class Maker:
             max_tool_calls=asked.max_tool_calls,
             seal=partial(self._sealer.seal, account_id=account_id) if seals else None,
         )
-        opened = self._sealer.opened(context.items, account_id, "previous_response_id")
+        # what is kept in the open needs no key, which may be another by now
+        closed = [{} if item.get("content") else item for item in context.items]
+        source = "conversation" if asked.conversation_id else "previous_response_id"
+        opened = self._sealer.opened(closed, account_id, source)
         return Order(account_id, asked, plan, context, own, opened | self._sealer.opened(own, account_id))
 
     async def begin(self, order: Order, caller: Caller, trace: Trace) -> Begun:
@@ -102,7 +105,7 @@ class Maker:
                 items = await self._cut(order) if order.asked.truncates else None
                 if items is None:
                     raise
-            return await self._begin(order, items, caller, trace)
+            return await self._begin(order, items, replace(caller, is_part=True), trace)
 
     async def check(self, order: Order) -> None:
         """Refuse what the model that answers can't do; nothing is run. Raises BadRequest, ModelNotFound."""
