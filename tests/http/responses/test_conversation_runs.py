@@ -4,10 +4,12 @@ import threading
 
 import anyio
 import pytest
+from sqlalchemy import func, select
 
 from lowcloud.core.errors import EngineFailed
 from lowcloud.engines.scripted import Stage
 from lowcloud.models.catalogue import CHAT_STAND_IN
+from lowcloud.storage.tables import responses
 
 pytestmark = pytest.mark.anyio
 LOCKED = (409, "conversation_locked", "conversation")
@@ -207,13 +209,12 @@ class Gate:
         await anyio.to_thread.run_sync(self.is_reached.wait, 20)
 
 
-async def test_a_client_that_leaves_while_the_lock_is_written_leaves_none(make_desk, database):
-    async with make_desk() as desk, anyio.create_task_group() as tasks:
-        name = await conversation(desk)
+async def left_while_it_writes(exchange, database):
+    """The request's client leaves while the first of its writes is made."""
+    async with anyio.create_task_group() as tasks:
         before, beside = Gate(), Gate()
         tasks.start_soon(database.writer.put, before.work)
         await before.reached()
-        exchange = request(desk, conversation=name, background=True)
         tasks.start_soon(exchange.run)
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(database.writer.put, beside.work)
@@ -224,7 +225,18 @@ async def test_a_client_that_leaves_while_the_lock_is_written_leaves_none(make_d
         await anyio.wait_all_tasks_blocked()
         beside.is_open.set()
         await exchange.is_over.wait()
-        assert (await desk.answer({"conversation": name})).status == 200
+
+
+async def test_a_client_that_leaves_while_the_lock_is_written_leaves_none(desk, database):
+    name = await conversation(desk)
+    await left_while_it_writes(request(desk, conversation=name, background=True), database)
+    assert (await desk.answer({"conversation": name})).status == 200
+
+
+async def test_a_client_that_leaves_while_its_response_is_queued_leaves_nothing(desk, database):
+    await left_while_it_writes(request(desk, background=True), database)
+    kept = select(func.count()).select_from(responses)
+    assert await database.run(lambda connection: connection.execute(kept).scalar_one()) == 0
 
 
 async def test_a_response_that_isnt_stored_has_no_conversation(desk):

@@ -23,6 +23,7 @@ from lowcloud.http.responses.request import INCLUDES, ResponseAsked, response_as
 from lowcloud.http.responses.run import Order
 from lowcloud.http.sse import DONE
 from lowcloud.http.validation import validated
+from lowcloud.http.watch import CLOSE_BOUND_S
 from lowcloud.storage.items import ItemPage, StoredItem
 from lowcloud.storage.responses import OVER, Kept
 
@@ -151,12 +152,18 @@ class Responses:
             ignores = self._orders.ignores({"model": asked.model}, call)
             response = await self._on.background.submit(order, call.body, ignores_tools=ignores)
         except BaseException:
-            await self._orders.release(order)
+            await self._withdraw(order)
             raise
         headers = answer_headers(asked.ignored, None)
         if asked.is_stream:
             return self._follow(call, -1, headers, pads=asked.include_obfuscation, response_id=order.plan.id)
         return _json(response, headers)
+
+    async def _withdraw(self, order: Order) -> None:
+        """Leave nothing of it: its client may have left while it was written, and knows no id of it."""
+        with anyio.move_on_after(CLOSE_BOUND_S, shield=True):
+            await self._on.store.delete(order.account_id, order.plan.id)
+        await self._orders.release(order)
 
     def _follow(
         self, call: Call, after: int, headers: Mapping[str, str], *, pads: bool, response_id: str | None = None
