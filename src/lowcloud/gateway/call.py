@@ -48,12 +48,15 @@ class Reply:
 class Target:
     """Where a call goes: ``url`` is whole; ``headers`` are the call's with the credentials that it is sent with.
 
-    A ``is_checked`` host may be none of this machine's and of its network's.
+    A ``is_checked`` host may be none of this machine's and of its network's. ``account_id`` and ``principal`` are for
+    our own models, who have no URL.
     """
 
     url: str
     headers: Headers
     is_checked: bool = True
+    account_id: str = ""
+    principal: Principal | None = None
 
 
 @dataclass(frozen=True, slots=True)

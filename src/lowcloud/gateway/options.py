@@ -25,6 +25,7 @@ MAX_DELAY_MS = 5_000
 DELAY_MS = 1_000  # between attempts, where only their number is asked for
 MAX_TIMEOUT_MS = 86_400_000
 MAX_METADATA = 5
+MAX_COST = 1e6
 MAX_CHARS = 1_024
 DEFAULT_ALIAS = "default"
 
@@ -249,8 +250,8 @@ def _custom_cost(value: object) -> CustomCost:
 
 
 def _price(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise ValueError(f"{name}: a number that isn't negative is needed.")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= MAX_COST:
+        raise ValueError(f"{name}: a number from 0 to {MAX_COST:,.0f} is needed.")
     return float(value)
 
 

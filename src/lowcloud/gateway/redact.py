@@ -12,18 +12,25 @@ _KEYS = re.compile(
     rb"|ya29\.[A-Za-z0-9_.-]{20,}|(?:AKIA|ASIA)[A-Z0-9]{16}|lowcloud_[A-Za-z0-9_-]{20,}"
     rb")"
 )
+# Words follow these schemes in prose too: a credential is longer, and isn't all of small letters.
 _SCHEMES = re.compile(
-    rb"(?i)(?<![a-z0-9])((?:bearer|basic)[ \t]{1,4})(?=[A-Za-z0-9._~+/=-]{0,512}[0-9])[A-Za-z0-9._~+/=-]{8,}"
+    rb"(?<![A-Za-z0-9])((?i:bearer|basic)[ \t]{1,4})"
+    rb"(?=[0-9._~+/=-]|[A-Za-z][a-z.-]*+[A-Z0-9_~+/=])[A-Za-z0-9._~+/=-]{8,}"
 )
 _PARAMETERS = re.compile(rb"(?i)([?&](?:key|" + _NAMES + rb")=)[^&#\s\"'<>\\]+")
+_SPACE = rb"[ \t\r\n]{0,8}"
 _MEMBERS = re.compile(
-    rb"(?i)(\"(?:authorization|" + _NAMES + rb")\"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}\")(?:[^\"\\]|\\.)+", re.DOTALL
+    rb"(?i)(\"(?:authorization|" + _NAMES + rb")\"" + _SPACE + rb":" + _SPACE + rb"\")(?:[^\"\\]|\\.)++", re.DOTALL
+)
+_INNER_MEMBERS = re.compile(  # of JSON in a string
+    rb"(?i)(\\\"(?:authorization|" + _NAMES + rb")\\\"" + _SPACE + rb":" + _SPACE + rb"\\\")[^\"\\]+"
 )
 
 
 def redacted(data: bytes) -> bytes:
     """``data`` with each secret that is known by its form, or by the name before it, replaced by ``[redacted]``."""
     data = _MEMBERS.sub(rb"\1" + REDACTED, data)
+    data = _INNER_MEMBERS.sub(rb"\1" + REDACTED, data)
     data = _PARAMETERS.sub(rb"\1" + REDACTED, data)
     data = _SCHEMES.sub(rb"\1" + REDACTED, data)
     return _KEYS.sub(REDACTED, data)

@@ -3,6 +3,7 @@
 Attempts count from 1. Source: Cloudflare docs, AI Gateway › Request handling, read 2026-11.
 """
 
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias
@@ -13,7 +14,6 @@ from lowcloud.gateway.options import Settled
 Failure: TypeAlias = int | NoReplyKind  # a reply's status, or why there is none
 
 PATIENCE_S = 60.0  # a provider that asks for more has failed
-MAX_DIGITS = 9
 
 
 def is_retried(failure: Failure) -> bool:
@@ -41,13 +41,13 @@ def timeout_s(attempt: int, options: Settled) -> float | None:
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds of a ``Retry-After``, which are seconds or a date of HTTP; None: there is none that can be read.
+    """Seconds of a ``Retry-After``, which has them or a date of HTTP; None: there is none that can be read.
 
     ``now`` is in seconds since 1970.
     """
     text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text) if len(text) <= MAX_DIGITS else float(10**MAX_DIGITS)
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        return float(text)
     try:
         date = parsedate_to_datetime(text)
     except ValueError:

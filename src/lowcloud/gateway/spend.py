@@ -15,6 +15,7 @@ from lowcloud.gateway.windows import Amounts, Held, Technique, Window
 
 BYTES_PER_TOKEN = 4
 DEFAULT_OUTPUT_TOKENS = 1_024
+MAX_OUTPUT_TOKENS = 10_000_000
 EVERYTHING = "all"
 
 
@@ -145,7 +146,7 @@ def max_tokens_of(body: object) -> int:
     asked = [body.get(name) for name in ("max_completion_tokens", "max_output_tokens", "max_tokens")]
     asked.append(config.get("maxOutputTokens") if isinstance(config, Mapping) else None)
     most = next((n for n in map(_count, asked) if n is not None), DEFAULT_OUTPUT_TOKENS)
-    return most * (_count(body.get("n")) or 1)
+    return min(most * (_count(body.get("n")) or 1), MAX_OUTPUT_TOKENS)
 
 
 def _count(value: object) -> int | None:

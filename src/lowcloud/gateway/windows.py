@@ -13,7 +13,7 @@ Technique: TypeAlias = Literal["fixed", "sliding"]
 Entry: TypeAlias = tuple[float, float]  # when, dollars
 
 MAX_ENTRIES = 1_000
-HELD_S = 1.0  # where only calls under way fill a window, nobody knows when they will end
+SLOTS = 500  # to a window, once it has more entries than that
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class Held:
 class Amounts:
     """What was spent, in order of time, and what is held for calls under way.
 
-    Fixed: one entry, the window's sum at its start. Sliding: at most ``MAX_ENTRIES``; beyond that the oldest are put
-    together, at the later's time: they count too long rather than too short.
+    Fixed: one entry, the window's sum at its start. Sliding: exact up to ``MAX_ENTRIES``; beyond that those of the same
+    500th of a window become one at the latest's time: so they count a little too long rather than too short.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -121,19 +121,15 @@ def settle(window: Window, amounts: Amounts, call_id: str, amount: float, now: f
     at = next((each.at for each in amounts.held if each.id == call_id), now)
     held = tuple(each for each in amounts.held if each.id != call_id)
     entries = list(_current(window, amounts.entries, now))
-    if amount > 0 and at >= _since(window, now):
+    if amount > 0 and _counts(window, at, now):
         insort(entries, (at, amount))
     return Amounts(_merged(window, tuple(entries)), held)
 
 
-def _since(window: Window, now: float) -> float:
-    """What came before this counts no more; of a sliding window, also what came just then."""
-    return start_of(window.interval_s, now) if window.technique == "fixed" else now - window.interval_s
-
-
 def _counts(window: Window, at: float, now: float) -> bool:
-    since = _since(window, now)
-    return at >= since if window.technique == "fixed" else at > since
+    if window.technique == "fixed":
+        return at >= start_of(window.interval_s, now)
+    return at > now - window.interval_s
 
 
 def _current(window: Window, entries: tuple[Entry, ...], now: float) -> tuple[Entry, ...]:
@@ -149,11 +145,13 @@ def _merged(window: Window, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     if window.technique == "fixed" and entries:
         start = start_of(window.interval_s, entries[-1][0])
         return ((start, sum(amount for _, amount in entries)),)
-    excess = len(entries) - MAX_ENTRIES
-    if excess <= 0:
+    if len(entries) <= MAX_ENTRIES:
         return entries
-    oldest = entries[: excess + 1]
-    return ((oldest[-1][0], sum(amount for _, amount in oldest)), *entries[excess + 1 :])
+    slots: dict[float, Entry] = {}
+    for at, amount in entries:
+        slot = at // (window.interval_s / SLOTS)
+        slots[slot] = (at, amount + slots.get(slot, (at, 0.0))[1])
+    return tuple(slots.values())
 
 
 def _retry_after_s(window: Window, live: tuple[Entry, ...], total: float, now: float) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Send
 
 from lowcloud.core.principal import DEV_ACCOUNT, Principal
 from lowcloud.core.requests import Caller
@@ -57,4 +57,20 @@ class Call:
         return Caller(self.principal.account_id if self.principal else DEV_ACCOUNT)
 
 
+# In the scope of a request that comes from within this process: its principal, who needn't be authenticated again.
+PRINCIPAL = "lowcloud.principal"
+
 Handler: TypeAlias = Callable[[Call], Awaitable[ASGIApp]]
+# Asks again who calls: a token may be withdrawn while a connection lasts. Raises as ``Auth.principal`` does.
+Admit: TypeAlias = Callable[[], Awaitable[Principal]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A WebSocket that isn't accepted yet: ASGI's two ends of it. ``send`` raises ClientLeft and WriteTimeout."""
+
+    receive: Receive
+    send: Send
+
+
+SocketHandler: TypeAlias = Callable[[Call, Admit, Wire], Awaitable[None]]

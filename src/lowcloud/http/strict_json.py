@@ -18,13 +18,19 @@ _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 def parse_object(body: bytes) -> dict[str, object]:
     """The object that ``body`` is. Raises BadRequest, which says where."""
+    value = parse_value(body)
+    if not isinstance(value, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return value
+
+
+def parse_value(body: bytes) -> object:
+    """The value that ``body`` is. Raises BadRequest, which says where."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not valid UTF-8 at byte {error.start}.") from None
     value = _parse(text, is_large=len(body) > LARGE_BYTES)
-    if not isinstance(value, dict):
-        raise BadRequest("The body must be a JSON object.")
     if _ESCAPED_SURROGATE.search(text):
         for path, string in _strings(value):
             _refuse_surrogates(path, string)

@@ -1,0 +1,195 @@
+"""One upstream call for all who ask the same at once: who began it and who joined read along.
+
+The call belongs to nobody of them: it goes on while one reads. What comes is held whole as long as it may be kept; of
+a longer reply only a window is, and who falls behind that is cut off.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import anyio
+from anyio.abc import TaskGroup
+
+from lowcloud.gateway.cache_key import MAX_BYTES
+from lowcloud.gateway.call import Headers, Reply
+
+WINDOW_BYTES = 4 * 2**20
+Begin: TypeAlias = Callable[[], Awaitable[Reply]]
+
+
+class FellBehind(Exception):
+    """A reader took so little that what it needs next is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A reply that came to its end, and all of it."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+Landed: TypeAlias = Callable[[Whole], Awaitable[None]]  # gets a reply that may be kept, before anybody reads its end
+
+
+class Flights:
+    """The flights of this process, by the keys of the cache. ``is_shared`` says of a reply's head whether others get it
+    too; ``landed`` gets what is whole. ``max_bytes`` of a reply are held, then a window of ``window_bytes``.
+    """
+
+    def __init__(self, tasks: TaskGroup, max_bytes: int = MAX_BYTES, window_bytes: int = WINDOW_BYTES) -> None:
+        self._tasks = tasks
+        self._max_bytes, self._window_bytes = max_bytes, window_bytes
+        self._flights: dict[str, _Flight] = {}
+
+    async def join(
+        self, key: str, begin: Begin, is_shared: Callable[[Reply], bool], landed: Landed
+    ) -> tuple[Reply, bool]:
+        """The reply, and whether it is of a flight that another began. Raises what ``begin`` does.
+
+        Who joined a flight whose reply isn't shared calls for themselves.
+        """
+        flight = self._flights.get(key)
+        if flight is not None:
+            reply = await flight.followed()
+            return (await begin(), False) if reply is None else (reply, True)
+        flight = self._flights[key] = _Flight(is_shared, landed, self._max_bytes, self._window_bytes)
+        self._tasks.start_soon(self._fly, key, flight, begin)
+        return await flight.led(), False
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    async def _fly(self, key: str, flight: "_Flight", begin: Begin) -> None:
+        try:
+            await flight.fly(begin)
+        finally:
+            self._flights.pop(key, None)
+
+
+class _Flight:
+    """Its head once it is known, then its pieces. ``_first`` is the number of the first piece that is held."""
+
+    def __init__(self, is_shared: Callable[[Reply], bool], landed: Landed, max_bytes: int, window_bytes: int) -> None:
+        self._is_shared, self._landed = is_shared, landed
+        self._max_bytes, self._window_bytes = max_bytes, window_bytes
+        self._head: Reply | None = None
+        self._error: Exception | None = None
+        self._pieces: list[bytes] = []
+        self._first = self._held = self._size = 0
+        self._furthest = 0  # the number of the piece that the fastest reader wants next
+        self._readers = 1  # the leader
+        self._is_over = False
+        self._changed = anyio.Event()
+        self._scope = anyio.CancelScope()
+
+    async def fly(self, begin: Begin) -> None:
+        """Carry the call, until it is over or nobody reads any more."""
+        with self._scope:
+            try:
+                reply = await begin()
+            except Exception as error:  # whatever it is, it is the leader's
+                self._end(error)
+                return
+            self._head = reply
+            self._turn()
+            try:
+                await self._carry(reply)
+            except Exception as error:
+                self._end(error)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await reply.body.aclose()
+        if not self._is_over:
+            self._end(anyio.ClosedResourceError())
+
+    async def led(self) -> Reply:
+        """The reply for who began. Raises what beginning it raised."""
+        try:
+            while self._head is None and self._error is None:
+                await self._changed.wait()
+        except BaseException:
+            self._leave()
+            raise
+        if self._error is not None and self._head is None:
+            raise self._error
+        return self._reply()
+
+    def _reply(self) -> Reply:
+        if self._head is None:
+            raise RuntimeError("a flight without a head has no reply")
+        return Reply(self._head.status, self._head.headers, self._read())
+
+    async def followed(self) -> Reply | None:
+        """The reply for who joined; None: it is for the leader alone."""
+        self._readers += 1
+        try:
+            while self._head is None and self._error is None:
+                await self._changed.wait()
+        except BaseException:
+            self._leave()
+            raise
+        if self._head is None or not self._is_shared(self._head) or self._first > 0:
+            self._leave()
+            return None
+        return self._reply()
+
+    async def _read(self) -> AsyncGenerator[bytes, None]:
+        number = 0
+        try:
+            while True:
+                changed = self._changed
+                if number < self._first:
+                    raise FellBehind
+                if number - self._first < len(self._pieces):
+                    piece = self._pieces[number - self._first]
+                    number += 1
+                    if number > self._furthest:
+                        self._furthest = number
+                        self._turn()
+                    yield piece
+                elif self._error is not None:
+                    raise self._error
+                elif self._is_over:
+                    return
+                else:
+                    await changed.wait()
+        finally:
+            self._leave()
+
+    async def _carry(self, reply: Reply) -> None:
+        async for piece in reply.body:
+            self._pieces.append(piece)
+            self._held += len(piece)
+            self._size += len(piece)
+            self._turn()
+            if self._size > self._max_bytes:
+                await self._slide()
+        if self._size <= self._max_bytes and self._is_shared(reply):
+            await self._landed(Whole(reply.status, reply.headers, b"".join(self._pieces)))
+        self._end(None)
+
+    async def _slide(self) -> None:
+        """Drop what is out of the window, but for the fastest reader's next piece; wait for that one to go on."""
+        while self._held > self._window_bytes:
+            while self._first < self._furthest and self._held > self._window_bytes:
+                self._held -= len(self._pieces.pop(0))
+                self._first += 1
+            if self._held > self._window_bytes:
+                await self._changed.wait()
+        self._turn()
+
+    def _end(self, error: Exception | None) -> None:
+        self._is_over, self._error = True, error
+        self._turn()
+
+    def _leave(self) -> None:
+        self._readers -= 1
+        if self._readers == 0 and not self._is_over:
+            self._scope.cancel()
+
+    def _turn(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()

@@ -1,0 +1,119 @@
+"""What is written down of one call, as it goes: the log's record, with the usage and the cost of what came."""
+
+from collections.abc import AsyncGenerator, Callable
+
+from lowcloud.core.errors import LowcloudError
+from lowcloud.gateway.call import Asked, Call, Reply
+from lowcloud.gateway.options import Settled
+from lowcloud.gateway.prices import Prices, cost
+from lowcloud.gateway.providers import Provider
+from lowcloud.gateway.record import BODY_BYTES, Record
+from lowcloud.gateway.redact import redacted_query
+from lowcloud.gateway.spool import Spool
+from lowcloud.gateway.usage import UsageReader, request_facts
+
+CLIENT_LEFT = 499
+
+
+class Journal:
+    """One call's. ``end`` writes the record, once, whatever became of the call."""
+
+    def __init__(self, asked: Asked, now: float, monotonic: Callable[[], float], prices: Prices, spool: Spool) -> None:
+        self._asked, self._monotonic, self._prices, self._spool = asked, monotonic, prices, spool
+        self._started = monotonic()
+        self._record = Record(asked.id, asked.account_id, asked.gateway_id, now)
+        self._usage = UsageReader()
+        self._request = b""
+        self._response: list[bytes] | None = None
+        self._kept = 0
+        self._settled: Settled | None = None
+        self._settle: Callable[[float], None] | None = None
+        self._is_over = False
+        record = self._record
+        record.user_agent, record.source = asked.user_agent, asked.source
+        record.authenticated = asked.principal is not None
+
+    @property
+    def event_id(self) -> str:
+        """The caller's, else the call's own id."""
+        asked = self._settled.event_id if self._settled else None
+        return asked or self._asked.id
+
+    def begin(self, number: int, call: Call, provider: Provider, settled: Settled) -> None:
+        """A step is due."""
+        record, facts = self._record, request_facts(provider, call.path, call.body)
+        self._settled, self._request = settled, call.body
+        record.step, record.provider, record.method = number, provider.slug, call.method
+        record.path = call.path + (f"?{redacted_query(call.query)}" if call.query else "")
+        record.model, record.model_type, record.request_type = facts.model, facts.model_type, facts.request_type
+        record.request_content_type = call.header("content-type") or ""
+        record.request_size = len(call.body)
+        record.metadata, record.event_id = settled.metadata, self.event_id
+        record.custom_cost = settled.custom_cost is not None
+        self._usage = UsageReader()
+
+    def answered(self, reply: Reply, *, is_hit: bool, settle: Callable[[float], None]) -> None:
+        """A step's reply is the answer; ``settle`` gets what it cost."""
+        record = self._record
+        record.status_code, record.success, record.cached = reply.status, reply.status < 400, is_hit
+        record.response_content_type = reply.header("content-type") or ""
+        self._settle = settle
+        if self._keeps_bodies:
+            self._response = []
+
+    async def logged(self, reply: Reply) -> AsyncGenerator[bytes, None]:
+        """The body; before the last byte of it is given, the record is written."""
+        length = reply.header("content-length")
+        n_left = int(length) if length and length.isascii() and length.isdigit() else -1
+        try:
+            async for piece in reply.body:
+                self._take(piece)
+                n_left -= len(piece)
+                if n_left == 0:
+                    self.end()
+                yield piece
+        except BaseException as error:
+            self._record.success = self._record.success and isinstance(error, GeneratorExit)
+            raise
+        finally:
+            self.end()
+            await reply.body.aclose()
+
+    def failed(self, error: BaseException) -> None:
+        """There is no reply but the error's own."""
+        self._record.status_code = error.status if isinstance(error, LowcloudError) else CLIENT_LEFT
+        self.end()
+
+    def end(self) -> None:
+        """Write the record, unless it is written."""
+        if self._is_over:
+            return
+        self._is_over = True
+        record, settled = self._record, self._settled
+        record.duration_ms = round(1_000 * (self._monotonic() - self._started), 3)
+        used = self._usage.used(self._request)
+        if record.status_code and record.success:
+            record.tokens_in, record.tokens_out = used.tokens_in, used.tokens_out
+            record.model = record.model or used.model
+            price = cost(self._prices, record.provider, record.model, used, settled.custom_cost if settled else None)
+            record.cost = 0.0 if record.cached else price
+        if self._settle is not None:
+            self._settle(record.cost or 0.0)
+        if settled is None or not settled.collect_log:
+            return
+        if self._keeps_bodies:
+            record.request = self._request[:BODY_BYTES]
+            record.response = b"".join(self._response or ())
+        self._spool.append(record)
+
+    @property
+    def _keeps_bodies(self) -> bool:
+        settled = self._settled
+        return settled is not None and settled.collect_log and settled.collect_log_payload and not settled.zdr
+
+    def _take(self, piece: bytes) -> None:
+        self._usage.feed(piece)
+        self._record.response_size += len(piece)
+        if self._response is not None and self._kept < BODY_BYTES:
+            self._response.append(piece[: BODY_BYTES - self._kept])
+            self._kept += len(piece)

@@ -1,0 +1,323 @@
+"""A call's way through the gateway: who may, from the cache or upstream, within limits, tried again, by steps; logged.
+
+log( authenticate, steps( cache( limits once( spend( retry( upstream ))))) ), with usage and cost at the log's end.
+"""
+
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+import anyio
+
+from lowcloud.gateway.cache import Cache, Entry
+from lowcloud.gateway.cache_key import cache_key, is_cacheable
+from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step, Target, Upstream
+from lowcloud.gateway.config import GatewayConfig
+from lowcloud.gateway.errors import GatewayUnauthorized, NoReply, RateLimited
+from lowcloud.gateway.flight import Flights, Whole
+from lowcloud.gateway.journal import Journal
+from lowcloud.gateway.limiter import Limiter
+from lowcloud.gateway.options import Settled, merged
+from lowcloud.gateway.prices import Prices, price_of
+from lowcloud.gateway.providers import CustomProvider, Provider, credential_of, provider_of, url_of, with_key
+from lowcloud.gateway.retry import delay_s, is_retried, parse_retry_after, timeout_s
+from lowcloud.gateway.spend import Facts, estimated_cost, max_tokens_of
+from lowcloud.gateway.spending import Reservation, Spending
+from lowcloud.gateway.spool import Spool
+from lowcloud.gateway.usage import request_facts
+from lowcloud.gateway.windows import Held
+
+MILLION = 1_000_000
+FIRST_BYTE_S = 600.0  # the server's own bound, where the caller sets none
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A gateway, and what its account has beside it: custom providers, by slug.
+
+    ``generation`` goes up where its cache is to be forgotten. One that isn't ``is_made`` is ``default``, before its
+    first call.
+    """
+
+    config: GatewayConfig
+    generation: int = 0
+    is_made: bool = True
+    custom: Mapping[str, CustomProvider] = field(default_factory=dict)
+
+
+class Directory(Protocol):
+    """Knows the gateways, and the keys that are kept for providers."""
+
+    async def find(self, account_id: str, gateway_id: str) -> Account:
+        """Raises NoSuchGateway."""
+
+    async def make_default(self, account_id: str) -> None:
+        """Make it, unless it is there."""
+
+    async def key(self, account_id: str, gateway_id: str, provider: str, alias: str) -> str | None:
+        """The key that is kept for a provider; None: there is none of that alias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the gateway works with. ``ours`` carries calls of our own models; ``clock`` gives seconds since 1970.
+
+    ``is_open``: a gateway without authentication answers everybody.
+    """
+
+    directory: Directory
+    upstream: Upstream
+    ours: Upstream
+    cache: Cache
+    limiter: Limiter
+    spending: Spending
+    spool: Spool
+    prices: Prices
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    is_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A step's reply and what is to be said of it. ``cache``: "HIT" or "MISS"; None: the cache wasn't asked."""
+
+    reply: Reply
+    cache: str | None = None
+    reservation: Reservation | None = None
+
+
+class Gateway:
+    """Answers what is asked of gateways. ``flights`` carry calls that several wait for."""
+
+    def __init__(self, tools: Tools, flights: Flights) -> None:
+        self._on, self._flights = tools, flights
+
+    async def answer(self, asked: Asked) -> Reply:
+        """The reply, with the gateway's headers; its log is written before its last byte is taken.
+
+        Raises NoSuchGateway, GatewayUnauthorized, RateLimited, SpendLimitReached, NoReply, BadRequest: of those that
+        came after the authentication there is a log.
+        """
+        account = await self._on.directory.find(asked.account_id, asked.gateway_id)
+        if (account.config.authentication or not self._on.is_open) and asked.principal is None:
+            raise GatewayUnauthorized
+        if not account.is_made:
+            await self._on.directory.make_default(asked.account_id)
+        run = _Run(self._on, self._flights, asked, account)
+        try:
+            return await run.answer()
+        except BaseException as error:
+            run.journal.failed(error)
+            raise
+
+
+class _Run:
+    """One call, through its steps."""
+
+    def __init__(self, tools: Tools, flights: Flights, asked: Asked, account: Account) -> None:
+        self._on, self._flights, self._asked, self._account = tools, flights, asked, account
+        self._is_counted = False
+        self.journal = Journal(asked, tools.clock(), tools.monotonic, tools.prices, tools.spool)
+
+    async def answer(self) -> Reply:
+        last = len(self._asked.steps) - 1
+        for number, step in enumerate(self._asked.steps):
+            settled = merged(step.options, self._asked.options, self._account.config)
+            provider = provider_of(step.call.provider, self._account.custom)
+            self.journal.begin(number, step.call, provider, settled)
+            try:
+                served = await self._serve(step, provider, settled)
+            except NoReply:
+                if number == last:
+                    raise
+                continue
+            if served.reply.status < 400 or number == last:
+                return self._finished(served, number)
+            self._settle(served.reservation, 0.0)
+            await _close(served.reply)
+        raise RuntimeError("a call has at least one step")
+
+    async def _serve(self, step: Step, provider: Provider, settled: Settled) -> Served:
+        """A step's reply: kept, shared, or its own. Raises NoReply."""
+        call = step.call
+        if settled.cache_ttl_s == 0:
+            reply, held = await self._send(call, provider, settled)
+            return Served(reply, None, held)
+        target = await self._target(call, provider, settled)
+        credential = _sent_credential(target, provider)
+        key = cache_key(
+            self._asked.account_id,
+            self._asked.gateway_id,
+            self._account.generation,
+            call,
+            credential,
+            settled.cache_key,
+        )
+        entry = await self._on.cache.get(key, self._on.clock())
+        if entry is not None:
+            return Served(Reply(entry.status, entry.headers, _pieces(entry.body)), "HIT")
+        holding: list[Reservation | None] = [None]
+
+        async def begin() -> Reply:
+            reply, holding[0] = await self._send(call, provider, settled, target)
+            return reply
+
+        landed = partial(self._land, key, settled.cache_ttl_s)
+        reply, is_follower = await self._flights.join(key, begin, _may_be_kept, landed)
+        return Served(reply, "HIT" if is_follower else "MISS", holding[0])
+
+    async def _send(
+        self, call: Call, provider: Provider, settled: Settled, target: Target | None = None
+    ) -> tuple[Reply, Reservation | None]:
+        """The upstream's reply, within the limits, tried again where that may help. Raises NoReply."""
+        target = target or await self._target(call, provider, settled)
+        await self._count()
+        held = await self._reserve(call, provider, settled)
+        try:
+            return await self._attempts(call, target, settled), held
+        except BaseException:
+            self._settle(held, 0.0)
+            raise
+
+    async def _attempts(self, call: Call, target: Target, settled: Settled) -> Reply:
+        upstream = self._on.ours if call.provider == OURS else self._on.upstream
+        attempt = 0
+        while True:
+            attempt += 1
+            reply, error = None, None
+            try:
+                reply = await upstream.send(call, target, timeout_s(attempt, settled) or FIRST_BYTE_S)
+            except NoReply as failure:
+                error = failure
+            outcome = reply.status if reply is not None else error.kind  # type: ignore[union-attr]  # one of both
+            wait_s = None
+            if is_retried(outcome):
+                asked_for = parse_retry_after(reply.header("retry-after"), self._on.clock()) if reply else None
+                wait_s = delay_s(attempt, settled, asked_for)
+            if wait_s is None:
+                if reply is None:
+                    raise error  # type: ignore[misc]  # there is one
+                return reply
+            if reply is not None:
+                await _close(reply)
+            await self._on.sleep(wait_s)
+
+    async def _target(self, call: Call, provider: Provider, settled: Settled) -> Target:
+        """Where the call goes, with the client's own key, else with the one that is kept."""
+        if call.provider == OURS:
+            if self._asked.principal is None:
+                raise GatewayUnauthorized
+            return Target("", call.headers, False, self._asked.account_id, self._asked.principal)
+        headers = call.headers
+        if not credential_of(provider, headers, call.query):
+            where = (self._asked.account_id, self._asked.gateway_id, provider.slug)
+            key = await self._on.directory.key(*where, settled.byok_alias)
+            headers = headers if key is None else with_key(provider, headers, key)
+        return Target(url_of(provider, call.path, call.query), headers, is_checked=True)
+
+    async def _count(self) -> None:
+        """Once a call, when the first upstream call is due. Raises RateLimited."""
+        window = self._account.config.rate_limit
+        if self._is_counted or window is None:
+            return
+        key = f"{self._asked.account_id}/{self._asked.gateway_id}"
+        now = self._on.clock()
+        decision = await self._on.limiter.take(key, int(window.limit), window.interval_s, window.technique, now)
+        self._is_counted = True
+        if not decision.is_allowed:
+            raise RateLimited(decision.retry_after_s)
+
+    async def _reserve(self, call: Call, provider: Provider, settled: Settled) -> Reservation | None:
+        """Raises SpendLimitReached."""
+        rules = self._account.config.spend_limits
+        if not rules:
+            return None
+        facts = request_facts(provider, call.path, call.body)
+        price = price_of(self._on.prices, provider.slug, facts.model)
+        amount = 0.0
+        if price is not None:
+            per_in, per_out = price.tokens_in / MILLION, price.tokens_out / MILLION
+            amount = estimated_cost(len(call.body), max_tokens_of(_json(call.body)), per_in, per_out)
+        wanted = Held(self._asked.id, self._on.clock(), amount)
+        place = (self._asked.account_id, self._asked.gateway_id)
+        return await self._on.spending.reserve(
+            place, rules, Facts(provider.slug, facts.model or None, settled.metadata), wanted
+        )
+
+    def _settle(self, held: Reservation | None, amount: float) -> None:
+        if held is not None:
+            self._on.spending.settle(held, amount, self._on.clock())
+
+    async def _land(self, key: str, ttl_s: int, whole: Whole) -> None:
+        """Keep a reply. One that can't be kept was answered all the same."""
+        if not is_cacheable(whole.status, whole.headers, len(whole.body)):
+            return
+        now = self._on.clock()
+        entry = Entry(
+            key,
+            self._asked.account_id,
+            self._asked.gateway_id,
+            whole.status,
+            tuple(each for each in whole.headers if each[0] in KEPT_HEADERS),
+            whole.body,
+            now,
+            now + ttl_s,
+        )
+        with suppress(Exception):  # the store logs what it can't do
+            await self._on.cache.put(entry)
+
+    def _finished(self, served: Served, number: int) -> Reply:
+        """The step's reply as the client gets it, and its log at its end."""
+        reply = served.reply
+        settle = partial(self._settle, served.reservation)
+        self.journal.answered(reply, is_hit=served.cache == "HIT", settle=settle)
+        own = [
+            ("cf-aig-log-id", self._asked.id),
+            ("cf-aig-request-id", self._asked.id),
+            ("cf-aig-event-id", self.journal.event_id),
+            ("cf-aig-step", str(number)),
+        ]
+        if served.cache is not None:
+            own.append(("cf-aig-cache-status", served.cache))
+        headers = tuple(each for each in reply.headers if not each[0].startswith("cf-aig-"))
+        return replace(reply, headers=(*headers, *own), body=self.journal.logged(reply))
+
+
+# Of a kept reply; the rest was of the one exchange.
+KEPT_HEADERS = frozenset({"content-type", "content-encoding", "content-language", "openai-model", "cf-ai-neurons"})
+
+
+def _may_be_kept(reply: Reply) -> bool:
+    length = reply.header("content-length")
+    n_bytes = int(length) if length and length.isascii() and length.isdigit() else 0
+    return is_cacheable(reply.status, reply.headers, n_bytes)
+
+
+def _sent_credential(target: Target, provider: Provider) -> str:
+    query = target.url.partition("?")[2]
+    return credential_of(provider, target.headers, query)
+
+
+async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, max(1, len(body)), PIECE_BYTES):
+        yield body[start : start + PIECE_BYTES]
+
+
+PIECE_BYTES = 65_536
+
+
+async def _close(reply: Reply) -> None:
+    with anyio.move_on_after(5, shield=True):
+        await reply.body.aclose()
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,1 @@
+"""The AI Gateway over HTTP: its URLs, the header, the management API."""

@@ -1,0 +1,208 @@
+"""The gateway's own URLs, ``/v1/{account_id}/{gateway_id}/...``: what a client asks there, and the reply's bytes."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from lowcloud.core.errors import BadRequest, LowcloudError, MethodNotAllowed, Unauthorized
+from lowcloud.core.principal import ACCOUNT_ID, Permission, Principal
+from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step
+from lowcloud.gateway.compat import Operation, compat_call
+from lowcloud.gateway.errors import FeatureUnsupported, GatewayUnauthorized, body
+from lowcloud.gateway.options import is_ours, later_of, options_of, options_of_config, over
+from lowcloud.gateway.pipeline import Directory, Gateway
+from lowcloud.http.auth import USES_MODELS, Auth
+from lowcloud.http.body import read_body
+from lowcloud.http.call import Trace
+from lowcloud.http.encode import to_json
+from lowcloud.http.errors import Rendered
+from lowcloud.http.settings import HttpSettings
+from lowcloud.http.sse import WriteTimeout
+from lowcloud.http.strict_json import parse_value
+from lowcloud.http.watch import close, while_connected
+
+PATH = re.compile(rf"/v1/(?i:(?P<account>{ACCOUNT_ID.pattern}))(?:/(?P<gateway>[^/]+)(?P<rest>/.*)?)?")
+RUNS = frozenset({Permission.AI_GATEWAY_RUN})
+COMPAT: Mapping[str, Operation] = {
+    "compat/chat/completions": "chat/completions",
+    "compat/embeddings": "embeddings",
+}
+MAX_STEPS = 10
+# Of a request, what is the connection's, and of a reply likewise.
+HOP = frozenset(
+    {
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+    }
+)
+REPLY_HOP = (HOP - {"content-length"}) | {"server", "date"}
+
+
+def shape(error: LowcloudError, _request_id: str) -> Rendered:
+    """Errors in the gateway's shape."""
+    return Rendered(error.status, body(error))
+
+
+class Door:
+    """Answers at the gateway's URLs. ``new_id`` makes lowercase UUIDv7s."""
+
+    def __init__(
+        self, gateway: Gateway, directory: Directory, auth: Auth, settings: HttpSettings, new_id: Callable[[], str]
+    ) -> None:
+        self._gateway, self._directory, self._auth = gateway, directory, auth
+        self._settings, self._new_id = settings, new_id
+
+    def takes(self, path: str) -> bool:
+        """Whether a raw path is one of these URLs."""
+        return PATH.fullmatch(path) is not None
+
+    async def __call__(self, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises LowcloudError before the reply has begun, ClientLeft, WriteTimeout."""
+        trace.error_shape = shape
+        found = PATH.fullmatch(trace.path)
+        if found is None or not found["gateway"]:
+            trace.route = "/v1/{account_id}"
+            raise BadRequest("The path must name a gateway and a provider: /v1/{account_id}/{gateway_id}/{provider}.")
+        headers = Headers(scope=scope)
+        raw = [(name.lower(), value) for name, value in headers.items()]
+        for name in later_of(raw):
+            raise FeatureUnsupported(f"{name} asks for what isn't supported here yet.", param=name)
+        data = await read_body(headers, receive, self._settings) if trace.method in ("POST", "PUT", "PATCH") else b""
+        asked = await self._asked(found, trace, scope, raw, data)
+
+        async def answer() -> None:
+            await reply_with(await self._gateway.answer(asked), send, self._settings.write_timeout_s)
+
+        await while_connected(receive, answer)
+
+    async def _asked(
+        self, found: re.Match[str], trace: Trace, scope: Scope, raw: Sequence[tuple[str, str]], data: bytes
+    ) -> Asked:
+        account_id, gateway_id = found["account"].lower(), found["gateway"]
+        rest = (found["rest"] or "").strip("/")
+        query = scope.get("query_string", b"").decode("latin-1")
+        options = options_of(raw)
+        own = tuple((name, value) for name, value in raw if name not in HOP and not is_ours(name))
+        trace.account_id = account_id
+        if not rest:
+            trace.route, source = "/v1/{account_id}/{gateway_id}", "universal"
+            steps = universal_steps(_parsed(trace, data))
+        elif rest in COMPAT:
+            trace.route, source = f"/v1/{{account_id}}/{{gateway_id}}/{rest}", "compat"
+            custom = (await self._directory.find(account_id, gateway_id)).custom
+            made = compat_call(COMPAT[rest], data, custom)
+            steps = (Step(Call(made.provider, trace.method, made.path, query, own, made.body)),)
+        else:
+            trace.route, source = "/v1/{account_id}/{gateway_id}/{provider}/{path}", "provider"
+            provider, _, path = rest.partition("/")
+            steps = (Step(Call(provider, trace.method, path, query, own, data)),)
+        principal = await self._principal(raw, account_id, steps)
+        if principal is not None:
+            trace.token_id = principal.token_id
+        trace.completion_id = call_id = self._new_id()
+        agent = next((value for name, value in raw if name == "user-agent"), "")
+        return Asked(call_id, account_id, gateway_id, steps, options, source, principal, None, agent)
+
+    async def _principal(
+        self, raw: Sequence[tuple[str, str]], account_id: str, steps: Sequence[Step]
+    ) -> Principal | None:
+        """Who calls: by ``cf-aig-authorization``, else, where all steps are our own models', by their key; None: nobody
+        says. Raises GatewayUnauthorized for a token that isn't good.
+        """
+        token = next((value for name, value in raw if name == "cf-aig-authorization"), "")
+        if not token and all(step.call.provider == OURS for step in steps):
+            token = steps[0].call.header("authorization") or ""
+        presented = Headers({"authorization": token} if token else {})
+        try:
+            return await self._auth.principal(presented, account_id, RUNS | USES_MODELS if token else RUNS)
+        except Unauthorized as error:
+            if token:
+                raise GatewayUnauthorized(str(error)) from None
+            return None
+
+
+def universal_steps(value: object) -> tuple[Step, ...]:
+    """The steps of the universal endpoint: an array of them, or one. Raises BadRequest with the path."""
+    listed = [value] if isinstance(value, dict) else value
+    if not isinstance(listed, list) or not 1 <= len(listed) <= MAX_STEPS:
+        raise BadRequest(f"The body must be an array of 1 to {MAX_STEPS} steps, or one step.")
+    return tuple(_step(each, f"[{place}]") for place, each in enumerate(listed))
+
+
+def _step(value: Any, path: str) -> Step:
+    if not isinstance(value, dict):
+        raise BadRequest(f"{path}: must be an object with provider, endpoint, headers and query.", param=path)
+    provider, endpoint = _text(value, "provider", path), _text(value, "endpoint", path)
+    if not provider:
+        raise BadRequest(f"{path}.provider: is required.", param=f"{path}.provider")
+    headers = [
+        (str(name).lower(), _header(each, f"{path}.headers.{name}"))
+        for name, each in _object(value, "headers", path).items()
+    ]
+    if key := _text(value, "authorization", path):
+        headers.append(("authorization", _header(key, f"{path}.authorization")))
+    options = over(options_of(headers), options_of_config(_object(value, "config", path), at=f"{path}.config"))
+    own = [(name, each) for name, each in headers if name not in HOP and not is_ours(name)]
+    if not any(name == "content-type" for name, _ in own):
+        own.append(("content-type", "application/json"))
+    target, _, query = endpoint.lstrip("/").partition("?")
+    data = to_json(value.get("query", {}))
+    return Step(Call(provider, "POST", target, query, tuple(own), data), options)
+
+
+def _text(step: Mapping[str, object], name: str, path: str) -> str:
+    value = step.get(name, "")
+    if not isinstance(value, str):
+        raise BadRequest(f"{path}.{name}: must be a string.", param=f"{path}.{name}")
+    return value
+
+
+def _object(step: Mapping[str, object], name: str, path: str) -> Mapping[str, object]:
+    value = step.get(name) or {}
+    if not isinstance(value, dict):
+        raise BadRequest(f"{path}.{name}: must be an object.", param=f"{path}.{name}")
+    return value
+
+
+def _header(value: object, path: str) -> str:
+    """A value that a header can have; numbers and truth as text."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    if not text.isascii() or any(not (" " <= each <= "~" or each == "\t") for each in text):
+        raise BadRequest(f"{path}: a header's value must be printable ASCII.", param=path)
+    return text
+
+
+def _parsed(trace: Trace, data: bytes) -> object:
+    if trace.method != "POST":
+        raise MethodNotAllowed(trace.method[:20], ("POST", "OPTIONS"))
+    return parse_value(data)
+
+
+async def reply_with(reply: Reply, send: Send, write_timeout_s: float) -> None:
+    """Send a reply as it comes: nothing is put between its bytes. Raises WriteTimeout."""
+    shown = [each for each in reply.headers if each[0] not in REPLY_HOP]
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shown]
+    try:
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        async for piece in reply.body:
+            with anyio.fail_after(write_timeout_s):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except TimeoutError:
+        raise WriteTimeout from None
+    finally:
+        await close(reply.body)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,400 @@
+"""A call's way: what comes before what, and what the caller and the log get to know."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from lowcloud.core.principal import Permission, Principal
+from lowcloud.gateway.cache import Cache, Entry
+from lowcloud.gateway.call import OURS, Asked, Call, Headers, Reply, Step, Target
+from lowcloud.gateway.config import GatewayConfig
+from lowcloud.gateway.errors import GatewayUnauthorized, NoReply, NoSuchGateway, RateLimited, SpendLimitReached
+from lowcloud.gateway.flight import Flights
+from lowcloud.gateway.limiter import MemoryLimiter
+from lowcloud.gateway.options import Options
+from lowcloud.gateway.pipeline import Account, Gateway, Tools
+from lowcloud.gateway.prices import Price
+from lowcloud.gateway.record import Record
+from lowcloud.gateway.spend import SpendRule
+from lowcloud.gateway.spending import Spending
+from lowcloud.gateway.spool import Spool
+
+pytestmark = pytest.mark.anyio
+ACCOUNT = "a" * 32
+WHO = Principal("t", ACCOUNT, frozenset(Permission))
+BODY = b'{"model":"gpt-4o","messages":[]}'
+CALL = Call("openai", "POST", "chat/completions", "", (("content-type", "application/json"),), BODY)
+ANSWER = b'{"model":"gpt-4o","usage":{"prompt_tokens":10,"completion_tokens":5}}'
+JSON: Headers = (("content-type", "application/json"), ("content-length", str(len(ANSWER))))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def pieces(*parts: bytes) -> AsyncGenerator[bytes, None]:
+    for part in parts:
+        yield part
+
+
+@dataclass
+class Upstream:
+    """Answers with what is in ``script``, in turns, the last one again and again."""
+
+    script: list[object] = field(default_factory=lambda: [200])
+    sent: list[tuple[Call, Target, float | None]] = field(default_factory=list)
+    gate: anyio.Event | None = None
+
+    async def send(self, call: Call, target: Target, first_byte_s: float | None) -> Reply:
+        self.sent.append((call, target, first_byte_s))
+        what = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if self.gate is not None:
+            await self.gate.wait()
+        if isinstance(what, Exception):
+            raise what
+        if isinstance(what, Reply):
+            return what
+        assert isinstance(what, int)
+        return Reply(what, JSON, pieces(ANSWER))
+
+
+@dataclass
+class Directory:
+    config: GatewayConfig
+    kept: dict[tuple[str, str], str] = field(default_factory=dict)
+    generation: int = 0
+
+    async def find(self, _account_id: str, gateway_id: str) -> Account:
+        if gateway_id != self.config.id:
+            raise NoSuchGateway(gateway_id)
+        return Account(self.config, self.generation)
+
+    async def make_default(self, account_id: str) -> None: ...
+
+    async def key(self, _account_id: str, _gateway_id: str, provider: str, alias: str) -> str | None:
+        return self.kept.get((provider, alias))
+
+
+class Entries:
+    def __init__(self) -> None:
+        self.kept: dict[str, Entry] = {}
+
+    async def get(self, key: str, now: float) -> Entry | None:
+        return self.kept.get(key)
+
+    async def put(self, entry: Entry) -> None:
+        self.kept[entry.key] = entry
+
+
+class Spent:
+    def __init__(self) -> None:
+        self.kept: dict[object, str] = {}
+
+    async def load(self, *_place: str):
+        return dict(self.kept)
+
+    async def save(self, account_id, gateway_id, amounts) -> None:
+        self.kept.update(amounts)
+
+
+class Logs:
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    async def add(self, records) -> None:
+        self.records += records
+
+    def lost(self, records: int) -> None:
+        raise AssertionError("a log was lost")
+
+
+@dataclass
+class Bench:
+    gateway: Gateway
+    upstream: Upstream
+    ours: Upstream
+    directory: Directory
+    logs: Logs
+    spool: Spool
+    spending: Spending
+    spent: Spent
+    slept: list[float]
+    now: list[float]
+
+    async def ask(self, *steps: Step, principal: Principal | None = WHO, **options: object) -> Reply:
+        asked = Asked(
+            f"id-{len(self.upstream.sent)}",
+            ACCOUNT,
+            "g",
+            steps or (Step(CALL),),
+            Options(**options),
+            "provider",
+            principal,
+        )
+        return await self.gateway.answer(asked)
+
+    async def read(self, *steps: Step, **asked: object) -> tuple[Reply, bytes]:
+        reply = await self.ask(*steps, **asked)
+        return reply, b"".join([piece async for piece in reply.body])
+
+    async def logged(self) -> list[Record]:
+        await self.spool.move()
+        return self.logs.records
+
+
+@asynccontextmanager
+async def bench(
+    folder: Path, *script: object, is_open: bool = False, prices: dict | None = None, **config: object
+) -> AsyncGenerator[Bench, None]:
+    upstream, ours = Upstream(list(script) or [200]), Upstream()
+    directory = Directory(replace(GatewayConfig("g"), **config))
+    logs, spent, now, slept = Logs(), Spent(), [1_800_000_000.0], []
+    spool = Spool(folder / "spool", logs, logs)
+    spool.open()
+    spending = Spending(spent)
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    tools = Tools(
+        directory,
+        upstream,
+        ours,
+        Cache(Entries()),
+        MemoryLimiter(),
+        spending,
+        spool,
+        prices if prices is not None else {"openai": {"gpt-4o": Price(2.5, 10.0)}},
+        lambda: now[0],
+        lambda: now[0],
+        sleep,
+        is_open,
+    )
+    async with anyio.create_task_group() as tasks:
+        made = Gateway(tools, Flights(tasks))
+        yield Bench(made, upstream, ours, directory, logs, spool, spending, spent, slept, now)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_reply_passes_with_the_gateways_headers_and_one_log(tmp_path):
+    async with bench(tmp_path) as desk:
+        reply, body = await desk.read(metadata={"user": "x"})
+        assert (reply.status, body) == (200, ANSWER)
+        said = dict(reply.headers)
+        assert said["cf-aig-log-id"] == said["cf-aig-request-id"] == said["cf-aig-event-id"] == "id-0"
+        assert said["cf-aig-step"] == "0"
+        assert "cf-aig-cache-status" not in said
+        (record,) = await desk.logged()
+        assert (record.provider, record.model, record.status_code, record.success) == ("openai", "gpt-4o", 200, True)
+        assert (record.tokens_in, record.tokens_out, record.cost) == (10, 5, (10 * 2.5 + 5 * 10) / 1e6)
+        assert (record.request, record.response, record.metadata) == (BODY, ANSWER, {"user": "x"})
+        assert (record.request_size, record.response_size) == (len(BODY), len(ANSWER))
+
+
+async def test_the_log_is_on_the_disk_before_the_last_byte_is_given(tmp_path):
+    async with bench(tmp_path) as desk:
+        reply = await desk.ask()
+        async for _ in reply.body:
+            assert desk.spool.find("id-0") is not None
+        stream = Reply(200, (("content-type", "text/event-stream"),), pieces(b"data: a\n\n", b"data: b\n\n"))
+        desk.upstream.script = [stream]
+        reply = await desk.ask()
+        seen = [desk.spool.find("id-1") async for _ in reply.body]
+        assert seen == [None, None]
+        assert desk.spool.find("id-1") is not None  # and only then does the stream end for the client
+
+
+async def test_an_unknown_gateway_and_a_caller_whom_nobody_knows_are_refused_without_a_log(tmp_path):
+    async with bench(tmp_path, authentication=True, is_open=True) as desk:
+        with pytest.raises(GatewayUnauthorized):
+            await desk.ask(principal=None)
+        with pytest.raises(NoSuchGateway):
+            await desk.gateway.answer(Asked("x", ACCOUNT, "other", (Step(CALL),), Options(), "provider", WHO))
+        assert await desk.logged() == []
+
+
+async def test_without_authentication_it_answers_everybody_only_where_it_may(tmp_path):
+    async with bench(tmp_path / "open", is_open=True) as desk:
+        assert (await desk.read(principal=None))[0].status == 200
+        with pytest.raises(GatewayUnauthorized):
+            await desk.ask(Step(replace(CALL, provider=OURS)), principal=None)
+    async with bench(tmp_path / "closed", is_open=False) as desk:
+        with pytest.raises(GatewayUnauthorized):
+            await desk.ask(principal=None)
+
+
+async def test_a_hit_costs_neither_a_call_nor_a_place_in_the_limit(tmp_path):
+    async with bench(tmp_path, cache_ttl_s=60, rate_limiting_limit=1, rate_limiting_interval_s=60) as desk:
+        first, body = await desk.read()
+        again, same = await desk.read()
+        assert [dict(reply.headers)["cf-aig-cache-status"] for reply in (first, again)] == ["MISS", "HIT"]
+        assert (body, same, len(desk.upstream.sent)) == (ANSWER, ANSWER, 1)
+        with pytest.raises(RateLimited):
+            await desk.ask(Step(replace(CALL, body=b'{"model":"other"}')))
+        records = await desk.logged()
+        assert [(each.cached, each.cost, each.status_code) for each in records][1:] == [
+            (True, 0.0, 200),
+            (False, None, 429),
+        ]
+
+
+async def test_another_credential_another_generation_and_skipping_miss(tmp_path):
+    async with bench(tmp_path, cache_ttl_s=60) as desk:
+        await desk.read()
+        other = replace(CALL, headers=(*CALL.headers, ("authorization", "Bearer sk-other")))
+        for steps, options in [((Step(other),), {}), ((), {"skips_cache": True})]:
+            reply, _ = await desk.read(*steps, **options)
+            assert dict(reply.headers).get("cf-aig-cache-status") != "HIT"
+        desk.directory.generation += 1
+        reply, _ = await desk.read()
+        assert dict(reply.headers)["cf-aig-cache-status"] == "MISS"
+
+
+async def test_two_who_ask_the_same_at_once_make_one_call(tmp_path):
+    async with bench(tmp_path, cache_ttl_s=60) as desk:
+        desk.upstream.gate = anyio.Event()
+        got: list[tuple[Reply, bytes]] = []
+
+        async def ask() -> None:
+            got.append(await desk.read())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            desk.upstream.gate.set()
+        assert [body for _, body in got] == [ANSWER, ANSWER]
+        assert sorted(dict(reply.headers)["cf-aig-cache-status"] for reply, _ in got) == ["HIT", "MISS"]
+        assert len(desk.upstream.sent) == 1
+
+
+async def test_a_failure_is_the_leaders_and_who_joined_calls_for_themselves(tmp_path):
+    async with bench(tmp_path, 500, 200, cache_ttl_s=60) as desk:
+        desk.upstream.gate = anyio.Event()
+        got: list[int] = []
+
+        async def ask() -> None:
+            got.append((await desk.read())[0].status)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            desk.upstream.gate.set()
+        assert sorted(got) == [200, 500]
+        assert len(desk.upstream.sent) == 2
+
+
+async def test_what_may_pass_is_tried_again_and_the_limit_counts_it_once(tmp_path):
+    no_reply = NoReply(kind="no_connection")
+    async with bench(tmp_path, 500, no_reply, 200, rate_limiting_limit=1, rate_limiting_interval_s=60) as desk:
+        options = {"max_attempts": 3, "retry_delay_ms": 100, "backoff": "exponential", "request_timeout_ms": 250}
+        reply, _ = await desk.read(**options)
+        assert reply.status == 200
+        assert desk.slept == [0.1, 0.2]
+        assert [first_byte_s for *_, first_byte_s in desk.upstream.sent] == [0.25, 0.25, 600.0]
+
+
+async def test_what_wont_pass_isnt_tried_again(tmp_path):
+    async with bench(tmp_path, 400) as desk:
+        reply, _ = await desk.read(max_attempts=5)
+        assert (reply.status, len(desk.upstream.sent)) == (400, 1)
+
+
+async def test_the_next_step_comes_where_one_fails_and_says_which_it_was(tmp_path):
+    async with bench(tmp_path, NoReply(kind="timeout"), 401, 200) as desk:
+        steps = [Step(replace(CALL, path=path)) for path in ("one", "two", "three")]
+        reply, _ = await desk.read(*steps)
+        assert dict(reply.headers)["cf-aig-step"] == "2"
+        (record,) = await desk.logged()
+        assert (record.step, record.path) == (2, "three")
+
+
+async def test_where_no_step_is_left_the_last_reply_is_the_answer(tmp_path):
+    async with bench(tmp_path, 500, 503) as desk:
+        reply, _ = await desk.read(Step(CALL), Step(CALL))
+        assert (reply.status, dict(reply.headers)["cf-aig-step"]) == (503, "1")
+    async with bench(tmp_path / "none", NoReply(kind="timeout")) as desk:
+        with pytest.raises(NoReply):
+            await desk.read(Step(CALL), Step(CALL))
+        (record,) = await desk.logged()
+        assert (record.status_code, record.success) == (400, False)
+
+
+async def test_a_kept_key_goes_in_where_the_client_sends_none(tmp_path):
+    async with bench(tmp_path) as desk:
+        desk.directory.kept = {("openai", "default"): "sk-kept", ("openai", "second"): "sk-second"}
+        await desk.read()
+        await desk.read(byok_alias="second")
+        own = replace(CALL, headers=(*CALL.headers, ("authorization", "Bearer sk-own")))
+        await desk.read(Step(own))
+        keys = [dict(target.headers)["authorization"] for _, target, _ in desk.upstream.sent]
+        assert keys == ["Bearer sk-kept", "Bearer sk-second", "Bearer sk-own"]
+
+
+async def test_our_own_models_are_called_as_who_calls(tmp_path):
+    async with bench(tmp_path) as desk:
+        await desk.read(Step(replace(CALL, provider=OURS, path="v1/chat/completions")))
+        ((_, target, _),) = desk.ours.sent
+        assert (target.principal, target.account_id) == (WHO, ACCOUNT)
+
+
+async def test_a_spend_limit_is_overshot_by_no_more_than_is_under_way_and_outlives_a_restart(tmp_path):
+    rule = SpendRule("r", limit=0.0001, window_s=3600)
+    async with bench(tmp_path, spend_limits=(rule,)) as desk:
+        await desk.read()
+        await desk.read()
+        with pytest.raises(SpendLimitReached) as refused:
+            await desk.ask()
+        assert refused.value.spent >= 0.0001
+        await desk.spending.save()
+        kept = desk.spent
+    async with bench(tmp_path, spend_limits=(rule,)) as desk:
+        desk.spent.kept = kept.kept
+        with pytest.raises(SpendLimitReached):
+            await desk.ask()
+
+
+async def test_bodies_are_left_out_of_the_log_where_they_are_to_be(tmp_path):
+    async with bench(tmp_path) as desk:
+        await desk.read(collect_log_payload=False)
+        await desk.read(zdr=True)
+        await desk.read(collect_log=False)
+        records = await desk.logged()
+        assert [(each.request, each.response) for each in records] == [(None, None), (None, None)]
+
+
+async def test_a_client_that_leaves_ends_the_call_and_is_logged(tmp_path):
+    closed = anyio.Event()
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"data: x\n\n"
+        finally:
+            closed.set()
+
+    async with bench(tmp_path) as desk:
+        desk.upstream.script = [Reply(200, (("content-type", "text/event-stream"),), endless())]
+        reply = await desk.ask()
+        await anext(reply.body)
+        await reply.body.aclose()
+        assert closed.is_set()
+        (record,) = await desk.logged()
+        assert record.response == b"data: x\n\n"
+
+
+async def test_secrets_of_a_body_are_not_in_the_log(tmp_path):
+    async with bench(tmp_path) as desk:
+        secret = "sk-" + "a1B2" * 12
+        body = json.dumps({"model": "gpt-4o", "input": f"my key is {secret}"}).encode()
+        await desk.read(Step(replace(CALL, body=body)))
+        (path,) = list((tmp_path / "spool").iterdir())
+        assert secret not in path.read_text()
