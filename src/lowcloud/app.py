@@ -144,7 +144,7 @@ async def _serve(settings: Settings, parts: Parts, listeners: Sequence[Listener]
             app = build(http)
             tasks.start_soon(keep_up, parts.responses.store, parts.responses.locks)
             tasks.start_soon(jobs.run)
-            await serve(app, listeners, _stop(settings, service, jobs))
+            await serve(app, listeners, _stop(settings, service, jobs), settings.server.max_body_bytes)
             jobs.stop()
         tasks.cancel_scope.cancel()
 

@@ -1,5 +1,6 @@
 import anyio
 import pytest
+from asgi_socket import knocking
 
 from lowcloud.http.settings import HttpSettings
 
@@ -114,17 +115,11 @@ async def test_a_bug_is_a_500_without_internals_and_its_traceback_is_in_the_log(
     assert logged[0].kwargs["exc_info"]
 
 
-async def test_a_websocket_is_refused(world):
-    sent = []
-
-    async def receive():
-        return {"type": "websocket.connect"}
-
-    async def send(message):
-        sent.append(message)
-
-    await world.app({"type": "websocket"}, receive, send)
-    assert sent == [{"type": "websocket.close", "code": 1000}]
+async def test_a_websocket_at_a_path_that_has_none_gets_the_usual_answer(world):
+    async with knocking(world.app, "/v1/models") as socket:
+        status, body = await socket.refusal()
+    assert (status, body["error"]["code"], body["success"]) == (404, "not_found", False)
+    assert world.metrics.requests == [("/v1/models", "GET", 404)]
 
 
 async def test_there_is_no_lifespan(world):

@@ -27,6 +27,7 @@ from lowcloud.http.responses.context import Locks
 from lowcloud.http.responses.upkeep import keep_up
 from lowcloud.http.routes import HttpParts, ResponseParts, build
 from lowcloud.http.settings import BindingSettings, HttpSettings
+from lowcloud.http.socket_connection import SocketConnection
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalogue, packaged_cards
 from lowcloud.serving.jobs import JobRunner, RunnerLimits
 from lowcloud.serving.pool import Hosted, Pool
@@ -136,8 +137,8 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
             if jobs is not None and responses is not None:
                 tasks.start_soon(jobs.run)
                 tasks.start_soon(keep_up, responses.store, responses.locks)
-            config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, http=Connection, ws="none")
-            server = uvicorn.Server(config)
+            silent = {"lifespan": "off", "access_log": False, "log_config": None}
+            server = uvicorn.Server(uvicorn.Config(app, **silent, http=Connection, ws=SocketConnection))
             started.put(server)
             await server.serve(sockets=[listening])
             tasks.cancel_scope.cancel()

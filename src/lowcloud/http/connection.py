@@ -1,9 +1,13 @@
 """A connection whose client has a bound in bytes and in time for a request's head, which no ASGI app gets to see.
 
 uvicorn's own has neither: heads that never end would fill the memory, and keep the event loop busy with copying them.
+
+It becomes a WebSocket at the paths that have one. Anywhere else such a request is one as any other, as HTTP has it, so
+that its answer is the usual one, and the connection goes on.
 """
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import ClassVar
 
@@ -12,8 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from lowcloud.core.errors import BadRequest, HeadTooLarge, LowcloudError, RequestTimeout
 from lowcloud.http.encode import to_json
 from lowcloud.http.errors import envelope
+from lowcloud.http.socket_connection import handshake_error
 
 LINGER_S = 2.0
+_SOCKETS = re.compile(rb"(?:/client/v4/accounts/[^/?]+/ai)?/v1/responses/?(?:\?.*)?", re.DOTALL)
 
 
 class Connection(HttpToolsProtocol):
@@ -68,6 +74,19 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's name
         self._refuse(BadRequest("This is not a valid HTTP request."))
+
+    def handle_websocket_upgrade(self) -> None:
+        error = handshake_error(self.url, self.scope["headers"])  # type: ignore[arg-type]  # a list of pairs
+        if error is not None:
+            self._refuse(error)
+        elif self._is_answering():
+            self.transport.close()  # the answer before would end within the frames
+        else:
+            super().handle_websocket_upgrade()
+
+    def _should_upgrade(self) -> bool:
+        is_socket = self.scope["method"] == "GET" and _SOCKETS.fullmatch(self.url) is not None
+        return is_socket and super()._should_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
         """An upgrade that nobody takes is a request as any other, which is answered; uvicorn would log a hint."""

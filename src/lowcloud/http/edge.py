@@ -23,6 +23,9 @@ from lowcloud.http.watch import ClientLeft
 
 PIECE_BYTES = 65_536
 CLIENT_LEFT_STATUS = 499
+ACCEPTED_STATUS = 101
+INTERNAL_ERROR = 1011  # why a WebSocket is closed
+_HEADS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 Inner: TypeAlias = Callable[[Trace, Scope, Receive, Send], Awaitable[None]]
 
 
@@ -55,13 +58,10 @@ class Edge:
         self._around = surroundings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
-            return
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             raise RuntimeError(f"no {scope['type']} here")
         started = self._around.clock.monotonic()
-        trace = Trace(self._around.new_id(), scope["method"], raw_path(scope), started)
+        trace = Trace(self._around.new_id(), scope.get("method", "GET"), raw_path(scope), started)
         with structlog.contextvars.bound_contextvars(request_id=trace.id):
             await self._observe(trace, scope, receive, send)
 
@@ -99,6 +99,8 @@ class Edge:
     async def _fail(self, error: LowcloudError, trace: Trace, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         if trace.status is not None:  # too late for a status; the server closes the connection
             trace.outcome = "broken"
+            if scope["type"] == "websocket":
+                await reply.send({"type": "websocket.close", "code": INTERNAL_ERROR})
             return
         await errors.response(error, trace.id, trace.error_shape)(scope, receive, reply.send)
 
@@ -129,7 +131,7 @@ def internal_error(request_id: str) -> InternalError:
 class _Reply:
     """One request's ``send``: adds the headers that every answer has, and bounds how long what it sends waits.
 
-    Streams bound their own writes (``sse.py``). Raises WriteTimeout.
+    Streams bound their own writes (``sse.py``). Raises WriteTimeout, and of a WebSocket ClientLeft.
     """
 
     def __init__(self, send: Send, trace: Trace, write_timeout_s: float) -> None:
@@ -144,9 +146,11 @@ class _Reply:
         ]
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._trace.status = message["status"]
-            await self._bounded({**message, "headers": [*message["headers"], *self.headers]})
+        if message["type"] in _HEADS:
+            self._trace.status = message.get("status", ACCEPTED_STATUS)
+            await self._bounded({**message, "headers": [*message.get("headers", ()), *self.headers]})
+        elif message["type"].startswith("websocket."):
+            await self._bounded(message)
         elif message.get("more_body", False):
             await self._send(message)
         else:
@@ -166,3 +170,7 @@ class _Reply:
                 await self._send(message)
         except TimeoutError:
             raise WriteTimeout from None
+        except OSError:
+            if message["type"].startswith("websocket."):
+                raise ClientLeft from None
+            raise

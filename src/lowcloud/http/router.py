@@ -7,6 +7,7 @@ Paths are matched before they are decoded, and each segment is decoded by itself
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from starlette.datastructures import Headers
@@ -17,7 +18,7 @@ from lowcloud.core.errors import BadRequest, MethodNotAllowed, NotFound, Unknown
 from lowcloud.core.principal import ACCOUNT_ID, Permission
 from lowcloud.http.auth import USES_MODELS, Auth
 from lowcloud.http.body import check_media_type, read_body
-from lowcloud.http.call import Call, Handler, Trace
+from lowcloud.http.call import Call, Handler, SocketHandler, Trace, Wire
 from lowcloud.http.errors import Shape, openai
 from lowcloud.http.openapi import Operation
 from lowcloud.http.origin import is_from_here, is_preflight, preflight_headers
@@ -47,12 +48,22 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketRoute:
+    """A WebSocket at the path of other routes, whose errors before it is accepted are theirs."""
+
+    template: str
+    handler: SocketHandler
+    any_of: frozenset[Permission] = USES_MODELS
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """The routes of a path, by method, and its decoded variables."""
+    """The routes of a path, by method, its WebSocket, and its decoded variables."""
 
     template: str
     routes: Mapping[str, Route]
     params: Mapping[str, str]
+    socket: SocketRoute | None = None
 
     @property
     def error_shape(self) -> Shape:
@@ -67,8 +78,9 @@ class Found:
 class Table:
     """The routes, to be asked for a raw path. ``hint`` is what is said of a path that is none of them."""
 
-    def __init__(self, routes: Sequence[Route], hint: str = "") -> None:
+    def __init__(self, routes: Sequence[Route], hint: str = "", sockets: Sequence[SocketRoute] = ()) -> None:
         self.routes = tuple(routes)
+        self._sockets = {socket.template: socket for socket in sockets}
         self._hint = hint
         self._by_template: dict[str, dict[str, Route]] = {}
         for route in routes:
@@ -83,7 +95,7 @@ class Table:
         for template, pattern in self._patterns:
             params = _match(pattern, segments)
             if params is not None:
-                return Found(template, self._by_template[template], params)
+                return Found(template, self._by_template[template], params, self._sockets.get(template))
         if _GATEWAY_ACCOUNT.match(raw_path):
             raise NotFound(
                 "32 hex digits after /v1/ are an account of the AI Gateway, which this server doesn't have. "
@@ -130,10 +142,26 @@ class Router:
 
     async def __call__(self, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises LowcloudError before the answer has begun, ClientLeft, WriteTimeout."""
-        headers = Headers(scope=scope)
         found = self._table.find(trace.path)
         trace.route = found.template
         trace.error_shape = found.error_shape
+        if scope["type"] == "websocket":
+            await self._open(found, trace, scope, Wire(receive, send))
+        else:
+            await self._answer(found, trace, scope, receive, send)
+
+    async def _open(self, found: Found, trace: Trace, scope: Scope, wire: Wire) -> None:
+        if found.socket is None:
+            raise NotFound(f"No WebSocket at {trace.path[:MAX_SHOWN_PATH]}.")
+        headers = Headers(scope=scope)
+        account_id = self._account(trace.path, found)
+        admit = partial(self._auth.principal, headers, account_id, found.socket.any_of)
+        principal = await admit()
+        trace.account_id, trace.token_id = principal.account_id, principal.token_id
+        await found.socket.handler(Call(trace, headers, found.params, principal, b"", _query(scope)), admit, wire)
+
+    async def _answer(self, found: Found, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
         account_id = self._account(trace.path, found)
         route = found.routes.get("GET" if trace.method == "HEAD" else trace.method)
         if route is None:
@@ -148,8 +176,7 @@ class Router:
             if not route.takes_any_media:
                 check_media_type(headers)
             body = await read_body(headers, receive, self._settings)
-        query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
-        call = Call(trace, headers, found.params, principal, body, query)
+        call = Call(trace, headers, found.params, principal, body, _query(scope))
 
         async def answer() -> None:
             reply = await route.handler(call)
@@ -164,6 +191,10 @@ class Router:
         if not ACCOUNT_ID.fullmatch(account_id.lower()):
             raise UnknownAccount(path[:MAX_SHOWN_PATH])
         return account_id.lower()
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    return dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
 
 
 def _methods(method: str, headers: Headers, found: Found) -> Response:

@@ -62,7 +62,8 @@ from lowcloud.http.responses.orders import Tools as ResponseTools
 from lowcloud.http.responses.routes import compaction_routes, conversation_routes, response_routes
 from lowcloud.http.responses.run import Maker
 from lowcloud.http.responses.sealed import Sealer
-from lowcloud.http.router import Route, Router, Table
+from lowcloud.http.responses.socket import Sockets
+from lowcloud.http.router import Route, Router, SocketRoute, Table
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.sse import Pace
 from lowcloud.http.workers_ai.batch import KIND, Batch
@@ -149,6 +150,7 @@ class Handlers:
     responses: Responses | None = None
     conversations: Conversations | None = None
     compaction: Compaction | None = None
+    sockets: Sockets | None = None
 
 
 def build(parts: HttpParts) -> ASGIApp:
@@ -162,7 +164,7 @@ def build(parts: HttpParts) -> ASGIApp:
 
     every = (*routes, *_described(Document(describe, Offload())))
     surroundings = Surroundings(parts.metrics, parts.clock, parts.new_id, parts.logger)
-    router = Router(Table(every), parts.auth, parts.settings)
+    router = Router(Table(every, sockets=_sockets(handlers.sockets)), parts.auth, parts.settings)
     return Edge(router, _gate(handlers, parts.settings), parts.settings, surroundings)
 
 
@@ -217,6 +219,10 @@ def _stored(on: Stored) -> list[Route]:
     ]
 
 
+def _sockets(on: Sockets | None) -> list[SocketRoute]:
+    return [SocketRoute(base + "/responses", on.open) for base in BASES] if on else []
+
+
 def _described(shown: Document) -> tuple[Route, ...]:
     return (
         Route("GET", "/openapi.json", shown.openapi, OPENAPI, is_open=True),
@@ -262,6 +268,7 @@ def _handlers(parts: HttpParts) -> Handlers:
     }
     native = Native(parts.service, runners)
     runs = Runs(native, offload, _batch(parts, native, offload))
+    tools = _response_tools(parts, answerer, offload, new_id("resp_"))
     return Handlers(
         Chat(answerer, offload, parts.clock, new_id("chatcmpl-"), parts.completions),
         Completions(parts.service, CompletionTools(answerer, offload, parts.clock, new_id("cmpl-"))),
@@ -275,13 +282,16 @@ def _handlers(parts: HttpParts) -> Handlers:
         BindingRuns(runs, offload),
         Operations(parts.service, parts.metrics.render),
         Stored(parts.completions, offload) if parts.completions else None,
-        _responses(parts, answerer, offload, new_id("resp_")),
+        Responses(tools) if tools else None,
         _conversations(parts, offload, new_id("conv_")),
         _compaction(parts, answerer, offload, new_id("resp_")),
+        sockets=Sockets(tools, parts.settings.max_body_bytes, parts.logger) if tools else None,
     )
 
 
-def _responses(parts: HttpParts, answerer: Answerer, offload: Offload, new_id: Callable[[], str]) -> Responses | None:
+def _response_tools(
+    parts: HttpParts, answerer: Answerer, offload: Offload, new_id: Callable[[], str]
+) -> ResponseTools | None:
     own, jobs = parts.responses, parts.jobs
     if own is None or jobs is None:
         return None
@@ -289,8 +299,7 @@ def _responses(parts: HttpParts, answerer: Answerer, offload: Offload, new_id: C
     background = Background(maker, own.store, jobs, offload, parts.clock, own.new_seed)
     jobs.add(RESPONSE, background)
     contexts = Contexts(own.store, own.locks)
-    tools = ResponseTools(maker, contexts, own.store, background, answerer, offload, parts.clock, new_id, own.ignores)
-    return Responses(tools)
+    return ResponseTools(maker, contexts, own.store, background, answerer, offload, parts.clock, new_id, own.ignores)
 
 
 def _conversations(parts: HttpParts, offload: Offload, new_id: Callable[[], str]) -> Conversations | None:

@@ -14,12 +14,16 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from lowcloud.http.connection import Connection
+from lowcloud.http.socket_connection import SocketConnection
 
 KEEP_ALIVE_S = 75  # uvicorn's 5 s resets the idle connections of pooled clients
 UNSENT_S = 120.0
 UNSENT_BYTES = 65_536  # the kernel would take megabytes more before a client that reads nothing is noticed
 CUT_S = 1.0
 BACKLOG = 2048
+MESSAGE_BYTES = 10 * 2**20  # as of a body
+PING_S = 20.0
+PONG_S = 60.0  # a client that reads no more answers no more, and is given as much time as for an answer over HTTP
 UNIX = "unix:"
 _CANCEL_BOUND_S = 5.0
 
@@ -96,8 +100,15 @@ def _bound_unsent(listening: socket.socket) -> None:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNSENT_S))
 
 
-async def serve(app: ASGIApp, listeners: Sequence[Listener], stop: Stop) -> None:
+async def serve(
+    app: ASGIApp,
+    listeners: Sequence[Listener],
+    stop: Stop,
+    max_message_bytes: int = MESSAGE_BYTES,
+) -> None:
     """Serve until SIGINT or SIGTERM; then stop accepting, let running requests finish, and return.
+
+    A message of a WebSocket has at most ``max_message_bytes``.
 
     A second signal cuts at once. Requests have ``CUT_S`` to say so to their clients; those that are left then are
     cancelled, and awaited so that they can free what they hold. Runs in the main thread.
@@ -105,7 +116,11 @@ async def serve(app: ASGIApp, listeners: Sequence[Listener], stop: Stop) -> None
     config = uvicorn.Config(
         app,
         http=Connection,
-        ws="none",
+        ws=SocketConnection,
+        ws_max_size=max_message_bytes,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PONG_S,
+        ws_per_message_deflate=False,  # a message that is small on the wire stays so
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -9,7 +9,7 @@ import hmac
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from lowcloud.core.errors import Forbidden
+from lowcloud.core.errors import Forbidden, NotFound
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.http.binding.errors import binding_error
 from lowcloud.http.binding.forms import SECRET_HEADER, Presented, opened, presented
@@ -52,6 +52,8 @@ class Gate:
             trace.path = "/binding"  # whatever secret is in it stays out of the log
         headers = Headers(scope=scope)
         self._check(request, scope, headers)
+        if scope["type"] == "websocket":
+            raise NotFound("The bindings of Workers have no WebSocket.")
         inside = opened(request.form, scope, headers)
         trace.path = raw_path(inside)
         await self._inner(trace, inside, receive, send)

@@ -198,6 +198,11 @@ class Builder:
         details = {"incomplete_details": {"reason": "max_output_tokens"}} if is_cut else {"completed_at": int(now)}
         return events, self._snapshot("incomplete" if is_cut else "completed", **details)
 
+    def prepared(self, prompt_tokens: int, now: float) -> Fields:
+        """The response where it was to make no output."""
+        self._usage = Usage(prompt_tokens, 0, 0)
+        return self._snapshot("completed", completed_at=int(now))
+
     def failed(self, error: LowcloudError) -> tuple[list[Fields], Fields]:
         """The same where it failed: what is there of the output stays."""
         return self._close("incomplete"), self._snapshot("failed", error=error_fields(error))

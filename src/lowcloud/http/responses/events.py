@@ -1,5 +1,6 @@
-"""Stream events as bytes."""
+"""Stream events as bytes, and the events of errors."""
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -32,3 +33,11 @@ def error_event(error: LowcloudError, number: int) -> Fields:
     said = {"code": error.code, "message": str(error), "param": error.param}
     # by both ways that clients look for it: OpenAI's and the specification's
     return {"type": "error", "sequence_number": number, **said, "error": {"type": error.type, **said}}
+
+
+def socket_error(error: LowcloudError) -> Fields:
+    """The event of a WebSocket's message that gets no response. ``headers`` are those that an answer would have."""
+    said: Fields = {"type": error.type, "code": error.code, "message": str(error), "param": error.param}
+    if error.retry_after_s is not None:
+        said["headers"] = {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}
+    return {"type": "error", "status": error.status, "error": said}

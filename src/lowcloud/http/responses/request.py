@@ -175,8 +175,13 @@ class ResponseAsked:
     paths: Mapping[str, str] = field(default_factory=dict)
 
 
-def response_asked(raw: dict[str, Any], response_id: str, *, ignores_tools: bool) -> ResponseAsked:
-    """Raises BadRequest, Unsupported. ``ignores_tools``: as ``lowcloud.ignore_unsupported_tools`` in the body."""
+def response_asked(
+    raw: dict[str, Any], response_id: str, *, ignores_tools: bool, may_be_empty: bool = False
+) -> ResponseAsked:
+    """Raises BadRequest, Unsupported. ``ignores_tools``: as ``lowcloud.ignore_unsupported_tools`` in the body.
+
+    ``may_be_empty``: there may be nothing to answer.
+    """
     body = validated(ResponseBody, raw)
     _refuse(raw)
     conversation_id = _conversation_id(raw.get("conversation"))
@@ -185,7 +190,7 @@ def response_asked(raw: dict[str, Any], response_id: str, *, ignores_tools: bool
     _note_members(raw, unread)
     include = _include(raw.get("include"), unread)
     items = _items(raw.get("input"), response_id, unread)
-    if not items and body.previous_response_id is None and conversation_id is None:
+    if not (items or may_be_empty or body.previous_response_id or conversation_id):
         raise BadRequest("input: must have at least one item.", param="input")
     tools = tools_asked(
         raw,

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from structlog.typing import FilteringBoundLogger
 
 from lowcloud.core.errors import LowcloudError, PromptTooLong
-from lowcloud.core.messages import Messages
+from lowcloud.core.messages import Message, Messages
 from lowcloud.core.requests import Caller, Generate
 from lowcloud.http.call import Trace
 from lowcloud.http.clock import Clock
@@ -144,8 +144,10 @@ class Maker:
         most = window - (asked.generate.max_tokens or 1)
 
         async def fits(n_groups: int) -> bool:
-            prompt = _prompt(order, without(items, n_groups)).prompt
-            return await self._service.count(asked.model, prompt) <= most
+            messages = _messages(order, without(items, n_groups))
+            # the tokens of images are known once the model reads them
+            told = tuple(replace(message, images=()) for message in messages)
+            return await self._service.count(asked.model, replace(_told_of(order), messages=told)) <= most
 
         low, high = 1, len(groups)
         if not await fits(high):
@@ -195,6 +197,13 @@ class Told:
         _, response = self.builder.finished(self._around.clock.wall())
         await self._keep(response, self.builder.pieces)
         return response
+
+    async def prepared(self, prompt_tokens: int) -> AsyncGenerator[Fields, None]:
+        """The events of one that makes no output: its items are there to go on from."""
+        for event in self.builder.begin():
+            yield event
+        response = self.builder.prepared(prompt_tokens, self._around.clock.wall())
+        yield self.builder.last(await self._kept(response))
 
     async def cancelled(self) -> AsyncGenerator[Fields, None]:
         """The events that are left where its caller has cancelled it."""
@@ -254,11 +263,19 @@ def stored(owner_id: str, place: int, item: Mapping[str, object]) -> StoredItem:
 
 
 def _prompt(order: Order, items: Sequence[Fields]) -> Generate:
-    generate = order.asked.generate
-    if not isinstance(generate.prompt, Messages):
+    return replace(order.asked.generate, prompt=replace(_told_of(order), messages=_messages(order, items)))
+
+
+def _messages(order: Order, items: Sequence[Fields]) -> tuple[Message, ...]:
+    return messages_of(order.asked.instructions, items, order.opened, order.asked.paths)
+
+
+def _told_of(order: Order) -> Messages:
+    """The prompt without its conversation."""
+    prompt = order.asked.generate.prompt
+    if not isinstance(prompt, Messages):
         raise TypeError("the prompt of a response is a conversation")
-    messages = messages_of(order.asked.instructions, items, order.opened, order.asked.paths)
-    return replace(generate, prompt=replace(generate.prompt, messages=messages))
+    return prompt
 
 
 def _or(value: float | None, default: float) -> float:
