@@ -44,6 +44,10 @@ OPENAI = Suite(
         "tests/api_resources/test_completions.py",
         "tests/api_resources/test_embeddings.py",
         "tests/api_resources/test_models.py",
+        "tests/api_resources/test_responses.py",
+        "tests/api_resources/responses",
+        "tests/api_resources/test_conversations.py",
+        "tests/api_resources/conversations",
     ),
     ("openai_objects",),
 )

@@ -128,6 +128,15 @@ async def test_the_input_items_are_all_that_it_saw_the_newest_first(desk):
     assert error_of(unknown)[::2] == (400, "after")
 
 
+async def test_include_adds_nothing_to_what_is_kept_and_an_unknown_one_is_named(desk):
+    response = await desk.response()
+    for path in ("", "/input_items"):
+        plain = await desk.get(response["id"], path)
+        assert (await desk.get(response["id"], f"{path}?include[]=file_search_call.results")).json == plain.json
+        unknown = await desk.get(response["id"], f"{path}?include[]=nothing")
+        assert error_of(unknown)[::2] == (400, "include")
+
+
 async def test_an_item_can_be_named_instead_of_sent(make_desk):
     async with make_desk(reply=echo) as desk:
         first = await desk.response(input="remember me")
