@@ -1,9 +1,12 @@
 """``truncation`` over HTTP: what goes where a conversation is over the model's context."""
 
+from base64 import b64encode
+
 import pytest
+from tiny_pictures import PICTURE
 from usage_sums import Sums, UsageTold
 
-from lowcloud.engines.scripted import Said, SaidCall
+from lowcloud.engines.scripted import Said, SaidCall, ScriptedEngine
 from lowcloud.models.card import Task
 from lowcloud.serving.limits import Allowance
 from lowcloud.serving.usage import Ledger
@@ -91,6 +94,23 @@ async def test_in_the_background_it_is_cut_too(desk):
     events = await desk.events(input=[user(long("old", WINDOW)), user("new")], truncation="auto", background=True)
     assert events[-1]["type"] == "response.completed"
     assert texts(desk) == ["new"]
+
+
+class Seeing(ScriptedEngine):
+    """One that counts no image, as the local one that sees."""
+
+    async def count(self, prompt):
+        assert not any(message.images for message in prompt.messages)
+        return await super().count(prompt)
+
+
+async def test_images_are_no_hindrance(make_desk):
+    async with make_desk(engine=Seeing, sees=True) as desk:
+        url = f"data:image/png;base64,{b64encode(PICTURE).decode()}"
+        look = {"role": "user", "content": [{"type": "input_image", "image_url": url}]}
+        await desk.response(input=[look, user(long("old", WINDOW)), look, user("new")], truncation="auto")
+        messages = desk.world.chat.requests[-1].prompt.messages
+    assert [(message.text, len(message.images)) for message in messages] == [("", 1), ("new", 0)]
 
 
 async def test_a_request_that_is_cut_counts_as_one(make_desk):
