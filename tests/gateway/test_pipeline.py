@@ -85,7 +85,7 @@ class Entries:
     def __init__(self) -> None:
         self.kept: dict[str, Entry] = {}
 
-    async def get(self, key: str, now: float) -> Entry | None:
+    async def get(self, account_id: str, gateway_id: str, key: str) -> Entry | None:
         return self.kept.get(key)
 
     async def put(self, entry: Entry) -> None:

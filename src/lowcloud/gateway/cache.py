@@ -27,7 +27,7 @@ class Entry:
 class EntryStore(Protocol):
     """Where entries outlive this process."""
 
-    async def get(self, key: str, now: float) -> Entry | None:
+    async def get(self, account_id: str, gateway_id: str, key: str) -> Entry | None:
         """One whose time isn't over."""
 
     async def put(self, entry: Entry) -> None:
@@ -43,7 +43,7 @@ class Cache:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._size = 0
 
-    async def get(self, key: str, now: float) -> Entry | None:
+    async def get(self, account_id: str, gateway_id: str, key: str, now: float) -> Entry | None:
         """The entry, if its time isn't over."""
         entry = self._entries.get(key)
         if entry is not None and entry.expires_at > now:
@@ -51,7 +51,7 @@ class Cache:
             return entry
         if entry is not None:
             self._drop(key)
-        found = await self._store.get(key, now)
+        found = await self._store.get(account_id, gateway_id, key)
         if found is not None:
             self._hold(found)
         return found

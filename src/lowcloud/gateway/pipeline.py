@@ -44,8 +44,8 @@ class Account:
 
     config: GatewayConfig
     generation: int = 0
-    is_made: bool = True
     custom: Mapping[str, CustomProvider] = field(default_factory=dict)
+    is_made: bool = True
 
 
 class Directory(Protocol):
@@ -150,15 +150,9 @@ class _Run:
             return Served(reply, None, held)
         target = await self._target(call, provider, settled)
         credential = _sent_credential(target, provider)
-        key = cache_key(
-            self._asked.account_id,
-            self._asked.gateway_id,
-            self._account.generation,
-            call,
-            credential,
-            settled.cache_key,
-        )
-        entry = await self._on.cache.get(key, self._on.clock())
+        where = (self._asked.account_id, self._asked.gateway_id)
+        key = cache_key(*where, self._account.generation, call, credential, settled.cache_key)
+        entry = await self._on.cache.get(*where, key, self._on.clock())
         if entry is not None:
             return Served(Reply(entry.status, entry.headers, _pieces(entry.body)), "HIT")
         holding: list[Reservation | None] = [None]

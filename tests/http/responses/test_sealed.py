@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lowcloud.core.cipher import PREFIX
 from lowcloud.core.errors import BadRequest
-from lowcloud.http.responses.sealed import PREFIX, Sealer
+from lowcloud.http.responses.sealed import Sealer
 
 SEALER = Sealer("a-secret-of-twenty-letters")
 
