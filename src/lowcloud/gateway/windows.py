@@ -5,14 +5,18 @@ seconds, exactly: it keeps when each call came. Times are seconds since 1970. A 
 is in the future as well.
 """
 
-from bisect import bisect_right, insort
+import math
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Literal, TypeAlias
 
 Technique: TypeAlias = Literal["fixed", "sliding"]
 Entry: TypeAlias = tuple[float, float]  # when, dollars
+Times: TypeAlias = tuple[tuple[float, ...], ...]  # in order; in chunks, so that one more is not a copy of all
 
 MAX_ENTRIES = 1_000
+CHUNK = 256
 SLOTS = 500  # to a window, once it has more entries than that
 
 
@@ -36,11 +40,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Calls that were let in. Fixed: ``n`` since ``start``. Sliding: when each was, in order; at most ``limit``."""
+    """Calls that were let in. Fixed: ``n`` since ``start``. Sliding: when each was, at most ``limit`` of them."""
 
     start: float = 0.0
     n: int = 0
-    times: tuple[float, ...] = ()
+    times: Times = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +87,31 @@ def _take_fixed(window: Window, counts: Counts, now: float) -> tuple[Decision, C
 
 
 def _take_sliding(window: Window, counts: Counts, now: float) -> tuple[Decision, Counts]:
-    times = counts.times
-    live = times[bisect_right(times, now - window.interval_s) :]
-    if len(live) < window.limit:
-        at = max(now, live[-1]) if live else now
-        return Decision(True, 0.0, window.limit - len(live) - 1), Counts(times=(*live, at))
+    live = _after(counts.times, now - window.interval_s)
+    n = sum(map(len, live))
+    if n < window.limit:
+        at = max(now, live[-1][-1]) if live else now
+        return Decision(True, 0.0, window.limit - n - 1), Counts(times=_appended(live, at))
     # A limit that was lowered leaves more than it in the log: one of them has to be left, not just the oldest.
-    leaving = live[len(live) - int(window.limit)] if window.limit >= 1 else now
+    leaving = _nth(live, n - int(window.limit)) if window.limit >= 1 else now
     return Decision(False, leaving + window.interval_s - now, 0), Counts(times=live)
+
+
+def _after(times: Times, since: float) -> Times:
+    for index, chunk in enumerate(times):
+        if chunk[-1] > since:
+            return (chunk[bisect_right(chunk, since) :], *times[index + 1 :])
+    return ()
+
+
+def _appended(times: Times, at: float) -> Times:
+    if times and len(times[-1]) < CHUNK:
+        return (*times[:-1], (*times[-1], at))
+    return (*times, (at,))
+
+
+def _nth(times: Times, index: int) -> float:
+    return next(islice(chain.from_iterable(times), index, None))
 
 
 def spent(window: Window, amounts: Amounts, now: float) -> float:
@@ -133,12 +154,14 @@ def _counts(window: Window, at: float, now: float) -> bool:
 
 
 def _current(window: Window, entries: tuple[Entry, ...], now: float) -> tuple[Entry, ...]:
-    return tuple(entry for entry in entries if _counts(window, entry[0], now))
+    if window.technique == "fixed":
+        return entries[bisect_left(entries, (start_of(window.interval_s, now), -math.inf)) :]
+    return entries[bisect_right(entries, (now - window.interval_s, math.inf)) :]
 
 
 def _live(window: Window, amounts: Amounts, now: float) -> tuple[Entry, ...]:
-    held = tuple((each.at, each.amount) for each in amounts.held)
-    return _current(window, (*amounts.entries, *held), now)
+    held = ((each.at, each.amount) for each in amounts.held if _counts(window, each.at, now))
+    return (*_current(window, amounts.entries, now), *held)
 
 
 def _merged(window: Window, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
