@@ -2,12 +2,14 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     Double,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -15,11 +17,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-REVISION = "0007"  # the newest migration
+REVISION = "0008"  # the newest migration
+MAX_COUNT = 2**53 - 1  # what every reader of JSON has exactly
 
 
 class Name(TypeDecorator[str]):
-    """Text from outside: what is over ``length`` is cut, and NUL, which PostgreSQL can't store, shown."""
+    """Text from outside: what is over ``length`` is cut, NUL, which PostgreSQL can't store, shown, and half of a
+    surrogate pair, which no database can, a question mark."""
 
     impl = String
     cache_ok = True
@@ -29,7 +33,23 @@ class Name(TypeDecorator[str]):
         self.length = length
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - its signature
-        return None if value is None else value[: self.length].replace("\0", "\N{SYMBOL FOR NULL}")
+        return None if value is None else storable(value[: self.length])
+
+
+class Count(TypeDecorator[int]):
+    """A number from outside: what is beyond the column's bounds is the bound."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - its signature
+        return None if value is None else max(-MAX_COUNT, min(value, MAX_COUNT))
+
+
+def storable(text: str) -> str:
+    """The text as either database can have it."""
+    text = text.replace("\0", "\N{SYMBOL FOR NULL}")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 metadata = MetaData(
@@ -181,5 +201,149 @@ conversation_items = Table(
     Column("conversation_id", Name(64), primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("item_key", String(64), ForeignKey("items.key"), nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+# ``config`` is JSON. ``generation`` only goes up, also where a gateway of the same id was there before.
+gateways = Table(
+    "gateways",
+    metadata,
+    Column("account_id", Name(200), primary_key=True),
+    Column("id", Name(64), primary_key=True),
+    Column("config", Text, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("modified_at", Double, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# ``about`` is JSON.
+custom_providers = Table(
+    "custom_providers",
+    metadata,
+    Column("id", Name(64), primary_key=True),
+    Column("account_id", Name(200), nullable=False),
+    Column("slug", Name(64), nullable=False),
+    Column("name", Name(200), nullable=False),
+    Column("base_url", Name(2000), nullable=False),
+    Column("about", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("modified_at", Double, nullable=False),
+    Index("ix_custom_providers_account_id", "account_id", "slug", unique=True),
+)
+
+# ``sealed`` is ciphertext; ``preview`` is what of the key is shown.
+provider_keys = Table(
+    "provider_keys",
+    metadata,
+    Column("id", Name(64), primary_key=True),
+    Column("account_id", Name(200), nullable=False),
+    Column("gateway_id", Name(64), nullable=False),
+    Column("provider_slug", Name(80), nullable=False),
+    Column("alias", Name(64), nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("preview", Name(64), nullable=False),
+    Column("rate_limit", Count),
+    Column("rate_limit_period", Count),
+    Column("created_at", Double, nullable=False),
+    Column("modified_at", Double, nullable=False),
+    Index("ix_provider_keys_account_id", "account_id", "gateway_id", "provider_slug", "alias", unique=True),
+)
+
+# ``metadata`` is a JSON object; ``labels`` the same with texts for values, for filters. ``size_bytes`` are those of the
+# row and its bodies.
+gateway_logs = Table(
+    "gateway_logs",
+    metadata,
+    Column("id", Name(64), primary_key=True),
+    Column("account_id", Name(200), nullable=False),
+    Column("gateway_id", Name(64), nullable=False),
+    Column("created_at", Double, nullable=False, index=True),
+    Column("provider", Name(100), nullable=False),
+    Column("model", Name(200), nullable=False),
+    Column("model_type", Name(64), nullable=False),
+    Column("path", Name(2000), nullable=False),
+    Column("status_code", Count, nullable=False),
+    Column("success", Boolean, nullable=False),
+    Column("cached", Boolean, nullable=False),
+    Column("duration_ms", Double, nullable=False),
+    Column("step", Count, nullable=False),
+    Column("tokens_in", Count),
+    Column("tokens_out", Count),
+    Column("cost", Double),
+    Column("custom_cost", Boolean, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("request_type", Name(64), nullable=False),
+    Column("request_content_type", Name(200), nullable=False),
+    Column("response_content_type", Name(200), nullable=False),
+    Column("request_size", Count, nullable=False),
+    Column("request_head", Name(1024), nullable=False),
+    Column("request_head_complete", Boolean, nullable=False),
+    Column("response_size", Count, nullable=False),
+    Column("response_head", Name(1024), nullable=False),
+    Column("response_head_complete", Boolean, nullable=False),
+    Column("event_id", Name(200), nullable=False),
+    Column("feedback", Count),
+    Column("score", Double),
+    Column("user_agent", Name(500), nullable=False),
+    Column("authentication", Boolean, nullable=False),
+    Column("wholesale", Boolean, nullable=False),
+    Column("compatibility_mode", Boolean, nullable=False),
+    Column("dlp_action", Name(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Index("ix_gateway_logs_account_id", "account_id", "gateway_id", "created_at", "id"),
+)
+
+# No row: neither is kept.
+gateway_log_bodies = Table(
+    "gateway_log_bodies",
+    metadata,
+    Column("log_id", Name(64), primary_key=True),
+    Column("request", LargeBinary),
+    Column("response", LargeBinary),
+)
+
+# What a gateway's logs are together, kept right by those who add and remove some.
+gateway_log_counts = Table(
+    "gateway_log_counts",
+    metadata,
+    Column("account_id", Name(200), primary_key=True),
+    Column("gateway_id", Name(64), primary_key=True),
+    Column("n_logs", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# ``headers`` are JSON; ``size_bytes`` are those of the row.
+gateway_cache = Table(
+    "gateway_cache",
+    metadata,
+    Column("account_id", Name(200), primary_key=True),
+    Column("gateway_id", Name(64), primary_key=True),
+    Column("key", Name(64), primary_key=True),
+    Column("status", Integer, nullable=False),
+    Column("headers", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Index("ix_gateway_cache_account_id", "account_id", "created_at", "size_bytes"),
+)
+
+# ``key`` is a hash of ``rule_id`` and ``bucket``; ``bucket`` is a JSON string, ``amounts`` JSON.
+gateway_spend = Table(
+    "gateway_spend",
+    metadata,
+    Column("account_id", Name(200), primary_key=True),
+    Column("gateway_id", Name(64), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("rule_id", Name(64), nullable=False),
+    Column("bucket", Text, nullable=False),
+    Column("amounts", Text, nullable=False),
+    Column("updated_at", Double, nullable=False, index=True),
     sqlite_with_rowid=False,
 )

@@ -1,0 +1,32 @@
+"""Rows that may be there already. Both databases know such inserts, SQLAlchemy only each one's own."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def insert_new(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Leaves a row alone that is there, by any of the table's unique keys."""
+    return _insert(connection, table).on_conflict_do_nothing()
+
+
+def insert_or_replace(
+    connection: Connection, table: Table, changed: Iterable[str]
+) -> sqlite.Insert | postgresql.Insert:
+    """Gives the row that is there, by its primary key, the new values of the columns ``changed``."""
+    new = _insert(connection, table)
+    values = {name: new.excluded[name] for name in changed}
+    return new.on_conflict_do_update(index_elements=list(table.primary_key), set_=values)
+
+
+def insert_or_add(connection: Connection, table: Table, added: Iterable[str]) -> sqlite.Insert | postgresql.Insert:
+    """Adds the columns ``added`` to those of the row that is there, by its primary key."""
+    new = _insert(connection, table)
+    sums = {name: table.c[name] + new.excluded[name] for name in added}
+    return new.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums)
+
+
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return insert(table)
