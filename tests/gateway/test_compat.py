@@ -29,6 +29,8 @@ CUSTOM = {
         ),
         ("openrouter/openai/gpt-5-mini", "openrouter", "v1/chat/completions", "openai/gpt-5-mini"),
         ("cohere/command-r", "cohere", "compatibility/v1/chat/completions", "command-r"),
+        ("perplexity/sonar", "perplexity-ai", "chat/completions", "sonar"),
+        ("perplexity-ai/sonar", "perplexity-ai", "chat/completions", "sonar"),
         ("custom-mine/a/b", "custom-mine", "v1/chat/completions", "a/b"),
         ("custom-versioned/m", "custom-versioned", "chat/completions", "m"),
     ],

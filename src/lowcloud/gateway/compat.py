@@ -16,6 +16,7 @@ from lowcloud.gateway.providers import CustomProvider, provider_of
 Operation: TypeAlias = Literal["chat/completions", "embeddings"]
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
+_NAMES = {"perplexity": "perplexity-ai"}  # in models, where it isn't the slug of the paths
 _LATER = {
     "dynamic": "Dynamic routes are not supported yet.",
     "cloudflare": "The auto router (cloudflare/auto) is not supported yet.",
@@ -55,7 +56,7 @@ def compat_call(operation: Operation, body: bytes, custom: Mapping[str, CustomPr
     slug, _, model = named.partition("/")
     if slug in _LATER:
         raise BadRequest(_LATER[slug], param="model")
-    provider = provider_of(slug, custom)
+    provider = provider_of(_NAMES.get(slug, slug), custom)
     if not model:
         raise InvalidProvider()
     if provider.openai_base is None:
@@ -64,7 +65,7 @@ def compat_call(operation: Operation, body: bytes, custom: Mapping[str, CustomPr
         )
     for member in reversed(members):
         text = text[: member.begin] + json.dumps(model, ensure_ascii=False) + text[member.end :]
-    return CompatCall(slug, provider.openai_base + operation, text.encode(), model)
+    return CompatCall(provider.slug, provider.openai_base + operation, text.encode(), model)
 
 
 def _text(body: bytes) -> str:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
+from urllib.parse import unquote
 
 from lowcloud.gateway.call import OURS
 from lowcloud.gateway.providers import Provider
@@ -196,8 +197,8 @@ def request_facts(provider: Provider, path: str, body: bytes) -> Facts:
     """What a request to ``provider`` at its own ``path`` says."""
     value = _json(body)
     fields: Fields = value if isinstance(value, Mapping) else {}
-    path = path.strip("/")
-    named = re.search(r"(?:^|/)models?/([^/:]+(?:/[^/:]+)??)(?=:|/(?:invoke|converse|predictions)|$)", path)
+    path = unquote(path.strip("/"))
+    named = _NAMED.search(path)
     model = _string(fields, "model") or _string(fields, "model_id") or (named[1] if named else "")
     is_stream = fields.get("stream") is True or any(name in path for name in _STREAMS)
     request_type, model_type = next((kinds for end, kinds in _KINDS if re.search(end, path)), ("", ""))
@@ -210,6 +211,8 @@ def request_facts(provider: Provider, path: str, body: bytes) -> Facts:
     return Facts(model, is_stream, model_type, request_type)
 
 
+# In a path: models/{model}:generateContent, model/{model}/invoke, models/{owner}/{model}/predictions.
+_NAMED = re.compile(r"(?:^|/)models?/(.+?)(?=:[A-Za-z]+$|/(?:invoke|converse|predictions)|$)")
 _STREAMS = (":streamGenerateContent", "/invoke-with-response-stream", "/converse-stream")
 _KINDS = tuple(
     (rf"(?:^|[/:])(?:{end})$", kinds)
