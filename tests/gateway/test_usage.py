@@ -187,24 +187,27 @@ def test_a_reply_of_any_form_tells_its_tokens(reply, expected):
 
 @pytest.mark.parametrize(("reply", "expected"), REPLIES.values(), ids=REPLIES.keys())
 def test_a_reply_tells_the_same_byte_by_byte_and_with_crlf(reply, expected):
-    assert used(*(reply[at : at + 1] for at in range(len(reply)))) == expected
+    assert used(*(reply[at : at + 1] for at in range(len(reply))), batch_bytes=0) == expected
     assert used(reply.replace(b"\n", b"\r\n")) == expected
 
 
-@given(st.sampled_from(list(REPLIES.values())), st.lists(st.integers(0, 2000), max_size=6), st.booleans())
-def test_where_a_reply_is_cut_into_pieces_makes_no_difference(reply, cuts, ends_early):
+CUTS = st.lists(st.integers(0, 2000), max_size=6)
+
+
+@given(st.sampled_from(list(REPLIES.values())), CUTS, st.integers(0, 500), st.booleans())
+def test_where_a_reply_is_cut_into_pieces_makes_no_difference(reply, cuts, batch, ends_early):
     body = reply[0][: len(reply[0]) // 2] if ends_early else reply[0]
     ends = sorted(min(cut, len(body)) for cut in cuts)
     pieces = [body[begin:end] for begin, end in zip([0, *ends], [*ends, len(body)], strict=True)]
-    assert used(*pieces, request=MESSAGES) == used(body, request=MESSAGES)
+    assert used(*pieces, request=MESSAGES, batch_bytes=batch) == used(body, request=MESSAGES)
 
 
-@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4), st.integers(20, 60))
-def test_any_bytes_however_they_are_cut_give_the_same(body, cuts, bound):
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4), st.integers(20, 60), st.integers(0, 90))
+def test_any_bytes_however_they_are_cut_give_the_same(body, cuts, bound, batch):
     ends = sorted(min(cut, len(body)) for cut in cuts)
     pieces = [body[begin:end] for begin, end in zip([0, *ends], [*ends, len(body)], strict=True)]
     bounds = {"max_bytes": bound, "tail_bytes": 20}
-    assert used(*pieces, **bounds) == used(body, **bounds)
+    assert used(*pieces, **bounds, batch_bytes=batch) == used(body, **bounds)
 
 
 @given(
@@ -214,11 +217,13 @@ def test_any_bytes_however_they_are_cut_give_the_same(body, cuts, bound):
         )
     ),
     st.integers(1, 7),
+    st.integers(0, 90),
 )
-def test_long_lines_are_cut_the_same_however_they_come(parts, size):
+def test_long_lines_are_cut_the_same_however_they_come(parts, size, batch):
     body = b"".join(parts)
     bounds = {"max_bytes": 40, "tail_bytes": 24}
-    assert used(*(body[at : at + size] for at in range(0, len(body), size)), **bounds) == used(body, **bounds)
+    pieces = (body[at : at + size] for at in range(0, len(body), size))
+    assert used(*pieces, **bounds, batch_bytes=batch) == used(body, **bounds)
 
 
 def test_where_no_tokens_are_told_they_are_estimated_from_the_texts():
@@ -290,11 +295,11 @@ def test_of_a_reply_that_is_too_long_the_end_is_read():
 
 
 def test_a_stream_isnt_kept():
-    reader = UsageReader(max_bytes=10_000)
+    reader = UsageReader(batch_bytes=1000)
     event = stream(CHUNK)
     for _ in range(1000):
         reader.feed(event)
-        assert len(reader._rest) <= 10_000
+        assert len(reader._rest) <= 1000 + len(event)
     assert reader.used() == reader.used() == Used(0, 500, 0, "m", is_counted=False)
 
 

@@ -20,14 +20,14 @@ from lowcloud.gateway.providers import Provider
 CHARACTERS_A_TOKEN = 4
 MAX_BYTES = 2**20  # of an event, or of a reply that is no stream: of a longer one only the end is read
 TAIL_BYTES = 2**16
+BATCH_BYTES = 2**15
 Fields: TypeAlias = Mapping[str, object]
 _DECODER = json.JSONDecoder()
-_TOLD = re.compile(rb'"(?:usage|usageMetadata|meta)"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}(?=\{)')
-_MODEL = (b'"model"', b'"modelVersion"')
+# What comes after the first letters is looked for at their places alone, which is how these are fast.
+_TOLD = re.compile(rb'"(?:usage(?:Metadata)?|meta)"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}(?=\{)')
 _SAID = re.compile(
     rb'"(?:content|text|response|reasoning|reasoning_content|arguments|partial_json|thinking|delta)"'
-    rb'[ \t]{0,8}:[ \t]{0,8}"((?:[^"\\]|\\.)*+)"',
-    re.DOTALL,
+    rb'[ \t]{0,8}:[ \t]{0,8}"((?:[^"\\\n]|\\[^\n])*+)"'
 )
 _AROUND = ("response", "message", "delta", "result", "x_groq")  # what usage may be within
 # Strings of a request that are no text, or hardly any.
@@ -59,11 +59,17 @@ class Facts:
 
 
 class UsageReader:
-    """Feed it the pieces of a reply's body, cut anywhere: the same bytes give the same. It holds ``max_bytes``."""
+    """Feed it the pieces of a reply's body, cut anywhere: the same bytes give the same. It holds ``max_bytes``, about.
 
-    def __init__(self, max_bytes: int = MAX_BYTES, tail_bytes: int = TAIL_BYTES) -> None:
-        self._max_bytes, self._tail_bytes = max_bytes, tail_bytes
+    Events are read many at a time, since a stream has a thousand small ones.
+    """
+
+    def __init__(
+        self, max_bytes: int = MAX_BYTES, tail_bytes: int = TAIL_BYTES, batch_bytes: int = BATCH_BYTES
+    ) -> None:
+        self._max_bytes, self._tail_bytes, self._batch_bytes = max_bytes, tail_bytes, batch_bytes
         self._rest = bytearray()
+        self._next = batch_bytes  # when so much is held, it is read
         self._is_cut = self._is_whole = self._has_begun = False
         self._told = _Told()
 
@@ -72,16 +78,27 @@ class UsageReader:
         if not self._has_begun:
             piece = piece.lstrip()
             self._has_begun, self._is_whole = bool(piece), piece[:1] in (b"{", b"[")
-        first, *more = (piece,) if self._is_whole else piece.split(b"\n")
-        self._grow(first)
-        for line in more:
-            self._end()
-            self._grow(line)
+        self._rest += piece
+        if len(self._rest) > self._next:
+            end = -1 if self._is_whole else self._rest.rfind(b"\n")
+            if end >= 0:
+                lines = bytes(self._rest[:end])
+                del self._rest[: end + 1]
+                self._read(lines)
+            self._cut()
+            self._next = len(self._rest) + self._batch_bytes
 
     def used(self, request: bytes = b"") -> Used:
         """What was used, once the last piece was fed. ``request`` is the body that the reply answers: where the reply
         tells no tokens, those of its texts are estimated."""
-        self._end()
+        rest, self._rest = bytes(self._rest), bytearray()
+        if self._is_whole and not self._is_cut and len(rest) <= self._max_bytes:
+            self._told.read_whole(rest)
+        elif self._is_whole:
+            self._told.read_end(rest[-self._tail_bytes :])
+        else:
+            self._read(rest)
+        self._is_cut = False
         told = self._told
         if not told.is_counted:
             n_in = _tokens(_length(_json(request)))
@@ -90,24 +107,23 @@ class UsageReader:
         n_in = told.tokens_in + apart
         return Used(n_in, told.tokens_out, min(told.cached, n_in), told.model, written_in=told.written)
 
-    def _grow(self, more: bytes) -> None:
-        self._rest += more
+    def _cut(self) -> None:
+        """Only the end of a line is kept that is too long."""
         if len(self._rest) > self._max_bytes:
             del self._rest[: -self._tail_bytes]
             self._is_cut = True
 
-    def _end(self) -> None:
-        """A line is whole, or the body is."""
-        if not self._rest:
-            return
-        part, is_cut = bytes(self._rest), self._is_cut
-        self._rest, self._is_cut = bytearray(), False
-        if is_cut:
-            self._told.read_end(part[-self._tail_bytes :])
-        elif self._is_whole:
-            self._told.read_whole(part)
-        elif part.startswith(b"data:"):
-            self._told.read_event(part[5:])
+    def _read(self, lines: bytes) -> None:
+        """Lines without the end of the last one. The first may be what was kept of a longer one."""
+        if self._is_cut or len(lines) > self._max_bytes:
+            each = lines.split(b"\n")
+            long = [line for at, line in enumerate(each) if len(line) > self._max_bytes or (self._is_cut and at == 0)]
+            for line in long:
+                self._told.read_end(line[-self._tail_bytes :])
+            first = 1 if self._is_cut else 0
+            lines = b"\n".join(line for line in each[first:] if len(line) <= self._max_bytes)
+            self._is_cut = False
+        self._told.read_events(lines)
 
 
 class _Told:
@@ -118,12 +134,26 @@ class _Told:
         self.is_counted = self.is_exclusive = False
         self.model = ""
 
-    def read_event(self, data: bytes) -> None:
-        """An event of a stream; most tell nothing but text, and aren't parsed."""
-        if _TOLD.search(data) or (not self.model and any(name in data for name in _MODEL)):
-            self._take(_json(data))
-        if not self.is_counted and b'.done"' not in data[:64]:  # which says again what its deltas said
-            self._listen(data)
+    def read_events(self, lines: bytes) -> None:
+        """Lines of a stream of events. Most tell nothing but text, and aren't parsed."""
+        for found in _TOLD.finditer(lines):
+            self._take_line(lines, found.start())
+        at = 0
+        while not self.model and (at := lines.find(b'"model', at)) >= 0:
+            at = self._take_line(lines, at)
+        if self.is_counted:
+            return
+        if b'.done"' in lines:  # such events say again what their deltas said
+            lines = b"\n".join(line for line in lines.split(b"\n") if b'.done"' not in line[:64])
+        self._listen(lines)
+
+    def _take_line(self, lines: bytes, at: int) -> int:
+        """Reads the line that ``at`` is in; says where it ends."""
+        begin, end = lines.rfind(b"\n", 0, at) + 1, lines.find(b"\n", at)
+        end = len(lines) if end < 0 else end
+        if lines.startswith(b"data:", begin):
+            self._take(_json(lines[begin + 5 : end]))
+        return end
 
     def read_whole(self, body: bytes) -> None:
         """A document, an array of them, or one a line."""
@@ -146,16 +176,16 @@ class _Told:
             self._listen(tail)
 
     def _listen(self, data: bytes) -> None:
-        self.characters += sum(len(said[1].decode("utf-8", "replace")) for said in _SAID.finditer(data))
+        self.characters += len(b"".join(_SAID.findall(data)).decode("utf-8", "replace"))
 
     def _take(self, value: object) -> None:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return
-        for each in (value, *(value.get(name) for name in _AROUND)):
-            if isinstance(each, Mapping):
-                self.model = self.model or _string(each, "model") or _string(each, "modelVersion")
-                for name in ("usage", "usageMetadata", "meta"):
-                    self._count(_inner(each, name))
+        for each in (value, *(_inner(value, name) for name in _AROUND)):
+            self.model = self.model or _string(each, "model") or _string(each, "modelVersion")
+            for name in ("usage", "usageMetadata", "meta"):
+                if usage := _inner(each, name):
+                    self._count(usage)
 
     def _count(self, usage: Fields) -> None:
         usage = _inner(usage, "billed_units") or _inner(usage, "tokens") or usage
@@ -196,7 +226,7 @@ def _unsaid(usage: Fields, n_in: int, n_out: int) -> int:
 def request_facts(provider: Provider, path: str, body: bytes) -> Facts:
     """What a request to ``provider`` at its own ``path`` says."""
     value = _json(body)
-    fields: Fields = value if isinstance(value, Mapping) else {}
+    fields: Fields = value if isinstance(value, dict) else {}
     path = unquote(path.strip("/"))
     named = _NAMED.search(path)
     model = _string(fields, "model") or _string(fields, "model_id") or (named[1] if named else "")
@@ -246,7 +276,7 @@ def _lines(body: bytes) -> Iterator[object]:
 
 def _inner(fields: Fields, name: str) -> Fields:
     value = fields.get(name)
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _string(fields: Fields, name: str) -> str:
