@@ -10,9 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from image_site import JPEG, PNG, site
 
-from lowcloud.core.addresses import is_public
 from lowcloud.core.errors import BadRequest
-from lowcloud.core.gate import addresses_of
 from lowcloud.core.messages import Image
 from lowcloud.http.image_fetcher import MAX_URL_CHARS, FetchBounds, WebImages, complaint, media_type
 from lowcloud.http.image_links import linked
@@ -270,9 +268,3 @@ def test_other_bytes_are_no_image(data):
 )
 def test_an_image_is_known_by_its_first_bytes(data, kind):
     assert media_type(data) == kind
-
-
-def test_the_systems_resolver_gives_addresses():
-    found = addresses_of("localhost")
-    assert found
-    assert not any(map(is_public, found))
