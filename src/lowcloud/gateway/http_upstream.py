@@ -39,13 +39,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class UpstreamBounds:
-    """``connections`` at once; seconds to connect, to the head of a reply where a call sets no time, and between two of
-    its pieces."""
+    """``connections`` at once; seconds to connect, to the head of a reply whatever a call asks for, and of silence: no
+    reply's head or next piece comes later than that."""
 
     connections: int = 1024
     connect_s: float = 10.0
     first_byte_s: float = 600.0
-    between_bytes_s: float = 300.0
+    between_bytes_s: float = 600.0
 
 
 class HttpUpstream:
@@ -107,7 +107,9 @@ class HttpUpstream:
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._bounds.connect_s),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._bounds.connect_s, sock_read=self._bounds.between_bytes_s
+            ),
             auto_decompress=False,
             trust_env=False,
             trace_configs=[traced()],
@@ -141,11 +143,7 @@ class HttpUpstream:
         """First an empty one. Closing it before the end closes the connection."""
         try:
             yield b""
-            while True:
-                async with asyncio.timeout(self._bounds.between_bytes_s):
-                    piece = await response.content.readany()
-                if not piece:
-                    return
+            while piece := await response.content.readany():
                 yield piece
         except _FAILURES as error:
             raise self._no_reply(call, error) from error
