@@ -6,7 +6,6 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,6 +14,8 @@ import anyio
 import uvloop
 
 from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
+from lowcloud.host_gateway import HostedGateway
+from lowcloud.host_models import host_local, host_remote
 from lowcloud.http.auth import Auth, OpenAuth, TokenAuth
 from lowcloud.http.binding.player import empty
 from lowcloud.http.binding.player import tape as read_tape
@@ -26,7 +27,7 @@ from lowcloud.http.responses.upkeep import keep_up
 from lowcloud.http.routes import HttpParts, ResponseParts, build
 from lowcloud.http.server import UNIX, Listener, Stop, listen, listen_at, serve
 from lowcloud.http.settings import BindingSettings, HttpSettings
-from lowcloud.inventory import RemoteModel, models_here, remote_models, spec_of
+from lowcloud.inventory import RemoteModel, models_here, remote_models
 from lowcloud.models.catalogue import Catalogue, packaged_cards
 from lowcloud.models.store import LocalModel
 from lowcloud.serving.admission import Bounds
@@ -50,7 +51,6 @@ from lowcloud.telemetry.metrics import Metrics
 
 Mode: TypeAlias = Literal["dev", "serve"]
 EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-TEXT_THREADS = 4  # a model's rendering and tokenising; the loop's own core goes on
 Announce: TypeAlias = Callable[[str], None]
 
 
@@ -94,8 +94,20 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
             usage = UsageStore(database, settings.storage.usage_days)
             jobs = JobStore(database, _job_limits(settings.jobs))
             responses = _responses(settings, database, folder.path)
+            gateway = HostedGateway(settings, database, folder.path, catalogue, is_open=isinstance(auth, OpenAuth))
             parts = Parts(
-                mode, catalogue, found.models, remote, auth, completions, usage, allowance, jobs, responses, binding
+                mode,
+                catalogue,
+                found.models,
+                remote,
+                auth,
+                completions,
+                usage,
+                allowance,
+                jobs,
+                responses,
+                gateway,
+                binding,
             )
             uvloop.run(_serve(settings, parts, [listener, *for_bindings]))
     return 0
@@ -115,21 +127,25 @@ class Parts:
     allowance: Allowance
     jobs: JobStore
     responses: ResponseParts
+    gateway: HostedGateway
     binding: BindingSettings
 
 
 async def _serve(settings: Settings, parts: Parts, listeners: Sequence[Listener]) -> None:
     metrics = Metrics()
     hosted: Mapping[str, Callable[[], Hosted]] = {
-        **{model.id: partial(_host, settings, model, metrics) for model in parts.models},
-        **{model.id: partial(_host_remote, model) for model in parts.remote},
+        **{model.id: partial(host_local, settings, model, metrics) for model in parts.models},
+        **{model.id: partial(host_remote, model) for model in parts.remote},
     }
     preload = [model_id for model_id, model in settings.models.items() if model.preload]
     ledger = Ledger(parts.usage, metrics, parts.allowance)
     jobs = JobRunner(parts.jobs, _runner_limits(settings.jobs))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ledger.run)
-        async with Pool(hosted, load_wait_s=settings.serving.load_wait_s, preload=preload) as pool:
+        async with (
+            Pool(hosted, load_wait_s=settings.serving.load_wait_s, preload=preload) as pool,
+            parts.gateway.running(metrics) as gateway,
+        ):
             service = Service(parts.catalogue, pool, metrics, limits=_limits(settings), ledger=ledger)
             http = HttpParts(
                 service,
@@ -140,6 +156,7 @@ async def _serve(settings: Settings, parts: Parts, listeners: Sequence[Listener]
                 images=_images(settings.server),
                 jobs=jobs,
                 responses=parts.responses,
+                gateway=gateway,
             )
             app = build(http)
             tasks.start_soon(keep_up, parts.responses.store, parts.responses.locks)
@@ -157,48 +174,6 @@ def _stop(settings: Settings, service: Service, jobs: JobRunner) -> Stop:
         service.stop_accepting()
 
     return Stop(settings.server.shutdown_grace_s, drain=drain, cut=service.cut)
-
-
-def _host(settings: Settings, model: LocalModel, metrics: Metrics) -> Hosted:
-    """The engine of one model, and its worker. Blocking: it reads the tokenizer. Raises ModelUnusable.
-
-    The libraries that engines need are an extra, and a server whose models nobody asks for holds none in memory: so
-    they are imported here.
-    """
-    from lowcloud.engines.local.process import WorkerProcess  # noqa: PLC0415
-
-    worker = WorkerProcess(spec_of(settings, model), model.id, metrics)
-    if model.kind == "embedding":
-        from lowcloud.engines.local.embedder import LocalEmbedder, describe  # noqa: PLC0415
-
-        return Hosted(LocalEmbedder(model.card, describe(model.source), worker), worker)
-
-    from lowcloud.engines.local.convert import is_prepared  # noqa: PLC0415
-    from lowcloud.engines.local.engine import LocalEngine, Surroundings  # noqa: PLC0415
-    from lowcloud.engines.local.tokenizer import load_text_assets  # noqa: PLC0415
-    from lowcloud.engines.local.vision_engine import VisionEngine  # noqa: PLC0415
-
-    around = Surroundings(
-        anyio.CapacityLimiter(TEXT_THREADS), lambda: secrets.randbits(63), lambda: datetime.now().astimezone()
-    )
-    engine_of = VisionEngine if model.card.vision else LocalEngine
-    own = settings.models.get(model.id)
-    dialect = own.dialect if own else ""
-    engine = engine_of(model.card, load_text_assets(model.source), worker, around, dialect=dialect)
-    is_converted = is_prepared(model.source, settings.local.cache_dir)
-    return Hosted(engine, worker, load_wait_s=None if is_converted else settings.serving.convert_wait_s)
-
-
-def _host_remote(model: RemoteModel) -> Hosted:
-    """The engine of one remote model, and its connections. The HTTP client is imported here, as above."""
-    from lowcloud.engines.remote.embedder import RemoteEmbedder  # noqa: PLC0415
-    from lowcloud.engines.remote.engine import RemoteEngine  # noqa: PLC0415
-    from lowcloud.engines.remote.reranker import RemoteReranker  # noqa: PLC0415
-    from lowcloud.engines.remote.runtime import RemoteRuntime  # noqa: PLC0415
-
-    runtime = RemoteRuntime(model.upstream)
-    engine_of = {"text": RemoteEngine, "embedding": RemoteEmbedder, "rerank": RemoteReranker}[model.kind]
-    return Hosted(engine_of(model.card, runtime), runtime)
 
 
 def _catalogue(settings: Settings, mode: Mode, local: Sequence[LocalModel], remote: Sequence[RemoteModel]) -> Catalogue:

@@ -110,7 +110,7 @@ class Logs:
     async def add(self, records) -> None:
         self.records += records
 
-    def lost(self, records: int) -> None:
+    def logs_lost(self, logs: int) -> None:
         raise AssertionError("a log was lost")
 
 

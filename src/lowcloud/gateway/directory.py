@@ -10,6 +10,7 @@ from lowcloud.gateway.config import DEFAULT, DEFAULT_ID
 from lowcloud.gateway.errors import NoSuchGateway
 from lowcloud.gateway.pipeline import Account
 from lowcloud.gateway.providers import CustomProvider
+from lowcloud.gateway.shelves import LogBound
 from lowcloud.gateway.wire import DEFAULT_FIELDS, config_of
 from lowcloud.storage.gateways import CustomProviderStore, GatewayStore
 from lowcloud.storage.provider_keys import ProviderKeyStore
@@ -83,6 +84,15 @@ class StoredDirectory:
             return held[0]
         row = await self._on.keys.lookup(*where)
         return self._keys.put(where, None if row is None else self._on.cipher.open(row.sealed, account_id))
+
+    async def log_bound(self, account_id: str, gateway_id: str) -> LogBound | None:
+        """How many logs a gateway keeps; None: there is no bound, or no such gateway."""
+        try:
+            config = (await self.find(account_id, gateway_id)).config
+        except NoSuchGateway:
+            return None
+        most = config.log_management
+        return None if most is None else LogBound(most, config.log_management_strategy == "STOP_INSERTING")
 
     def forget(self, account_id: str) -> None:
         """Something of the account was changed here."""

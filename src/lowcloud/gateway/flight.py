@@ -139,25 +139,27 @@ class _Flight:
     async def _read(self) -> AsyncGenerator[bytes, None]:
         number = 0
         try:
-            while True:
-                changed = self._changed
-                if number < self._first:
-                    raise FellBehind
-                if number - self._first < len(self._pieces):
-                    piece = self._pieces[number - self._first]
-                    number += 1
-                    if number > self._furthest:
-                        self._furthest = number
-                        self._turn()
-                    yield piece
-                elif self._error is not None:
-                    raise self._error
-                elif self._is_over:
-                    return
-                else:
-                    await changed.wait()
+            while await self._has(number):
+                piece = self._pieces[number - self._first]
+                number += 1
+                if number > self._furthest:
+                    self._furthest = number
+                    self._turn()
+                yield piece
         finally:
             self._leave()
+
+    async def _has(self, number: int) -> bool:
+        """Wait for a piece; False: there is none any more. Raises FellBehind, and what ended the flight."""
+        while number - self._first >= len(self._pieces):
+            if self._error is not None:
+                raise self._error
+            if self._is_over:
+                return False
+            await self._changed.wait()
+        if number < self._first:
+            raise FellBehind
+        return True
 
     async def _carry(self, reply: Reply) -> None:
         async for piece in reply.body:

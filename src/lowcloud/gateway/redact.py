@@ -27,13 +27,43 @@ _INNER_MEMBERS = re.compile(  # of JSON in a string
 )
 
 
+# Without these in it no pattern can match; looking for them is a hundred times as fast as matching.
+_OF_KEYS = (
+    b"sk-",
+    b"sk_",
+    b"aiza",
+    b"xai-",
+    b"r8_",
+    b"hf_",
+    b"pplx-",
+    b"fw_",
+    b"ya29.",
+    b"akia",
+    b"asia",
+    b"lowcloud_",
+)
+_OF_SCHEMES = (b"bearer", b"basic")
+_NAMES_END = (b"key", b"token", b"secret", b"authorization")
+_OF_PARAMETERS = tuple(end + b"=" for end in _NAMES_END)
+_OF_MEMBERS = tuple(end + b'"' for end in _NAMES_END)
+_OF_INNER_MEMBERS = tuple(end + b'\\"' for end in _NAMES_END)
+_WITH_MARK = rb"\1" + REDACTED
+_STEPS = (
+    (_OF_MEMBERS, _MEMBERS, _WITH_MARK),
+    (_OF_INNER_MEMBERS, _INNER_MEMBERS, _WITH_MARK),
+    (_OF_PARAMETERS, _PARAMETERS, _WITH_MARK),
+    (_OF_SCHEMES, _SCHEMES, _WITH_MARK),
+    (_OF_KEYS, _KEYS, REDACTED),
+)
+
+
 def redacted(data: bytes) -> bytes:
     """``data`` with each secret that is known by its form, or by the name before it, replaced by ``[redacted]``."""
-    data = _MEMBERS.sub(rb"\1" + REDACTED, data)
-    data = _INNER_MEMBERS.sub(rb"\1" + REDACTED, data)
-    data = _PARAMETERS.sub(rb"\1" + REDACTED, data)
-    data = _SCHEMES.sub(rb"\1" + REDACTED, data)
-    return _KEYS.sub(REDACTED, data)
+    small = data.lower()
+    for marks, pattern, safe in _STEPS:
+        if any(mark in small for mark in marks):
+            data = pattern.sub(safe, data)
+    return data
 
 
 def redacted_query(query: str) -> str:

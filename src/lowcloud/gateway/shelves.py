@@ -1,13 +1,35 @@
 """What the gateway keeps, as the database has it: entries of the cache, dollars, logs."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from lowcloud.gateway.cache import Entry
+from lowcloud.gateway.record import Record
 from lowcloud.gateway.spend import Key
 from lowcloud.storage.gateway_cache import CacheRow, CacheStore
+from lowcloud.storage.gateway_logs import LogCount, LogRow, LogStore, NewLog
 from lowcloud.storage.gateway_spend import SpendRow
 from lowcloud.storage.gateway_spend import SpendStore as SpendRows
+
+HEAD_BYTES = 1_024
+MOST_BYTES = 2**62  # a bound in logs has none in bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogBound:
+    """How many logs a gateway keeps. ``stops``: it takes no more then; else the oldest go."""
+
+    logs: int
+    stops: bool
+
+
+class Bounds(Protocol):
+    """Knows gateways' bounds."""
+
+    async def log_bound(self, account_id: str, gateway_id: str) -> LogBound | None:
+        """None: there is none, or no such gateway."""
 
 
 class Entries:
@@ -45,3 +67,77 @@ class Spent:
         await self._store.save(
             SpendRow(account_id, gateway_id, rule, bucket, text, now) for (rule, bucket), text in amounts.items()
         )
+
+
+class LogSink:
+    """``spool.Sink``. ``bounds`` say how many logs a gateway keeps, and what is done where there are more."""
+
+    def __init__(self, store: LogStore, bounds: Bounds) -> None:
+        self._store, self._bounds = store, bounds
+
+    async def add(self, records: Sequence[Record]) -> None:
+        """Each once, by its id. A gateway that is full and keeps the oldest takes no more."""
+        taken: list[NewLog] = []
+        for place in dict.fromkeys((each.account_id, each.gateway_id) for each in records):
+            theirs = [each for each in records if (each.account_id, each.gateway_id) == place]
+            bound = await self._bounds.log_bound(*place)
+            if bound is not None and bound.stops:
+                room = max(0, bound.logs - (await self._store.count(*place)).logs)
+                theirs = theirs[:room]
+            taken += map(log_of, theirs)
+        await self._store.add(taken)
+        await self._trim(records)
+
+    async def _trim(self, records: Sequence[Record]) -> None:
+        for place in dict.fromkeys((each.account_id, each.gateway_id) for each in records):
+            bound = await self._bounds.log_bound(*place)
+            if bound is None or bound.stops:
+                continue
+            await self._store.trim(*place, LogCount(bound.logs, MOST_BYTES))
+
+
+def log_of(record: Record) -> NewLog:
+    """A record as the database has it."""
+    request_head, is_request_whole = _head(record.request)
+    response_head, is_response_whole = _head(record.response)
+    row = LogRow(
+        id=record.id,
+        account_id=record.account_id,
+        gateway_id=record.gateway_id,
+        created_at=record.created_at,
+        provider=record.provider,
+        model=record.model,
+        model_type=record.model_type,
+        path=record.path,
+        status_code=record.status_code,
+        success=record.success,
+        cached=record.cached,
+        duration_ms=record.duration_ms,
+        step=record.step,
+        tokens_in=record.tokens_in,
+        tokens_out=record.tokens_out,
+        cost=record.cost,
+        custom_cost=record.custom_cost,
+        metadata=json.dumps(dict(record.metadata)),
+        request_type=record.request_type,
+        request_content_type=record.request_content_type,
+        response_content_type=record.response_content_type,
+        request_size=record.request_size,
+        request_head=request_head,
+        request_head_complete=is_request_whole,
+        response_size=record.response_size,
+        response_head=response_head,
+        response_head_complete=is_response_whole,
+        event_id=record.event_id,
+        user_agent=record.user_agent,
+        authentication=record.authenticated,
+        compatibility_mode=record.source == "compat",
+    )
+    return NewLog(row, record.request, record.response)
+
+
+def _head(body: bytes | None) -> tuple[str, bool]:
+    """The beginning of a body, and whether that is all of it."""
+    if body is None:
+        return "", True
+    return body[:HEAD_BYTES].decode("utf-8", "replace"), len(body) <= HEAD_BYTES

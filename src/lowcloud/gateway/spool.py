@@ -31,7 +31,7 @@ class Sink(Protocol):
 class LossMeter(Protocol):
     """Where it is counted that a record couldn't be kept."""
 
-    def lost(self, records: int) -> None: ...
+    def logs_lost(self, logs: int) -> None: ...
 
 
 class Spool:
@@ -65,7 +65,7 @@ class Spool:
             self._write(line)
         except OSError as error:
             self.n_lost += 1
-            self._meter.lost(1)
+            self._meter.logs_lost(1)
             if self.n_lost == 1:
                 self._log.error("logs are lost", error=str(error))
             return False

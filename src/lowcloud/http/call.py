@@ -17,7 +17,7 @@ Outcome: TypeAlias = Literal["done", "client_left", "write_timeout", "failed", "
 @dataclass(slots=True)
 class Trace:
     """What the edge records of a request; filled in as it becomes known. ``route`` is the template, never the path;
-    ``completion_id`` is the id that the answer's body carries.
+    ``completion_id`` is the id that the answer's body carries; ``query`` is raw.
 
     ``error_shape`` is that of the route's format. ``failed``: a stream that ended with an error event; ``broken``: an
     answer that stopped without one.
@@ -27,6 +27,7 @@ class Trace:
     method: str
     path: str
     started: float
+    query: str = ""
     route: str = "unmatched"
     account_id: str | None = None
     token_id: str | None = None

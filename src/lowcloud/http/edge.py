@@ -61,7 +61,8 @@ class Edge:
         if scope["type"] not in ("http", "websocket"):
             raise RuntimeError(f"no {scope['type']} here")
         started = self._around.clock.monotonic()
-        trace = Trace(self._around.new_id(), scope.get("method", "GET"), raw_path(scope), started)
+        query = scope.get("query_string", b"").decode("latin-1")
+        trace = Trace(self._around.new_id(), scope.get("method", "GET"), raw_path(scope), started, query)
         with structlog.contextvars.bound_contextvars(request_id=trace.id):
             await self._observe(trace, scope, receive, send)
 

@@ -8,17 +8,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lowcloud.core.errors import BadRequest, MethodNotAllowed, NotFound, UnknownAccount
-from lowcloud.core.principal import ACCOUNT_ID, Permission
+from lowcloud.core.principal import ACCOUNT_ID, Permission, Principal
 from lowcloud.http.auth import USES_MODELS, Auth
 from lowcloud.http.body import check_media_type, read_body
-from lowcloud.http.call import Call, Handler, SocketHandler, Trace, Wire
+from lowcloud.http.call import PRINCIPAL, Call, Handler, SocketHandler, Trace, Wire
 from lowcloud.http.errors import Shape, openai
 from lowcloud.http.openapi import Operation
 from lowcloud.http.origin import is_from_here, is_preflight, preflight_headers
@@ -132,11 +133,21 @@ def raw_path(scope: Scope) -> str:
     return raw.decode("latin-1") if raw else quote(scope["path"], safe="/@:~!$&'()*+,;=")
 
 
-class Router:
-    """Routes a request, authenticates it, reads its body, and sends what its handler answers."""
+class Detour(Protocol):
+    """A way around a route's own handler."""
 
-    def __init__(self, table: Table, auth: Auth, settings: HttpSettings) -> None:
-        self._table = table
+    def takes(self, template: str, call: Call) -> bool:
+        """Whether a call of the route goes this way."""
+
+    async def reply(self, template: str, call: Call) -> ASGIApp:
+        """What is answered instead."""
+
+
+class Router:
+    """Routes a request, authenticates it, reads its body, and sends what its handler answers, or the ``detour``."""
+
+    def __init__(self, table: Table, auth: Auth, settings: HttpSettings, detour: Detour | None = None) -> None:
+        self._table, self._detour = table, detour
         self._auth = auth
         self._settings = settings
 
@@ -167,8 +178,8 @@ class Router:
         if route is None:
             await _methods(trace.method, headers, found)(scope, receive, send)
             return
-        principal = None
-        if not (route.is_open and is_from_here(scope, headers)):
+        principal: Principal | None = scope.get(PRINCIPAL)
+        if principal is None and not (route.is_open and is_from_here(scope, headers)):
             principal = await self._auth.principal(headers, account_id, route.any_of)
             trace.account_id, trace.token_id = principal.account_id, principal.token_id
         body = b""
@@ -179,7 +190,10 @@ class Router:
         call = Call(trace, headers, found.params, principal, body, _query(scope))
 
         async def answer() -> None:
-            reply = await route.handler(call)
+            if self._detour is not None and self._detour.takes(found.template, call):
+                reply = await self._detour.reply(found.template, call)
+            else:
+                reply = await route.handler(call)
             await reply(scope, receive, send)
 
         await while_connected(receive, answer)

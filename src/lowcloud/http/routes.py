@@ -23,8 +23,9 @@ from lowcloud.http.binding.runs import BindingRuns
 from lowcloud.http.call import Handler
 from lowcloud.http.clock import Clock, SystemClock
 from lowcloud.http.docs_page import page
-from lowcloud.http.edge import Edge, RequestMetrics, Surroundings
+from lowcloud.http.edge import Edge, Inner, RequestMetrics, Surroundings
 from lowcloud.http.encode import to_json
+from lowcloud.http.gateway.build import Around, GatewayParts, gatewayed
 from lowcloud.http.generation import Answerer
 from lowcloud.http.image_links import ImageFetcher, ImageLinks
 from lowcloud.http.offload import Offload
@@ -129,6 +130,7 @@ class HttpParts:
     images: ImageFetcher | None = None
     jobs: JobRunner | None = None
     responses: ResponseParts | None = None
+    gateway: GatewayParts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,12 @@ def build(parts: HttpParts) -> ASGIApp:
 
     every = (*routes, *_described(Document(describe, Offload())))
     surroundings = Surroundings(parts.metrics, parts.clock, parts.new_id, parts.logger)
-    router = Router(Table(every, sockets=_sockets(handlers.sockets)), parts.auth, parts.settings)
+    paths = Table(every, sockets=_sockets(handlers.sockets))
+    router: Inner = Router(paths, parts.auth, parts.settings)
+    if parts.gateway is not None:
+        router = gatewayed(
+            parts.gateway, paths, Around(parts.auth, parts.settings, parts.clock, parts.new_id, parts.logger)
+        )
     return Edge(router, _gate(handlers, parts.settings), parts.settings, surroundings)
 
 

@@ -27,3 +27,11 @@ def neurons(card: Card, prompt: int, cached: int, completion: int) -> float:
 def neurons_of(price: Price) -> float:
     """The neurons of one unit: the published ones, else those that its dollars buy."""
     return price.price / NEURON_USD if price.neurons is None else price.neurons
+
+
+def token_prices(card: Card) -> tuple[float, float, float | None] | None:
+    """Dollars a million tokens in, out, and in from the cache (None: as in). None: the card has no such price."""
+    by_unit = {price.unit: price.price for price in card.price}
+    if INPUT not in by_unit:
+        return None
+    return by_unit[INPUT], by_unit.get(OUTPUT, 0.0), by_unit.get(CACHED_INPUT)

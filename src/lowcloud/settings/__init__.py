@@ -4,9 +4,21 @@ Every setting is described in ``docs/settings.md``. A wrong one is refused at th
 """
 
 from lowcloud.settings.loading import SettingsError, load
-from lowcloud.settings.sections import Jobs, Limits, Model, Responses, Server, Settings, Storage, is_loopback, keys
+from lowcloud.settings.sections import (
+    Gateway,
+    Jobs,
+    Limits,
+    Model,
+    Responses,
+    Server,
+    Settings,
+    Storage,
+    is_loopback,
+    keys,
+)
 
 __all__ = [
+    "Gateway",
     "Jobs",
     "Limits",
     "Model",

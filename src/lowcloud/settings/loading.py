@@ -57,6 +57,7 @@ def _read(config: Path) -> dict[str, Any]:
         (tree.get("local"), "cache_dir"),
         (tree.get("binding"), "record"),
         (tree.get("binding"), "replay"),
+        (tree.get("gateway"), "prices"),
         *((t, "path") for t in tables),
     ]:
         if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:

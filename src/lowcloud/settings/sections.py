@@ -148,6 +148,21 @@ class Responses(_Section):
     tokens_that_ignore: Names = ()
 
 
+class Gateway(_Section):
+    """The AI Gateway. ``allowed_hosts``: hosts in this network that custom providers may be at; ``prices``: a file in
+    the place of ours."""
+
+    allow_unauthenticated: bool = False
+    allowed_hosts: Names = ()
+    connections: int = Field(1024, ge=1, le=65_535)
+    redis_url: str = Field("", pattern=r"^((rediss?|valkeys?)://\S+|unix:/\S+)?$")
+    cache_memory_bytes: Size = ByteSize(64 * 2**20)
+    cache_bytes: Size = ByteSize(2**30)
+    spool_bytes: Size = ByteSize(512 * 2**20)
+    log_days: int = Field(30, ge=1, le=3_650)
+    prices: Annotated[Folder | None, BeforeValidator(_or_none)] = None
+
+
 class Local(_Section):
     """The local engine. A model's own table may set these again, all but ``cache_dir``."""
 
@@ -307,6 +322,7 @@ class Settings(_Section):
     serving: Serving = Serving()
     jobs: Jobs = Jobs()
     responses: Responses = Responses()
+    gateway: Gateway = Gateway()
     local: Local = Field(default_factory=Local)
     embeddings: Embeddings = Embeddings()
     limits: Limits = Limits()

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lowcloud.core.errors import BadRequest, LowcloudError, MethodNotAllowed, Unauthorized
@@ -21,6 +22,7 @@ from lowcloud.http.body import read_body
 from lowcloud.http.call import Trace
 from lowcloud.http.encode import to_json
 from lowcloud.http.errors import Rendered
+from lowcloud.http.origin import is_preflight, preflight_headers
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.sse import WriteTimeout
 from lowcloud.http.strict_json import parse_value
@@ -33,6 +35,7 @@ COMPAT: Mapping[str, Operation] = {
     "compat/embeddings": "embeddings",
 }
 MAX_STEPS = 10
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Of a request, what is the connection's, and of a reply likewise.
 HOP = frozenset(
     {
@@ -78,6 +81,10 @@ class Door:
             trace.route = "/v1/{account_id}"
             raise BadRequest("The path must name a gateway and a provider: /v1/{account_id}/{gateway_id}/{provider}.")
         headers = Headers(scope=scope)
+        if trace.method == "OPTIONS":
+            shown = preflight_headers(headers, METHODS) if is_preflight(trace.method, headers) else {}
+            await Response(None, 204, {"allow": ", ".join(METHODS), **shown})(scope, receive, send)
+            return
         raw = [(name.lower(), value) for name, value in headers.items()]
         for name in later_of(raw):
             raise FeatureUnsupported(f"{name} asks for what isn't supported here yet.", param=name)

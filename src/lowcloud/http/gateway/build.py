@@ -1,0 +1,86 @@
+"""The gateway's objects, around the routes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from anyio.abc import TaskGroup
+from starlette.types import Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
+
+from lowcloud.core.ids import new_uuid7
+from lowcloud.gateway.cache import Cache
+from lowcloud.gateway.call import Upstream
+from lowcloud.gateway.flight import Flights
+from lowcloud.gateway.limiter import Limiter
+from lowcloud.gateway.pipeline import Directory, Gateway, Tools
+from lowcloud.gateway.prices import Prices
+from lowcloud.gateway.spending import Spending
+from lowcloud.gateway.spool import Spool
+from lowcloud.http.auth import Auth
+from lowcloud.http.call import Trace
+from lowcloud.http.clock import Clock
+from lowcloud.http.edge import Inner
+from lowcloud.http.gateway.door import Door
+from lowcloud.http.gateway.own_models import OwnModels
+from lowcloud.http.gateway.rest import ByGateway
+from lowcloud.http.router import Router, Table
+from lowcloud.http.settings import HttpSettings
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayParts:
+    """What the gateway is built from. ``tasks`` carry its calls. ``is_open``: see ``pipeline.Tools``."""
+
+    directory: Directory
+    upstream: Upstream
+    cache: Cache
+    limiter: Limiter
+    spending: Spending
+    spool: Spool
+    prices: Prices
+    tasks: TaskGroup
+    is_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the HTTP layer has for all."""
+
+    auth: Auth
+    settings: HttpSettings
+    clock: Clock
+    new_id: Callable[[], str]
+    logger: FilteringBoundLogger
+
+
+def gatewayed(parts: GatewayParts, paths: Table, around: Around) -> Inner:
+    """The routes, with the gateway's URLs beside them and the gateway's header on them."""
+    clock = around.clock
+    own = OwnModels(Router(paths, around.auth, around.settings), parts.tasks, clock, around.new_id, around.logger)
+    tools = Tools(
+        parts.directory,
+        parts.upstream,
+        own,
+        parts.cache,
+        parts.limiter,
+        parts.spending,
+        parts.spool,
+        parts.prices,
+        clock.wall,
+        clock.monotonic,
+        clock.sleep,
+        parts.is_open,
+    )
+    gateway = Gateway(tools, Flights(parts.tasks))
+
+    def new_id() -> str:
+        return new_uuid7(clock.wall)
+
+    door = Door(gateway, parts.directory, around.auth, around.settings, new_id)
+    router = Router(paths, around.auth, around.settings, ByGateway(gateway, around.settings, new_id))
+
+    async def answer(trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
+        inner = door if scope["type"] == "http" and door.takes(trace.path) else router
+        await inner(trace, scope, receive, send)
+
+    return answer
