@@ -24,7 +24,6 @@ KEYS = [
     f"csk-{WORD}",
     f"fw_{WORD}",
     f"ya29.a0-{WORD}",
-    "AKIAIOSFODNN7EXAMPLE",
     f"lowcloud_{WORD}",
 ]
 
@@ -34,6 +33,13 @@ KEYS = [
 def test_a_known_key_is_nowhere_in_what_is_logged(key, around):
     text = redacted(around.format(key).encode())
     assert text == around.format("[redacted]").encode()
+
+
+def test_keys_of_all_kinds_are_redacted_together():
+    text = " ".join(["Bearer abcdefgh1", "?api_key=x", '{"access_token": "y"}', *KEYS]).encode()
+    assert redacted(
+        text
+    ) == b'Bearer [redacted] ?api_key=[redacted] {"access_token": "[redacted]"}' + b" [redacted]" * len(KEYS)
 
 
 @given(st.binary(max_size=50), st.sampled_from(KEYS), st.binary(max_size=50))
@@ -91,7 +97,7 @@ def test_text_without_keys_stays_as_it_is(text):
 @given(st.text(st.characters(codec="utf-8", exclude_characters='_-.?&="')))
 def test_text_that_can_hold_no_key_stays_as_it_is(text):
     data = text.encode()
-    if b"earer" not in data.lower() and b"asic" not in data.lower() and b"AKIA" not in data and b"AIza" not in data:
+    if b"earer" not in data.lower() and b"asic" not in data.lower() and b"AIza" not in data:
         assert redacted(data) == data
 
 
