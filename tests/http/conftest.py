@@ -20,6 +20,7 @@ from lowcloud.core.principal import Permission, Principal
 from lowcloud.engines.scripted import Reply, Said, ScriptedEmbedder, ScriptedEngine, Stage
 from lowcloud.http.auth import Auth, OpenAuth
 from lowcloud.http.clock import Clock
+from lowcloud.http.gateway.build import GatewayParts
 from lowcloud.http.image_links import ImageFetcher
 from lowcloud.http.routes import HttpParts, ResponseParts, build
 from lowcloud.http.settings import HttpSettings
@@ -307,6 +308,7 @@ def make_world() -> MakeWorld:
         ledger: Ledger | None = None,
         jobs: JobRunner | None = None,
         responses: ResponseParts | None = None,
+        gateway: GatewayParts | None = None,
     ) -> AsyncGenerator[World, None]:
         card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees})
         chat = engine(card, reply, stage=stage, cached_tokens=cached_tokens, loosened=loosened)
@@ -329,6 +331,7 @@ def make_world() -> MakeWorld:
                 images,
                 jobs,
                 responses,
+                gateway,
             )
             yield World(build(parts), service, chat, embedder, metrics, clock, logs)
 
