@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, delete, func, select
 
 from lowcloud.storage.database import Database
 from lowcloud.storage.tables import gateway_cache
@@ -112,9 +112,11 @@ def _make_room(connection: Connection, account_id: str, account_bytes: int) -> N
 
 
 def _remove(connection: Connection, rows: list[Row[Any]]) -> int:
+    """One by one, since of many keys SQLite finds none by its index."""
     if rows:
-        keys = [(row.account_id, row.gateway_id, row.key) for row in rows]
-        connection.execute(delete(gateway_cache).where(tuple_(*gateway_cache.primary_key).in_(keys)))
+        this = (column == bindparam(f"its_{column.name}") for column in gateway_cache.primary_key)
+        keys = [{f"its_{name}": row._mapping[name] for name in KEY} for row in rows]
+        connection.execute(delete(gateway_cache).where(*this), keys)
     return len(rows)
 
 

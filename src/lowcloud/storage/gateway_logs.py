@@ -237,6 +237,11 @@ def remove_all_logs(connection: Connection, account_id: str, gateway_id: str, li
     return _delete(connection, account_id, gateway_id, LogQuery(is_descending=False), limit)
 
 
+def remove_count(connection: Connection, account_id: str, gateway_id: str) -> None:
+    """Of a gateway that has no logs any more."""
+    connection.execute(delete(gateway_log_counts).where(_counted(account_id, gateway_id)))
+
+
 def _of(account_id: str, gateway_id: str) -> ColumnElement[bool]:
     return and_(gateway_logs.c.account_id == account_id, gateway_logs.c.gateway_id == gateway_id)
 

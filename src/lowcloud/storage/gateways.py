@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, dele
 
 from lowcloud.storage.database import Database
 from lowcloud.storage.gateway_cache import remove_entries
-from lowcloud.storage.gateway_logs import remove_all_logs
+from lowcloud.storage.gateway_logs import remove_all_logs, remove_count
 from lowcloud.storage.gateway_spend import remove_spend
 from lowcloud.storage.provider_keys import remove_keys
 from lowcloud.storage.tables import custom_providers, gateways
@@ -128,6 +128,7 @@ class GatewayStore:
                 pass
             while remove_entries(connection, account_id, gateway_id, STEP):
                 pass
+            remove_count(connection, account_id, gateway_id)
             remove_spend(connection, account_id, gateway_id)
             remove_keys(connection, account_id, gateway_id)
             return connection.execute(delete(gateways).where(_is(account_id, gateway_id))).rowcount == 1

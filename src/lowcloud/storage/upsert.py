@@ -7,8 +7,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 
 def insert_new(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """Leaves a row alone that is there, by any of the table's unique keys."""
-    return _insert(connection, table).on_conflict_do_nothing()
+    """Leaves a row alone that is there, by any of the table's unique keys. Its ``rowcount`` says how many were new."""
+    return _insert(connection, table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def insert_or_replace(

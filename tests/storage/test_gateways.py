@@ -1,0 +1,203 @@
+"""Gateways and custom providers: each account's own, made once, gone with all that is theirs."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from query_plans import recorded, whole_reads
+from sqlalchemy import func, select
+
+from lowcloud.storage.database import open_database
+from lowcloud.storage.gateway_cache import CacheRow, CacheStore
+from lowcloud.storage.gateway_logs import LogRow, LogStore, NewLog
+from lowcloud.storage.gateway_spend import SpendRow, SpendStore
+from lowcloud.storage.gateways import STEP, CustomProviderRow, CustomProviderStore, GatewayStore
+from lowcloud.storage.provider_keys import ProviderKeyRow, ProviderKeyStore
+from lowcloud.storage.tables import metadata
+
+pytestmark = pytest.mark.anyio
+ACCOUNT, OTHER = "a" * 32, "b" * 32
+START = 1_000_000_000.0
+
+
+class Clock:
+    """Seconds since 1970, one more each time that it is asked."""
+
+    now = START
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
+def database(url):
+    with open_database(url) as database:
+        yield database
+
+
+@pytest.fixture
+def store(database):
+    return GatewayStore(database, Clock())
+
+
+@pytest.fixture
+def providers(database):
+    return CustomProviderStore(database)
+
+
+def provider(number, account=ACCOUNT, **fields):
+    about = {"name": f"Name {number}", "base_url": "https://x.example", "about": "{}", "enabled": True}
+    times = {"created_at": START + number, "modified_at": START + number}
+    return CustomProviderRow(f"p{number}", account, **({"slug": f"slug-{number}"} | about | times | fields))
+
+
+async def rows_of(database):
+    """How many rows each table has that has some."""
+
+    def count(connection):
+        counts = {
+            name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for name, table in metadata.tables.items()
+        }
+        return {name: count for name, count in counts.items() if count}
+
+    return await database.run(count)
+
+
+async def test_a_gateway_is_made_once(store):
+    made = await store.create(ACCOUNT, "g", '{"a": 1}')
+    assert await store.create(ACCOUNT, "g", "{}") is None
+    assert await store.create(OTHER, "g", "{}") is not None
+    assert await store.get(ACCOUNT, "g") == made
+    assert (made.config, made.created_at, made.modified_at, made.is_default) == (
+        '{"a": 1}',
+        START + 1,
+        START + 1,
+        False,
+    )
+    assert await store.get(ACCOUNT, "h") is None
+
+
+async def test_the_default_makes_itself_once_whoever_asks_at_the_same_time(url):
+    with open_database(url) as one, open_database(url) as two:
+        stores = [GatewayStore(one, Clock()), GatewayStore(two, Clock())]
+        found = await asyncio.gather(*(stores[n % 2].ensure_default(ACCOUNT, f"{n}") for n in range(10)))
+    assert len(set(found)) == 1
+    assert (found[0].id, found[0].is_default) == ("default", True)
+
+
+async def test_a_default_that_is_there_stays_as_it_is(store):
+    made = await store.create(ACCOUNT, "default", "mine")
+    assert await store.ensure_default(ACCOUNT, "other") == made
+
+
+async def test_gateways_are_listed_by_age_page_and_a_part_of_their_id(store):
+    for name in ("c", "a_1", "B1", "b"):
+        await store.create(ACCOUNT, name, "{}")
+    await store.create(OTHER, "z", "{}")
+
+    async def names(**page):
+        rows, total = await store.list(ACCOUNT, **page)
+        return [row.id for row in rows], total
+
+    assert await names() == (["c", "a_1", "B1", "b"], 4)
+    assert await names(page=2, per_page=3) == (["b"], 4)
+    assert await names(page=10**30) == ([], 4)
+    assert await names(search="b") == (["B1", "b"], 2)
+    assert await names(search="_") == (["a_1"], 1)
+
+
+async def test_an_update_makes_the_cache_forgotten_only_where_it_says_so(store):
+    made = await store.create(ACCOUNT, "g", "old")
+    updated = await store.update(ACCOUNT, "g", "new")
+    assert updated == replace(made, config="new", modified_at=START + 2) == await store.get(ACCOUNT, "g")
+    assert (await store.update(ACCOUNT, "g", "new", forgets_cache=True)).generation == made.generation + 1
+    assert await store.update(OTHER, "g", "new") is None
+
+
+async def test_a_gateway_that_is_made_again_has_a_generation_of_its_own(store):
+    first = await store.create(ACCOUNT, "g", "{}")
+    last = await store.update(ACCOUNT, "g", "{}", forgets_cache=True)
+    await store.delete(ACCOUNT, "g")
+    assert (await store.create(ACCOUNT, "g", "{}")).generation > last.generation > first.generation
+
+
+async def filled(database, gateway, n_logs=3):
+    logs = [NewLog(LogRow(f"{gateway}-{n}", ACCOUNT, gateway, START + n), b"x") for n in range(n_logs)]
+    await LogStore(database).add(logs)
+    for n in range(3):
+        await CacheStore(database).put(CacheRow(f"k{n}", ACCOUNT, gateway, 200, "[]", b"x", START, START + 9))
+    await SpendStore(database).save([SpendRow(ACCOUNT, gateway, "rule", "all", "[]", START)])
+    key = ProviderKeyRow(f"{gateway}-key", ACCOUNT, gateway, "openai", "a", True, "s", "p", None, None, START, START)
+    await ProviderKeyStore(database).create(key)
+
+
+async def test_a_gateway_that_is_deleted_is_gone_with_all_that_is_its_own(store, database):
+    await store.create(ACCOUNT, "g", "{}")
+    await filled(database, "g")
+    alone = await rows_of(database)
+    made = await store.create(ACCOUNT, "h", "{}")
+    await filled(database, "h", n_logs=2 * STEP)
+    assert await store.delete(OTHER, "h") is None
+    assert await store.delete(ACCOUNT, "h") == made
+    left = await rows_of(database)
+    assert left == alone
+    assert await store.delete(ACCOUNT, "h") is None
+    assert await LogStore(database).count(ACCOUNT, "h") == await LogStore(database).count(ACCOUNT, "none")
+
+
+async def test_of_two_who_delete_a_gateway_one_did(store, database):
+    await store.create(ACCOUNT, "g", "{}")
+    found = await asyncio.gather(store.delete(ACCOUNT, "g"), store.delete(ACCOUNT, "g"))
+    assert found.count(None) == 1
+
+
+async def test_a_custom_provider_comes_back_by_id_and_by_slug(providers):
+    assert await providers.create(provider(1)) is True
+    assert await providers.get(ACCOUNT, "p1") == await providers.by_slug(ACCOUNT, "slug-1") == provider(1)
+    assert await providers.get(OTHER, "p1") is await providers.by_slug(OTHER, "slug-1") is None
+
+
+async def test_a_slug_is_an_accounts_only_one(providers):
+    assert await providers.create(provider(1))
+    assert await providers.create(provider(2, slug="slug-1")) is False
+    assert await providers.create(provider(3, OTHER, slug="slug-1"))
+    assert await providers.create(provider(4))
+    assert await providers.update(provider(4, slug="slug-1")) is False
+    assert await providers.get(ACCOUNT, "p4") == provider(4)
+
+
+async def test_custom_providers_are_listed_changed_and_deleted(providers):
+    for n in range(3):
+        await providers.create(provider(n))
+    assert await providers.list(ACCOUNT, page=2, per_page=2) == ((provider(2),), 3)
+    assert await providers.list(ACCOUNT, search="name 1") == ((provider(1),), 1)
+    assert await providers.list(OTHER) == ((), 0)
+    changed = provider(1, enabled=False, base_url="https://y.example", modified_at=START + 9)
+    assert await providers.update(replace(changed, created_at=0.0)) is True
+    assert await providers.get(ACCOUNT, "p1") == changed
+    assert [await providers.delete(OTHER, "p1"), await providers.delete(ACCOUNT, "p1")] == [False, True]
+    assert await providers.update(changed) is False
+
+
+async def test_nothing_reads_a_whole_table(store, providers, database):
+    await store.create(ACCOUNT, "g", "{}")
+    await filled(database, "g")
+    await providers.create(provider(1))
+    with recorded() as statements:
+        await store.get(ACCOUNT, "g")
+        await store.list(ACCOUNT, search="g")
+        await store.update(ACCOUNT, "g", "{}")
+        await providers.by_slug(ACCOUNT, "slug-1")
+        await providers.list(ACCOUNT, search="slug")
+        await providers.update(provider(1))
+        await providers.delete(ACCOUNT, "p1")
+        await store.delete(ACCOUNT, "g")
+    assert len(statements) > 20
+    assert await whole_reads(database, statements) == []
