@@ -157,7 +157,7 @@ test("what comes later is refused by name", async () => {
   const error = await refused(client.chat.completions.create({ model: CHAT, messages: ASK, ...audio }), BadRequestError);
   assert.equal(error.code, "unsupported_parameter");
   assert.match(error.param, /^(modalities|audio)/);
-  await refused(client.responses.create({ model: CHAT, input: "hello" }), NotFoundError);
+  await refused(client.images.generate({ model: CHAT, prompt: "a robot" }), NotFoundError);
 });
 
 test("a prompt longer than the context is a 400 with both counts, streamed or not", async () => {

@@ -1,6 +1,7 @@
-"""OpenAI's Node package as a client; the tests are in sdk.test.mjs and helpers.test.mjs.
+"""OpenAI's Node package, and the Vercel AI SDK with its provider, as clients; the tests are in the files named below.
 
-They run against ``lowcloud dev`` with the bundled models, and the helpers' also against a scripted one.
+They run against ``lowcloud dev`` with the bundled models; the helpers' also, and the provider's only, against a scripted
+one.
 """
 
 import live_server
@@ -8,10 +9,12 @@ import node_project
 import pytest
 from scripted_server import scripted_server
 
-FILES = ("sdk.test.mjs", "helpers.test.mjs")
+FILES = ("sdk.test.mjs", "helpers.test.mjs", "responses.test.mjs", "ai_sdk.test.mjs")
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(node_project.lacks("openai", "zod"), reason="no Node client: run scripts/fetch_suites"),
+    pytest.mark.skipif(
+        node_project.lacks("@ai-sdk/openai", "ai", "openai", "zod"), reason="no Node client: run scripts/fetch_suites"
+    ),
 ]
 
 
@@ -19,7 +22,7 @@ pytestmark = [
 def outcomes(tmp_path_factory):
     """What each test did: name -> why it failed, or None."""
     scratch = tmp_path_factory.mktemp("node")
-    with live_server.running(["dev"], scratch) as server, scripted_server(is_open=True) as scripted:
+    with live_server.running(["dev"], scratch) as server, scripted_server(is_open=True, responses=True) as scripted:
         scripted.reply = node_project.script
         return node_project.outcomes(FILES, {"BASE_URL": server.url, "SCRIPTED_URL": scripted.url})
 
