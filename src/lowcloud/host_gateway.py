@@ -77,6 +77,7 @@ class HostedGateway:
                 limiter,
                 spending,
                 spool,
+                self._logs,
                 self._prices,
                 tasks,
                 self._is_open,

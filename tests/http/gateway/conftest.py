@@ -136,7 +136,8 @@ def make_desk(make_world, database, tmp_path) -> MakeDesk:
         spending = Spending(Spent(SpendStore(database), lambda: NOW))
         prices = {"openai": {"gpt-4o": Price(2.5, 10.0)}}
         async with anyio.create_task_group() as tasks:
-            parts = GatewayParts(directory, upstream, cache, MemoryLimiter(), spending, spool, prices, tasks, is_open)
+            shared = (cache, MemoryLimiter(), spending, spool, logs, prices, tasks)
+            parts = GatewayParts(directory, upstream, *shared, is_open)
             async with make_world(gateway=parts, **world) as made:
                 yield Desk(made, upstream, shelves, directory, logs, spool, cache)
             tasks.cancel_scope.cancel()

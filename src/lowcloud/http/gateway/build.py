@@ -25,6 +25,7 @@ from lowcloud.http.gateway.own_models import OwnModels
 from lowcloud.http.gateway.rest import ByGateway
 from lowcloud.http.router import Router, Table
 from lowcloud.http.settings import HttpSettings
+from lowcloud.storage.gateway_logs import LogStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class GatewayParts:
     limiter: Limiter
     spending: Spending
     spool: Spool
+    logs: LogStore
     prices: Prices
     tasks: TaskGroup
     is_open: bool = False
