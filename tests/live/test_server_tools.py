@@ -2,14 +2,13 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Literal
 
 import anthropic
 import jsonschema
+import older_clients
 import openai
 import pytest
 from live_server import LiveServer, running
@@ -29,7 +28,6 @@ WEATHER = {
     "type": "function",
     "function": {"name": "get_weather", "description": "The weather of a city.", "parameters": PARAMETERS},
 }
-INSTRUCTOR = Path(__file__).parents[2] / ".cache" / "instructor" / "bin" / "python"
 TIME = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}}}
 GREEDY = {"model": CHAT, "temperature": 0, "messages": ASK}
 
@@ -119,14 +117,9 @@ def test_a_lark_grammar_that_cant_be_is_named_by_its_path(client, definition, wh
     assert raised.value.param == "tools[0].custom.format.grammar.definition"
 
 
-@pytest.mark.skipif(not INSTRUCTOR.exists(), reason="scripts/test installs instructor into a folder of its own")
+@older_clients.needed
 def test_instructor_asks_again_until_the_call_is_to_its_liking(server):
-    loop = Path(__file__).parents[1] / "shared" / "instructor_loop.py"
-    done = subprocess.run(
-        [INSTRUCTOR, "-P", loop, server.base, CHAT], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = older_clients.told("instructor_loop.py", server.base, CHAT)
     assert told["turns"] == [["user"], ["user", "assistant", "tool"]]
     assert told["choices"] == [{"type": "function", "function": {"name": "Person"}}] * 2
     assert told["person"].keys() == {"name", "age"}

@@ -1,7 +1,7 @@
 """OpenAI's Node package, and the Vercel AI SDK with its provider, as clients; the tests are in the files named below.
 
-They run against ``lowcloud dev`` with the bundled models; the helpers' also, and the provider's only, against a scripted
-one.
+OpenAI's run against ``lowcloud dev`` with the bundled models; the helpers' also, the provider's only, against a
+scripted one.
 """
 
 import live_server
