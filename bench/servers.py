@@ -36,17 +36,22 @@ class Server:
             "in_flight": in_flight,
             "total": total or in_flight,
         }
-        done = subprocess.run(
-            [sys.executable, str(HERE / "load.py")], input=json.dumps(job).encode(), capture_output=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"{self.name}: {done.stderr.decode()[-800:]}")
-        return json.loads(done.stdout)
+        return load_job(job)
 
     def rss_mib(self) -> float:
         """Resident memory of the server's own process, without its workers."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def load_job(job: dict) -> dict:
+    """Run the load generator in its own process; its result."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / "load.py")], input=json.dumps(job).encode(), capture_output=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode()[-800:])
+    return json.loads(done.stdout)
 
 
 def free_port() -> int:

@@ -1,6 +1,7 @@
 """Reads a request's body, bounded in bytes and in time, and checks what it is labelled as."""
 
-import anyio
+import asyncio
+
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
@@ -19,7 +20,7 @@ async def read_body(headers: Headers, receive: Receive, settings: HttpSettings) 
     if announced > settings.max_body_bytes and "expect" in headers:
         raise _too_large(settings)  # the client waits for leave to send; it gets none
     try:
-        with anyio.fail_after(settings.body_timeout_s):
+        async with asyncio.timeout(settings.body_timeout_s):
             return await _read(receive, settings, announced)
     except TimeoutError:
         raise RequestTimeout(f"The body did not arrive within {settings.body_timeout_s:g} s.") from None

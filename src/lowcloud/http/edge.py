@@ -18,7 +18,7 @@ from lowcloud.http.clock import Clock
 from lowcloud.http.origin import check_host, check_origin, cors_headers
 from lowcloud.http.router import raw_path
 from lowcloud.http.settings import HttpSettings
-from lowcloud.http.sse import WriteTimeout
+from lowcloud.http.sse import WriteBound, WriteTimeout, writes_within
 from lowcloud.http.watch import ClientLeft
 
 PIECE_BYTES = 65_536
@@ -67,9 +67,9 @@ class Edge:
             await self._observe(trace, scope, receive, send)
 
     async def _observe(self, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
-        reply = _Reply(send, trace, self._settings.write_timeout_s)
         try:
-            await self._answer(trace, scope, receive, reply)
+            async with writes_within(self._settings.write_timeout_s) as bound:
+                await self._answer(trace, scope, receive, _Reply(send, trace, bound))
         except ClientLeft:
             trace.outcome = "client_left"
         except WriteTimeout:
@@ -130,15 +130,15 @@ def internal_error(request_id: str) -> InternalError:
 
 
 class _Reply:
-    """One request's ``send``: adds the headers that every answer has, and bounds how long what it sends waits.
+    """One request's ``send``: adds the headers that every answer has, and has each write within ``bound``.
 
-    Streams bound their own writes (``sse.py``). Raises WriteTimeout, and of a WebSocket ClientLeft.
+    Raises ClientLeft, of a WebSocket.
     """
 
-    def __init__(self, send: Send, trace: Trace, write_timeout_s: float) -> None:
+    def __init__(self, send: Send, trace: Trace, bound: WriteBound) -> None:
         self._send = send
         self._trace = trace
-        self._write_timeout_s = write_timeout_s
+        self._bound = bound
         request_id = trace.id.encode()
         self.headers = [
             (b"x-request-id", request_id),
@@ -150,10 +150,8 @@ class _Reply:
         if message["type"] in _HEADS:
             self._trace.status = message.get("status", ACCEPTED_STATUS)
             await self._bounded({**message, "headers": [*message.get("headers", ()), *self.headers]})
-        elif message["type"].startswith("websocket."):
+        elif message["type"].startswith("websocket.") or message.get("more_body", False):
             await self._bounded(message)
-        elif message.get("more_body", False):
-            await self._send(message)
         else:
             await self._send_last(message.get("body", b""))
 
@@ -166,12 +164,11 @@ class _Reply:
             await self._bounded({"type": "http.response.body", **piece})
 
     async def _bounded(self, message: Message) -> None:
+        self._bound.begin()
         try:
-            with anyio.fail_after(self._write_timeout_s):
-                await self._send(message)
-        except TimeoutError:
-            raise WriteTimeout from None
+            await self._send(message)
         except OSError:
             if message["type"].startswith("websocket."):
                 raise ClientLeft from None
             raise
+        self._bound.end()

@@ -4,7 +4,9 @@ The producer's time is not ours: while it is silent, comments go out; while the 
 buffered, and past ``write_timeout_s`` the producer is closed.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -42,6 +44,48 @@ def verdict(pending: int, since: float, now: float, pace: Pace) -> tuple[Verdict
     if left > 0:
         return "wait", left
     return ("late" if pending else "beat"), bound
+
+
+class WriteBound:
+    """Bounds each of many writes with one timer: ``begin`` before one, ``end`` behind it."""
+
+    def __init__(self, bound_s: float) -> None:
+        self._bound_s = bound_s
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        self._timer = self._loop.call_later(bound_s, self._look)
+        self.scope = anyio.CancelScope()
+        self.is_late = False
+
+    def begin(self) -> None:
+        self._since = self._loop.time()
+
+    def end(self) -> None:
+        self._since = None
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        left = self._bound_s if self._since is None else self._since + self._bound_s - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+            return
+        self.is_late = True
+        self.scope.cancel()
+
+
+@asynccontextmanager
+async def writes_within(bound_s: float) -> AsyncGenerator[WriteBound, None]:
+    """Raises WriteTimeout at the end where one write has waited for ``bound_s``; it is cancelled then."""
+    bound = WriteBound(bound_s)
+    try:
+        with bound.scope:
+            yield bound
+    finally:
+        bound.close()
+    if bound.is_late:
+        raise WriteTimeout
 
 
 class EventStream:
