@@ -108,6 +108,8 @@ EVERY_LOG = LogQuery()
 
 def labels_of(metadata: str) -> str:
     """The same object with texts for values, as filters see them."""
+    if metadata == "{}":
+        return metadata
     entries: dict[str, Value] = json.loads(metadata)
     return json.dumps({storable(key): storable(_text(value)) for key, value in entries.items()}, ensure_ascii=False)
 

@@ -16,8 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, fun
 
 from lowcloud.storage.database import Database
 from lowcloud.storage.gateway_log_query import EVERY_LOG, TOKENS, LogQuery, checked, conditions, labels_of, ordered
-from lowcloud.storage.tables import gateway_log_bodies, gateway_log_counts, gateway_logs, storable
-from lowcloud.storage.upsert import insert_new, insert_or_add
+from lowcloud.storage.tables import gateway_log_bodies, gateway_log_counts, gateway_logs
+from lowcloud.storage.upsert import insert_many_new, insert_or_add
 
 Body: TypeAlias = Literal["request", "response"]
 
@@ -138,6 +138,7 @@ class LogCount:
 
 FIELDS = tuple(field.name for field in fields(LogRow))
 _values = attrgetter(*FIELDS)
+_stored = tuple(getattr(gateway_logs.c[name].type, "stored", None) for name in FIELDS)
 _columns = tuple(gateway_logs.c[name] for name in FIELDS)
 _keys: Select[Any] = select(*(gateway_logs.c[name] for name in ("id", "account_id", "gateway_id", "size_bytes")))
 
@@ -175,7 +176,7 @@ class LogStore:
         values: dict[str, Any] = {"feedback": patch.feedback, "score": patch.score, "metadata": patch.metadata}
         values = {name: value for name, value in values.items() if value is not UNSET}
         if "metadata" in values:
-            values |= {"metadata": storable(values["metadata"]), "labels": labels_of(values["metadata"])}
+            values["labels"] = labels_of(values["metadata"])
         query = _one(account_id, gateway_id, log_id)
         change = update(gateway_logs).where(gateway_logs.c.id == log_id, _of(account_id, gateway_id)).values(values)
 
@@ -265,28 +266,25 @@ def _add(connection: Connection, by_id: Mapping[str, NewLog]) -> int:
     if not new:
         return 0
     rows = [_row(each) for each in new]
-    connection.execute(insert_new(connection, gateway_logs), rows)
+    insert_many_new(connection, gateway_logs, rows)
+    kept = [each.request is not None or each.response is not None for each in new]
     bodies = [
-        {"log_id": each.row.id, "request": each.request, "response": each.response}
-        for each in new
-        if each.request is not None or each.response is not None
+        (row[0], each.request, each.response) for row, each, is_kept in zip(rows, new, kept, strict=True) if is_kept
     ]
     if bodies:
-        connection.execute(insert_new(connection, gateway_log_bodies), bodies)
-    _count(connection, [(row["account_id"], row["gateway_id"], row["size_bytes"]) for row in rows], 1)
+        insert_many_new(connection, gateway_log_bodies, bodies)
+    _count(connection, [(row[1], row[2], row[-1]) for row in rows], 1)
     return len(rows)
 
 
-def _row(new: NewLog) -> dict[str, Any]:
+def _row(new: NewLog) -> tuple[Any, ...]:
+    """The columns of the table: id, account and gateway first, the size last."""
     row = new.row
     labels = labels_of(row.metadata)
     kept = len(new.request or b"") + len(new.response or b"")
     size = ROW_BYTES + kept + len(row.request_head) + len(row.response_head) + 2 * len(labels)
-    return dict(zip(FIELDS, _values(row), strict=True)) | {
-        "metadata": storable(row.metadata),
-        "labels": labels,
-        "size_bytes": size,
-    }
+    values = zip(_stored, _values(row), strict=True)
+    return (*(value if stored is None else stored(value) for stored, value in values), labels, size)
 
 
 def _count(connection: Connection, changed: Iterable[tuple[str, str, int]], sign: int) -> None:
@@ -299,8 +297,7 @@ def _count(connection: Connection, changed: Iterable[tuple[str, str, int]], sign
         {"account_id": account_id, "gateway_id": gateway_id, "n_logs": n, "size_bytes": size}
         for (account_id, gateway_id), (n, size) in sorted(sums.items())
     ]
-    if rows:
-        connection.execute(insert_or_add(connection, gateway_log_counts, ["n_logs", "size_bytes"]), rows)
+    connection.execute(insert_or_add(connection, gateway_log_counts, ["n_logs", "size_bytes"]), rows)
 
 
 def _remove(connection: Connection, rows: Sequence[Row[Any]]) -> int:

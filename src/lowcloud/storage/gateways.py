@@ -109,6 +109,12 @@ class GatewayStore:
 
         return await self._database.writer.put(change_it)
 
+    async def forget_caches(self, account_id: str) -> None:
+        """What all of an account's have cached is asked for no more."""
+        change = update(gateways).where(gateways.c.account_id == account_id)
+        change = change.values(generation=gateways.c.generation + 1)
+        await self._database.writer.put(lambda connection: connection.execute(change))
+
     async def delete(self, account_id: str, gateway_id: str) -> GatewayRow | None:
         """It as it was, gone with its logs, cache, spend and keys, in steps; None: there is none of that id.
 
@@ -117,23 +123,12 @@ class GatewayStore:
         row = await self.get(account_id, gateway_id)
         if row is None:
             return None
-        put = self._database.writer.put
-        while await put(lambda connection: remove_all_logs(connection, account_id, gateway_id, STEP)) == STEP:
-            pass
-        while await put(lambda connection: remove_entries(connection, account_id, gateway_id, STEP)) == STEP:
-            pass
-
-        def remove(connection: Connection) -> bool:
-            while remove_all_logs(connection, account_id, gateway_id, STEP):  # the few that came meanwhile
-                pass
-            while remove_entries(connection, account_id, gateway_id, STEP):
-                pass
-            remove_count(connection, account_id, gateway_id)
-            remove_spend(connection, account_id, gateway_id)
-            remove_keys(connection, account_id, gateway_id)
-            return connection.execute(delete(gateways).where(_is(account_id, gateway_id))).rowcount == 1
-
-        return row if await put(remove) else None
+        was_there: bool | None = None
+        while was_there is None:
+            was_there = await self._database.writer.put(
+                lambda connection: _remove_step(connection, account_id, gateway_id)
+            )
+        return row if was_there else None
 
     def _new(self, account_id: str, gateway_id: str, config: str, *, is_default: bool) -> GatewayRow:
         """Its generation begins with the time in milliseconds, which is beyond those of one that was there before."""
@@ -213,6 +208,16 @@ def _is_provider(account_id: str, provider_id: str) -> ColumnElement[bool]:
 def _insert(connection: Connection, table: Table, row: GatewayRow | CustomProviderRow) -> bool:
     """Whether there was none."""
     return connection.execute(insert_new(connection, table).values(asdict(row))).rowcount == 1
+
+
+def _remove_step(connection: Connection, account_id: str, gateway_id: str) -> bool | None:
+    """None: there is more to remove; else whether the gateway was there, which goes with the last of it."""
+    gone = [remove(connection, account_id, gateway_id, STEP) for remove in (remove_all_logs, remove_entries)]
+    if STEP in gone:
+        return None
+    for remove_all in (remove_count, remove_spend, remove_keys):
+        remove_all(connection, account_id, gateway_id)
+    return connection.execute(delete(gateways).where(_is(account_id, gateway_id))).rowcount == 1
 
 
 def _page(connection: Connection, found: Select[Any], page: int, per_page: int) -> tuple[list[Row[Any]], int]:

@@ -33,7 +33,27 @@ class Name(TypeDecorator[str]):
         self.length = length
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - its signature
-        return None if value is None else storable(value[: self.length])
+        return self.stored(value)
+
+    def stored(self, value: str | None) -> str | None:
+        """As the database has it."""
+        if value is None or (len(value) <= self.length and value.isascii() and "\0" not in value):
+            return value
+        return storable(value[: self.length])
+
+
+class Prose(TypeDecorator[str]):
+    """Text from outside, of any length, as a Name's."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - its signature
+        return self.stored(value)
+
+    def stored(self, value: str | None) -> str | None:
+        """As the database has it."""
+        return None if value is None else storable(value)
 
 
 class Count(TypeDecorator[int]):
@@ -43,6 +63,10 @@ class Count(TypeDecorator[int]):
     cache_ok = True
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - its signature
+        return self.stored(value)
+
+    def stored(self, value: int | None) -> int | None:
+        """As the database has it."""
         return None if value is None else max(-MAX_COUNT, min(value, MAX_COUNT))
 
 
@@ -210,7 +234,7 @@ gateways = Table(
     metadata,
     Column("account_id", Name(200), primary_key=True),
     Column("id", Name(64), primary_key=True),
-    Column("config", Text, nullable=False),
+    Column("config", Prose, nullable=False),
     Column("generation", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("modified_at", Double, nullable=False),
@@ -227,7 +251,7 @@ custom_providers = Table(
     Column("slug", Name(64), nullable=False),
     Column("name", Name(200), nullable=False),
     Column("base_url", Name(2000), nullable=False),
-    Column("about", Text, nullable=False),
+    Column("about", Prose, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("modified_at", Double, nullable=False),
@@ -275,8 +299,7 @@ gateway_logs = Table(
     Column("tokens_out", Count),
     Column("cost", Double),
     Column("custom_cost", Boolean, nullable=False),
-    Column("metadata", Text, nullable=False),
-    Column("labels", Text, nullable=False),
+    Column("metadata", Prose, nullable=False),
     Column("request_type", Name(64), nullable=False),
     Column("request_content_type", Name(200), nullable=False),
     Column("response_content_type", Name(200), nullable=False),
@@ -294,6 +317,7 @@ gateway_logs = Table(
     Column("wholesale", Boolean, nullable=False),
     Column("compatibility_mode", Boolean, nullable=False),
     Column("dlp_action", Name(64), nullable=False),
+    Column("labels", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Index("ix_gateway_logs_account_id", "account_id", "gateway_id", "created_at", "id"),
 )

@@ -1,6 +1,6 @@
 """Rows that may be there already. Both databases know such inserts, SQLAlchemy only each one's own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
@@ -9,6 +9,19 @@ from sqlalchemy.dialects import postgresql, sqlite
 def insert_new(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """Leaves a row alone that is there, by any of the table's unique keys. Its ``rowcount`` says how many were new."""
     return _insert(connection, table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+
+
+def insert_many_new(connection: Connection, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
+    """As ``insert_new``, many at once, with all columns in the table's order, as the database takes them.
+
+    SQLAlchemy's own handling of a value takes longer than the database's, so the rows go past it.
+    """
+    statement = insert_new(connection, table).compile(dialect=connection.dialect)
+    if statement.positiontup is not None:
+        connection.exec_driver_sql(statement.string, list(rows))
+    else:
+        names = table.c.keys()
+        connection.exec_driver_sql(statement.string, [dict(zip(names, row, strict=True)) for row in rows])
 
 
 def insert_or_replace(

@@ -86,7 +86,6 @@ def _logs() -> None:
         sa.Column("cost", sa.Double),
         sa.Column("custom_cost", sa.Boolean, nullable=False),
         sa.Column("metadata", sa.Text, nullable=False),
-        sa.Column("labels", sa.Text, nullable=False),
         sa.Column("request_type", sa.String(64), nullable=False),
         sa.Column("request_content_type", sa.String(200), nullable=False),
         sa.Column("response_content_type", sa.String(200), nullable=False),
@@ -104,6 +103,7 @@ def _logs() -> None:
         sa.Column("wholesale", sa.Boolean, nullable=False),
         sa.Column("compatibility_mode", sa.Boolean, nullable=False),
         sa.Column("dlp_action", sa.String(64), nullable=False),
+        sa.Column("labels", sa.Text, nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_gateway_logs"),
     )
