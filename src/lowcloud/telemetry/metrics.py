@@ -48,7 +48,7 @@ class Metrics:
         self._kv_blocks = gauge("kv_blocks", "KV blocks there are.")
         self._preemptions = counter("preemptions", "Times a sequence was swapped out.", on_model)
         self._restarts = counter("worker_restarts", "Times a model's process was started again.", on_model)
-        self._logs_lost = counter("gateway_logs_lost", "Logs of the gateway that could not be kept.", [])
+        self._logs_lost = counter("gateway_logs_lost", "Logs of the gateway that could not be kept.", ["why"])
         self._preemptions_seen: dict[str, int] = {}
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -104,7 +104,7 @@ class Metrics:
 
     def logs_lost(self, logs: int) -> None:
         """Logs of the gateway could not be kept."""
-        self._logs_lost.inc(logs)
+        self._logs_lost.labels("spool").inc(logs)
 
     def render(self) -> bytes:
         """Prometheus' text format, version 0.0.4."""
