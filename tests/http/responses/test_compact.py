@@ -5,10 +5,10 @@ from usage_sums import Sums, UsageTold
 
 from lowcloud.core.errors import EngineFailed
 from lowcloud.core.messages import Image, Message, ToolCall
-from lowcloud.engines.scripted import Said, Stage
-from lowcloud.http.responses.summary import FRAME, LEAST_CHARS, MAX_TOKENS, bound, newest, transcript
+from lowcloud.engines.scripted import Said, ScriptedEngine, Stage
+from lowcloud.http.responses.summary import FRAME, MAX_TOKENS, bound, first_guess, newest, transcript
 from lowcloud.models.card import Task
-from lowcloud.models.catalogue import CHAT_STAND_IN
+from lowcloud.models.catalogue import CHAT_STAND_IN, packaged_cards
 from lowcloud.serving.limits import Allowance
 from lowcloud.serving.usage import Ledger
 
@@ -189,4 +189,16 @@ def test_the_transcript_names_who_said_what_and_marks_images():
 
 def test_a_summary_takes_at_most_a_quarter_of_the_window():
     assert [bound(window) for window in (None, 100_000, 1_000, 1)] == [MAX_TOKENS, MAX_TOKENS, 250, 1]
-    assert newest("a" * LEAST_CHARS, 1) == "a" * 8
+
+
+def test_a_part_that_may_fit_is_never_smaller_than_what_does():
+    assert [first_guess("a" * 100, window) for window in (None, 100, 10)] == [100, 100, 80]
+    assert newest("ab" * 100, 10) == "ab" * 40
+
+
+async def test_a_model_that_need_not_reason_is_asked_not_to(make_desk):
+    kimi = next(card for card in packaged_cards() if "none" in getattr(card.reasoning_effort, "supported_efforts", ()))
+    engine = ScriptedEngine(kimi, "noted")
+    async with make_desk(also=[engine]) as desk:
+        assert (await desk.ask("POST", "/responses/compact", {"model": kimi.id, "input": "a"})).status == 200
+    assert engine.requests[0].prompt.effort == "none"

@@ -6,8 +6,9 @@ Source: the types of openai's Python SDK, 3.54 (types/responses/response_compact
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, SkipValidation
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -23,6 +24,7 @@ from lowcloud.http.openai.run_options import RunFields
 from lowcloud.http.responses import summary
 from lowcloud.http.responses.builder import Fields, usage_fields
 from lowcloud.http.responses.context import Contexts
+from lowcloud.http.responses.items import InputItem
 from lowcloud.http.responses.prompt import messages_of, named_as_here
 from lowcloud.http.responses.request import HINTS, REFUSED, Id, ResponseAsked, response_asked
 from lowcloud.http.responses.run import Maker, Order
@@ -40,7 +42,7 @@ class CompactBody(RunFields):
     model_config = ConfigDict(strict=True, extra="allow", title="CompactResponse")
 
     model: str
-    input: object = None
+    input: Annotated[str | list[InputItem] | None, SkipValidation] = None
     instructions: str | None = None
     previous_response_id: Id | None = None
 
