@@ -5,7 +5,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -83,6 +83,7 @@ def run(settings: Settings, mode: Mode, announce: Announce) -> int:
             binding = _binding(settings, mode, folder.path)
             for_bindings = _listener_for_bindings(settings)
             listener = listen(settings.server.host, settings.server.port)
+            binding = replace(binding, url=url_for_others(listener.url, settings.server))
             folder.announce(listener.url)
             for line in reached_as(settings.server):
                 announce(line)
@@ -314,6 +315,14 @@ def reached_as(server: Server) -> list[str]:
             "(LOWCLOUD_SERVER__ALLOWED_HOSTS=ai.example.com,192.0.2.7); any other Host gets a 403."
         ]
     return [f"Other machines may call it {', '.join(names)}; any other Host gets a 403 (server.allowed_hosts)."]
+
+
+def url_for_others(url: str, server: Server) -> str:
+    """Where who comes by a listener of their own finds the server itself: nobody can connect to every address."""
+    if server.host not in EVERY_ADDRESS:
+        return url
+    name = next((name for name in server.allowed_hosts if name != "*"), "127.0.0.1")
+    return f"http://{f'[{name}]' if ':' in name and not name.startswith('[') else name}:{url.rpartition(':')[2]}"
 
 
 def greeting(url: str, catalogue: Catalogue, problems: tuple[str, ...], *, wants_token: bool) -> list[str]:

@@ -350,6 +350,7 @@ def test_text_that_speaks_of_usage_is_no_usage():
         ("cohere", "v1/rerank", b'{"model": "r"}', Facts("r", False, "rerank", "rerank")),
         ("workers-ai", "@cf/meta/llama", b'{"stream": true}', Facts("@cf/meta/llama", True, "", "run")),
         ("workers-ai", "run/@cf/meta/llama", b"{}", Facts("@cf/meta/llama", False, "", "run")),
+        ("workers-ai", "run", b'{"model": "@cf/meta/llama"}', Facts("@cf/meta/llama", False, "", "run")),
         ("workers-ai", "v1/chat/completions", b'{"model": "@cf/a/b"}', Facts("@cf/a/b", False, "text", "chat")),
         ("huggingface", "bigcode/starcoder", b'{"inputs": "a"}', Facts("bigcode/starcoder")),
         ("fal", "fal-ai/fast-sdxl", b"{}", Facts("fal-ai/fast-sdxl")),

@@ -201,7 +201,7 @@ async def test_nothing_is_converted_to_markdown_yet_and_the_class_says_so(world)
 )
 async def test_whatever_is_asked_of_a_gateway_is_refused_by_name(world, method, path):
     answer = await sent(world, direct(method, path, {} if method != "GET" else None))
-    assert (answer.status, said(answer)) == (400, "gateway: there is no AI Gateway here yet.")
+    assert (answer.status, said(answer)) == (400, "gateway: there is no AI Gateway here.")
 
 
 async def test_a_gateway_in_the_options_or_in_a_header_is_refused_too(world):

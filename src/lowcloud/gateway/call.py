@@ -44,6 +44,12 @@ class Reply:
         return next((value for each, value in self.headers if each == name), None)
 
 
+async def begun(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """A body whose first piece, an empty one, is taken: closing a generator that never began runs none of its code."""
+    await anext(body)
+    return body
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a call goes: ``url`` is whole; ``headers`` are the call's with the credentials that it is sent with.

@@ -233,7 +233,7 @@ def request_facts(provider: Provider, path: str, body: bytes) -> Facts:
     is_stream = fields.get("stream") is True or any(name in path for name in _STREAMS)
     request_type, model_type = next((kinds for end, kinds in _KINDS if re.search(end, path)), ("", ""))
     if provider.slug == OURS and not request_type:
-        model, request_type = path.removeprefix("run/"), "run"
+        model, request_type = model if path == "run" else path.removeprefix("run/"), "run"
     if provider.slug == "azure-openai":
         model = model or (path.split("/")[1] if "/" in path else "")
     elif provider.slug in ("huggingface", "fal"):

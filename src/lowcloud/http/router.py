@@ -27,6 +27,8 @@ from lowcloud.http.settings import HttpSettings
 from lowcloud.http.watch import while_connected
 
 MAX_SHOWN_PATH = 200
+WITH_BODY = ("POST", "PUT", "PATCH")
+WITH_BODY = ("POST", "PUT", "PATCH")
 _GATEWAY_ACCOUNT = re.compile(rf"/v1/(?i:{ACCOUNT_ID.pattern})(/|$)")
 
 
@@ -35,7 +37,8 @@ class Route:
     """``template``: ``{name}`` stands for one segment, a last ``{name...}`` for all that are left, slashes included.
 
     An ``is_open`` route needs no token from this machine itself, any other one with a permission of ``any_of``. Errors
-    have ``error_shape``. A POST route gets its body, which is labelled as JSON unless the route ``takes_any_media``.
+    have ``error_shape``. A POST, PUT or PATCH route gets its body, which is labelled as JSON unless the route
+    ``takes_any_media``.
     """
 
     method: str
@@ -136,11 +139,8 @@ def raw_path(scope: Scope) -> str:
 class Detour(Protocol):
     """A way around a route's own handler."""
 
-    def takes(self, template: str, call: Call) -> bool:
-        """Whether a call of the route goes this way."""
-
-    async def reply(self, template: str, call: Call) -> ASGIApp:
-        """What is answered instead."""
+    async def reply(self, template: str, call: Call) -> ASGIApp | None:
+        """What is answered instead to a call of the route; None: it doesn't go this way."""
 
 
 class Router:
@@ -183,18 +183,15 @@ class Router:
             principal = await self._auth.principal(headers, account_id, route.any_of)
             trace.account_id, trace.token_id = principal.account_id, principal.token_id
         body = b""
-        if route.method == "POST":
+        if route.method in WITH_BODY:
             if not route.takes_any_media:
                 check_media_type(headers)
             body = await read_body(headers, receive, self._settings)
         call = Call(trace, headers, found.params, principal, body, _query(scope))
 
         async def answer() -> None:
-            if self._detour is not None and self._detour.takes(found.template, call):
-                reply = await self._detour.reply(found.template, call)
-            else:
-                reply = await route.handler(call)
-            await reply(scope, receive, send)
+            reply = await self._detour.reply(found.template, call) if self._detour is not None else None
+            await (reply or await route.handler(call))(scope, receive, send)
 
         await while_connected(receive, answer)
 

@@ -17,8 +17,9 @@ from lowcloud.http.anthropic.messages import AnthropicMessages
 from lowcloud.http.anthropic.messages_request import CountBody, MessagesBody
 from lowcloud.http.auth import Auth
 from lowcloud.http.binding.gate import BindingAuth, Gate
+from lowcloud.http.binding.gateways import BindingGateways
 from lowcloud.http.binding.player import Recorder, Replayer
-from lowcloud.http.binding.routes import binding_routes
+from lowcloud.http.binding.routes import bare_routes, binding_routes
 from lowcloud.http.binding.runs import BindingRuns
 from lowcloud.http.call import Handler
 from lowcloud.http.clock import Clock, SystemClock
@@ -168,16 +169,20 @@ def build(parts: HttpParts) -> ASGIApp:
     surroundings = Surroundings(parts.metrics, parts.clock, parts.new_id, parts.logger)
     paths = Table(every, sockets=_sockets(handlers.sockets))
     router: Inner = Router(paths, parts.auth, parts.settings)
+    gateways: BindingGateways | None = None
     if parts.gateway is not None:
-        router = gatewayed(
-            parts.gateway, paths, Around(parts.auth, parts.settings, parts.clock, parts.new_id, parts.logger)
-        )
-    return Edge(router, _gate(handlers, parts.settings), parts.settings, surroundings)
+        around = Around(parts.auth, parts.settings, parts.clock, parts.new_id, parts.logger)
+        made = gatewayed(parts.gateway, paths, Table(bare_routes(handlers.binding_runs)), around)
+        binding = parts.settings.binding
+        router = made.inner
+        gateways = BindingGateways(handlers.binding_runs, made, Offload(), binding.url, binding.own_listener)
+    return Edge(router, _gate(handlers, gateways, parts.settings), parts.settings, surroundings)
 
 
-def _gate(on: Handlers, settings: HttpSettings) -> Gate:
+def _gate(on: Handlers, gateways: BindingGateways | None, settings: HttpSettings) -> Gate:
     """What Workers' bindings ask has a table of its own, and an own answer to who calls."""
-    paths = Table(binding_routes(on.binding_runs, on.catalogue), " It is none of those that a Worker's env.AI has.")
+    routes = binding_routes(on.binding_runs, on.catalogue, gateways)
+    paths = Table(routes, " It is none of those that a Worker's env.AI has.")
     binding = settings.binding
     router = Router(paths, BindingAuth(binding.account_id), settings)
     if binding.replay is not None:

@@ -13,6 +13,7 @@ class BindingSettings:
 
     ``account_id`` is whose account its calls run on. ``own_listener``: the path or the port of a listener that is there
     for bindings alone. ``record`` is the folder that its calls are written to, ``replay`` what they are answered from.
+    ``url`` is where the server is for those who come by a listener of their own.
     """
 
     secret: str | None = field(default=None, repr=False)
@@ -20,6 +21,7 @@ class BindingSettings:
     own_listener: str | int | None = None
     record: Path | None = None
     replay: Tape | None = None
+    url: str = "http://127.0.0.1:8780"
 
 
 @dataclass(frozen=True, slots=True)

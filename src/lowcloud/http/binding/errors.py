@@ -5,6 +5,7 @@ ai-api and aig-api, read 2026-11; for the names, errors as users of the service 
 """
 
 from lowcloud.core.errors import LowcloudError, Overloaded, Unavailable
+from lowcloud.gateway.errors import GatewayError
 from lowcloud.http.errors import Rendered
 from lowcloud.http.workers_ai.errors import described, native
 
@@ -16,6 +17,8 @@ def binding_error(error: LowcloudError, request_id: str) -> Rendered:
     said = native(error, request_id)
     is_of_a_model = said.is_of_models and not isinstance(error, Overloaded | Unavailable)
     name = OF_A_MODEL if is_of_a_model else OF_THE_SERVICE
+    if isinstance(error, GatewayError):
+        name = GatewayError.name
     description = described(error)
     body = {
         "internalCode": said.number,

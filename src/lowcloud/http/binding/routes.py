@@ -3,40 +3,67 @@
 Source: workerd, ai-api, aig-api, to-markdown-api and autorag-api; workers-sdk; read 2026-11.
 """
 
+from dataclasses import replace
+
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from lowcloud.core.errors import Unsupported
 from lowcloud.http.binding.errors import binding_error
 from lowcloud.http.binding.forms import PREVIEW_PATHS
+from lowcloud.http.binding.gateways import BindingGateways
 from lowcloud.http.binding.runs import BindingRuns
 from lowcloud.http.call import Call, Handler
 from lowcloud.http.encode import to_json
+from lowcloud.http.gateway.door import shape
 from lowcloud.http.openapi import Operation
 from lowcloud.http.router import Route
 from lowcloud.http.workers_ai.catalogue import CatalogueSearch
 from lowcloud.http.workers_ai.envelope import enveloped
 from lowcloud.http.workers_ai.not_here import conversion, nothing
+from lowcloud.http.workers_ai.routes import BASE
 
 # These routes are no API of ours, and the API's document doesn't show them.
 _BINDING = Operation("binding", "What a Worker's env.AI asks for.", "binding")
 _SUBDOMAIN, _SESSION, _PREVIEW = PREVIEW_PATHS
 
 
-def binding_routes(runs: BindingRuns, catalogue: CatalogueSearch) -> list[Route]:
+def binding_routes(runs: BindingRuns, catalogue: CatalogueSearch, gateways: BindingGateways | None) -> list[Route]:
     """Every path of the binding."""
     return [
-        _route("POST", "/run", runs.run),
+        *(_without_gateway(runs) if gateways is None else _gateway_routes(gateways)),
         _route("GET", "/run", runs.websocket),
         _route("GET", "/ai-api/models/search", catalogue.models),
         _route("POST", "/to-everything/markdown/transformer", conversion),
         _route("GET", "/to-everything/markdown/supported", nothing),
-        *(_route(method, "/ai-gateway/{path...}", gateway) for method in ("GET", "POST", "PATCH")),
         *(_route(method, "/autorag/{path...}", autorag) for method in ("GET", "POST")),
         _route("GET", _SUBDOMAIN, subdomain),
         _route("GET", _SESSION, session),
         _route("POST", _PREVIEW, preview),
     ]
+
+
+def bare_routes(runs: BindingRuns) -> list[Route]:
+    """What the gateway calls for a binding's runs: the native API's path, and the binding's answers."""
+    return [_route("POST", BASE + "/run/{model...}", runs.of_model)]
+
+
+def _gateway_routes(on: BindingGateways) -> list[Route]:
+    of_gateway = "/ai-gateway/gateways/{gateway}"
+    return [
+        _route("POST", "/run", on.run),
+        _route("POST", "/ai-gateway/run", on.run),
+        replace(_route("POST", "/ai-gateway/universal/run/{gateway}", on.universal), error_shape=shape),
+        _route("GET", of_gateway + "/logs/{log}", on.log),
+        _route("PATCH", of_gateway + "/logs/{log}", on.patch),
+        _route("GET", of_gateway + "/url/{provider}", on.url),
+        _route("GET", of_gateway + "/run/{run}/resume", on.resume),
+    ]
+
+
+def _without_gateway(runs: BindingRuns) -> list[Route]:
+    refused = [_route(method, "/ai-gateway/{path...}", gateway) for method in ("GET", "POST", "PATCH")]
+    return [_route("POST", "/run", runs.run), *refused]
 
 
 def _route(method: str, template: str, handler: Handler) -> Route:
@@ -45,7 +72,7 @@ def _route(method: str, template: str, handler: Handler) -> Route:
 
 async def gateway(_call: Call) -> ASGIApp:
     """``run`` with a gateway, and all of ``gateway(id)``."""
-    raise Unsupported("gateway: there is no AI Gateway here yet.", param="options.gateway")
+    raise Unsupported("gateway: there is no AI Gateway here.", param="options.gateway")
 
 
 async def autorag(_call: Call) -> ASGIApp:

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from starlette.datastructures import MutableHeaders
@@ -14,13 +15,23 @@ from lowcloud.http.generation import Whole
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.parameters import named
 from lowcloud.http.workers_ai.options import run_options
-from lowcloud.http.workers_ai.run import Answered, Asked, Runs, naming, with_headers
+from lowcloud.http.workers_ai.run import Answered, Asked, Runs, naming, refuse_gateway, with_headers
 
 MODEL_HEADER, SDK_HEADER = "cf-consn-model-id", "cf-consn-sdk-version"
 VERSIONS = ("2", "3")
 _BODY = ("inputs", "options")
 # The class reads any other media type as a stream, application/json with a charset too.
 _JSON, _EVENTS = "application/json", "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A run that the class asks for; ``ignored`` names what nothing reads."""
+
+    model: str
+    inputs: Mapping[str, object]
+    options: Mapping[str, object]
+    ignored: tuple[str, ...]
 
 
 class BindingRuns:
@@ -31,17 +42,37 @@ class BindingRuns:
 
     async def run(self, call: Call) -> ASGIApp:
         """The body has the inputs and the options, a header the model."""
+        refuse_gateway(call.headers)
+        return await self.answer(await self.read(call), call)
+
+    async def of_model(self, call: Call) -> ASGIApp:
+        """As the native API has it, the model in the path and the options among the inputs; and a bare result."""
+        model = call.params["model"]
+        self._runs.check(model)
+        body = await self._runs.read(call)
+        inputs = {name: value for name, value in body.items() if name != "options"}
+        asked = Asked(model, inputs, run_options(call.query, body.get("options")))
+        return await self._bare(await self._runs.answer(asked, call), call)
+
+    async def read(self, call: Call) -> "Wanted":
+        """What is wanted. Raises BadRequest, ..."""
         model, prefix = _model(call)
         self._runs.check(model)  # before the body, which may be of a kind that only the model's task has
         if "userInputs" in call.query:
             raise UnsupportedMediaType("An input that is a stream or a form is for models that take bytes; none does.")
-        body = await self._runs.read(call)
-        inputs = body.get("inputs")
+        body = await self._offload.read(call.body, lambda body: body)
+        inputs, options = body.get("inputs"), body.get("options")
         if not isinstance(inputs, dict):
             raise BadRequest("required properties at '/' are 'inputs', which is an object", param="inputs")
-        options = run_options({}, _meant(body.get("options")))
+        if not isinstance(options, dict | None):
+            raise BadRequest("options: must be an object.", param="options")
         ignored = (*(["options.prefix"] if prefix else []), *named(body, _BODY, {}))
-        return await self._bare(await self._runs.answer(Asked(model, inputs, options, ignored), call), call)
+        return Wanted(model, inputs, _meant(options or {}), ignored)
+
+    async def answer(self, wanted: "Wanted", call: Call) -> ASGIApp:
+        """The bare result."""
+        asked = Asked(wanted.model, wanted.inputs, run_options({}, wanted.options), wanted.ignored)
+        return await self._bare(await self._runs.answer(asked, call), call)
 
     async def websocket(self, call: Call) -> ASGIApp:
         """``run`` with the option ``websocket``."""
@@ -71,10 +102,8 @@ def _model(call: Call) -> tuple[str, str]:
     return ("@" + rest, prefix) if colon else (given, "")
 
 
-def _meant(options: object) -> object:
+def _meant(options: Mapping[str, object]) -> Mapping[str, object]:
     """Without what the class itself does."""
-    if not isinstance(options, Mapping):
-        return options
     return {name: value for name, value in options.items() if name != "returnRawResponse"}
 
 

@@ -21,8 +21,10 @@ from lowcloud.http.call import Trace
 from lowcloud.http.clock import Clock
 from lowcloud.http.edge import Inner
 from lowcloud.http.gateway.door import Door
-from lowcloud.http.gateway.own_models import OwnModels
+from lowcloud.http.gateway.logs import Logs
+from lowcloud.http.gateway.own_models import OwnModels, in_form
 from lowcloud.http.gateway.rest import ByGateway
+from lowcloud.http.offload import Offload
 from lowcloud.http.router import Router, Table
 from lowcloud.http.settings import HttpSettings
 from lowcloud.storage.gateway_logs import LogStore
@@ -55,10 +57,22 @@ class Around:
     logger: FilteringBoundLogger
 
 
-def gatewayed(parts: GatewayParts, paths: Table, around: Around) -> Inner:
-    """The routes, with the gateway's URLs beside them and the gateway's header on them."""
+@dataclass(frozen=True, slots=True)
+class Gatewayed:
+    """``inner`` is the routes, with the gateway's URLs beside them and the gateway's header on them; the rest is for
+    those who come to the gateway by another way."""
+
+    inner: Inner
+    by_gateway: ByGateway
+    directory: Directory
+    logs: Logs
+
+
+def gatewayed(parts: GatewayParts, paths: Table, bare: Table, around: Around) -> Gatewayed:
+    """``paths`` are the routes, ``bare`` those for runs whose result has no envelope."""
     clock = around.clock
-    own = OwnModels(Router(paths, around.auth, around.settings), parts.tasks, clock, around.new_id, around.logger)
+    routes = in_form(*(Router(table, around.auth, around.settings) for table in (paths, bare)))
+    own = OwnModels(routes, parts.tasks, clock, around.new_id, around.logger)
     tools = Tools(
         parts.directory,
         parts.upstream,
@@ -79,10 +93,11 @@ def gatewayed(parts: GatewayParts, paths: Table, around: Around) -> Inner:
         return new_uuid7(clock.wall)
 
     door = Door(gateway, parts.directory, around.auth, around.settings, new_id)
-    router = Router(paths, around.auth, around.settings, ByGateway(gateway, around.settings, new_id))
+    by_gateway = ByGateway(gateway, around.settings, Offload(), new_id)
+    router = Router(paths, around.auth, around.settings, by_gateway)
 
     async def answer(trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
         inner = door if scope["type"] == "http" and door.takes(trace.path) else router
         await inner(trace, scope, receive, send)
 
-    return answer
+    return Gatewayed(answer, by_gateway, parts.directory, Logs(parts.logs, parts.spool))

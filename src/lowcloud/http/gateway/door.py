@@ -14,15 +14,17 @@ from lowcloud.core.errors import BadRequest, LowcloudError, MethodNotAllowed, Un
 from lowcloud.core.principal import ACCOUNT_ID, Permission, Principal
 from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step
 from lowcloud.gateway.compat import Operation, compat_call
-from lowcloud.gateway.errors import FeatureUnsupported, GatewayUnauthorized, body
-from lowcloud.gateway.options import is_ours, later_of, options_of, options_of_config, over
+from lowcloud.gateway.errors import GatewayUnauthorized, body
+from lowcloud.gateway.options import is_ours, options_of, options_of_config, over
 from lowcloud.gateway.pipeline import Directory, Gateway
 from lowcloud.http.auth import USES_MODELS, Auth
 from lowcloud.http.body import read_body
 from lowcloud.http.call import Trace
 from lowcloud.http.encode import to_json
 from lowcloud.http.errors import Rendered
+from lowcloud.http.gateway.chosen import refuse_later
 from lowcloud.http.origin import is_preflight, preflight_headers
+from lowcloud.http.router import WITH_BODY
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.sse import WriteTimeout
 from lowcloud.http.strict_json import parse_value
@@ -86,9 +88,8 @@ class Door:
             await Response(None, 204, {"allow": ", ".join(METHODS), **shown})(scope, receive, send)
             return
         raw = [(name.lower(), value) for name, value in headers.items()]
-        for name in later_of(raw):
-            raise FeatureUnsupported(f"{name} asks for what isn't supported here yet.", param=name)
-        data = await read_body(headers, receive, self._settings) if trace.method in ("POST", "PUT", "PATCH") else b""
+        refuse_later(raw)
+        data = await read_body(headers, receive, self._settings) if trace.method in WITH_BODY else b""
         asked = await self._asked(found, trace, scope, raw, data)
 
         async def answer() -> None:

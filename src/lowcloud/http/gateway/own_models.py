@@ -5,19 +5,35 @@ from typing import Any, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
+from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from lowcloud.core.errors import LowcloudError
-from lowcloud.gateway.call import Call, Reply, Target
+from lowcloud.gateway.call import Call, Reply, Target, begun
 from lowcloud.gateway.errors import NoReply
 from lowcloud.http import errors
 from lowcloud.http.call import PRINCIPAL, Trace
 from lowcloud.http.clock import Clock
 from lowcloud.http.edge import internal_error
+from lowcloud.http.sse import WriteTimeout
 from lowcloud.http.watch import ClientLeft
 
 Inner: TypeAlias = Callable[[Trace, Scope, Receive, Send], Awaitable[None]]
+BARE = "application/vnd.lowcloud.bare"  # the media type that asks for a run's result without its envelope
 BASE = "/client/v4/accounts/{account_id}/ai"
+
+
+def in_form(enveloped: Inner, bare: Inner) -> Inner:
+    """The routes that a call of ours goes to: ``bare`` has the runs of those who want ``BARE``.
+
+    By a header, since replies are kept by what is accepted: one form is never played for the other.
+    """
+
+    async def answer(trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
+        inner = bare if Headers(scope=scope).get("accept") == BARE else enveloped
+        await inner(trace, scope, receive, send)
+
+    return answer
 
 
 class OwnModels:
@@ -40,24 +56,29 @@ class OwnModels:
             raise NoReply(kind="timeout") from None
 
     async def _run(self, exchange: "_Exchange", trace: Trace) -> None:
-        with exchange.scope:
-            try:
-                await self._inner(trace, exchange.asgi, exchange.receive, exchange.send)
-            except ClientLeft:
-                pass
-            except LowcloudError as error:
-                await exchange.fail(error, trace)
-            except Exception:  # the outermost loop of this call
-                self._log.exception("a call of the gateway failed", route=trace.route)
-                await exchange.fail(internal_error(trace.id), trace)
-        exchange.end()
+        try:
+            with exchange.scope:
+                await self._answer(exchange, trace)
+        finally:
+            exchange.end()
+
+    async def _answer(self, exchange: "_Exchange", trace: Trace) -> None:
+        try:
+            await self._inner(trace, exchange.asgi, exchange.receive, exchange.send)
+        except (ClientLeft, WriteTimeout):
+            exchange.is_broken = True
+        except LowcloudError as error:
+            await exchange.fail(error, trace)
+        except Exception:  # the outermost loop of this call
+            self._log.exception("a call of the gateway failed", route=trace.route)
+            await exchange.fail(internal_error(trace.id), trace)
 
 
 def path_of(path: str, account_id: str) -> str:
-    """Our own path for one of the provider's: a model, ``run/`` and a model, or ``v1/`` and an endpoint."""
+    """Our own path for one of the provider's: a model, ``run`` with or without a model, or ``v1/`` and an endpoint."""
     base = BASE.replace("{account_id}", account_id)
     path = path.strip("/")
-    return f"{base}/{path}" if path.startswith(("run/", "v1/")) else f"{base}/run/{path}"
+    return f"{base}/{path}" if f"{path}/".startswith(("run/", "v1/")) else f"{base}/run/{path}"
 
 
 class _Exchange:
@@ -81,6 +102,7 @@ class _Exchange:
         self._head: tuple[int, tuple[tuple[str, str], ...]] | None = None
         self._changed = anyio.Event()
         self._left = anyio.Event()
+        self.is_broken = False  # it stopped within its answer
 
     async def receive(self) -> Message:
         """The body; then, once the reader is gone, that."""
@@ -102,8 +124,9 @@ class _Exchange:
                 self._left.set()
 
     async def fail(self, error: LowcloudError, trace: Trace) -> None:
-        """Answer with an error, unless an answer has begun."""
-        if self._head is None:
+        """Answer with an error; an answer that has begun breaks off."""
+        self.is_broken = self._head is not None
+        if not self.is_broken:
             await errors.response(error, trace.id, trace.error_shape)(self.asgi, self.receive, self.send)
 
     def end(self) -> None:
@@ -119,13 +142,18 @@ class _Exchange:
             self._leave()
             raise
         if self._head is None:
+            self._leave()
             raise NoReply(kind="no_connection")
-        return Reply(*self._head, self._pieces())
+        return Reply(*self._head, await begun(self._pieces()))
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
+        """First an empty piece. Raises NoReply where the answer breaks off."""
         try:
+            yield b""
             async for piece in self._receiving:
                 yield piece
+            if self.is_broken:
+                raise NoReply(kind="no_connection")
         finally:
             self._leave()
 

@@ -1,4 +1,6 @@
-"""``cf-aig-gateway-id`` on our own routes: the same call, by way of a gateway."""
+"""Calls that are authenticated already and go by way of a gateway: those of our own routes that name one, in the header
+``cf-aig-gateway-id`` or, for native runs, in ``options.gateway``; and those of bindings.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -6,14 +8,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lowcloud.core.principal import Principal
 from lowcloud.gateway.call import OURS, Asked, Call, Step
-from lowcloud.gateway.errors import FeatureUnsupported
-from lowcloud.gateway.options import Options, is_ours, later_of, options_of
+from lowcloud.gateway.options import Options, is_ours
 from lowcloud.gateway.pipeline import Gateway
 from lowcloud.http import call as http
+from lowcloud.http.encode import to_json
+from lowcloud.http.gateway.chosen import Chosen, chosen, without_gateway
 from lowcloud.http.gateway.door import HOP, reply_with
+from lowcloud.http.offload import Offload
 from lowcloud.http.settings import HttpSettings
+from lowcloud.http.workers_ai.run import naming
 
-GATEWAY_HEADER = "cf-aig-gateway-id"
 ACCOUNT_BASE = "/client/v4/accounts/{account_id}/ai/"
 SHORT_BASE = "/v1/"
 
@@ -21,38 +25,49 @@ SHORT_BASE = "/v1/"
 class ByGateway:
     """Takes the calls that name a gateway. ``new_id`` makes lowercase UUIDv7s."""
 
-    def __init__(self, gateway: Gateway, settings: HttpSettings, new_id: Callable[[], str]) -> None:
-        self._gateway, self._settings, self._new_id = gateway, settings, new_id
+    def __init__(self, gateway: Gateway, settings: HttpSettings, offload: Offload, new_id: Callable[[], str]) -> None:
+        self._gateway, self._settings, self._offload, self._new_id = gateway, settings, offload, new_id
 
-    def takes(self, template: str, call: http.Call) -> bool:
-        """Whether a call of a route goes by way of a gateway."""
+    async def reply(self, template: str, call: http.Call) -> ASGIApp | None:
+        """The answer to a call of a route; None: it names no gateway. Raises LowcloudError."""
         path = own_path(template, call.trace.path)
-        return GATEWAY_HEADER in call.headers and path.startswith(("run", "v1/")) and call.trace.method == "POST"
-
-    async def reply(self, template: str, call: http.Call) -> ASGIApp:
-        """Raises LowcloudError."""
-        raw = [(name.lower(), value) for name, value in call.headers.items()]
-        for name in later_of(raw):
-            raise FeatureUnsupported(f"{name} asks for what isn't supported here yet.", param=name)
-        query = call.trace.query
-        path = own_path(template, call.trace.path)
-        return await self.through(call, call.headers[GATEWAY_HEADER], path, query, options_of(raw), "rest")
+        if call.trace.method != "POST" or not path.startswith(("run", "v1/")):
+            return None
+        headers = lowered(call.headers.items())
+        found, body = chosen(None, headers), call.body
+        if path.startswith("run") and b'"gateway"' in body:
+            found, body = await self._offload.read(body, lambda inputs: _of_body(inputs, headers, call.body))
+        if found is None:
+            return None
+        step = Step(Call(OURS, "POST", path, call.trace.query, own_headers(headers), body))
+        app = await self.through(call, found.gateway_id, (step,), found.options, "rest")
+        return naming(found.ignored, app)
 
     async def through(
-        self, call: http.Call, gateway_id: str, path: str, query: str, options: Options, source: str
+        self, call: http.Call, gateway_id: str, steps: tuple[Step, ...], options: Options, source: str
     ) -> ASGIApp:
-        """The reply of our own models to a call that is authenticated."""
+        """The reply to a call that is authenticated, by the first of its steps that succeeds. Raises LowcloudError."""
         call.trace.completion_id = call_id = self._new_id()
-        step = Step(Call(OURS, "POST", path, query, own_headers(call.headers.items()), call.body))
         agent = call.headers.get("user-agent", "")
-        account_id = _account(call.principal)
-        asked = Asked(call_id, account_id, gateway_id, (step,), options, source, call.principal, None, agent)
+        account_id = account_of(call.principal)
+        asked = Asked(call_id, account_id, gateway_id, steps, options, source, call.principal, None, agent)
         reply = await self._gateway.answer(asked)
 
         async def send_it(_scope: Scope, _receive: Receive, send: Send) -> None:
             await reply_with(reply, send, self._settings.write_timeout_s)
 
         return send_it
+
+
+def _of_body(body: dict[str, object], headers: Sequence[tuple[str, str]], given: bytes) -> tuple[Chosen | None, bytes]:
+    """The gateway that the options of a run name, if they do, and the body without that."""
+    options = body.get("options")
+    found = chosen(options, headers)
+    if not isinstance(options, dict) or "gateway" not in options:
+        return found, given
+    left = without_gateway(options)
+    rest = {name: value for name, value in body.items() if name != "options"}
+    return found, to_json({**rest, "options": left} if left else rest)
 
 
 def own_path(template: str, path: str) -> str:
@@ -62,13 +77,19 @@ def own_path(template: str, path: str) -> str:
     return "v1/" + path.removeprefix(SHORT_BASE).strip("/") if template.startswith(SHORT_BASE) else ""
 
 
+def lowered(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The headers with lower-case names."""
+    return [(name.lower(), value) for name, value in headers]
+
+
 def own_headers(headers: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """A client's headers without the connection's, the gateway's and its credentials, which aren't needed again."""
     left_out = HOP | {"authorization", "x-api-key", "x-auth-key", "x-auth-email"}
-    return tuple((name.lower(), value) for name, value in headers if name.lower() not in left_out and not is_ours(name))
+    return tuple((name, value) for name, value in headers if name not in left_out and not is_ours(name))
 
 
-def _account(principal: Principal | None) -> str:
+def account_of(principal: Principal | None) -> str:
+    """Whose gateways are meant."""
     if principal is None:
         raise RuntimeError("a route that isn't open has a principal")
     return principal.account_id

@@ -29,13 +29,15 @@ class RunOptions:
 
 
 def run_options(query: Mapping[str, str], options: object) -> RunOptions:
-    """Raises BadRequest, and Unsupported for a gateway."""
+    """Raises BadRequest, and Unsupported for a gateway: calls that name one where they can don't come here."""
     given = validated(OptionsBody, dict(query))
     body = validated(OptionsBody, {} if options is None else options, "options")
     members = options if isinstance(options, dict) else {}
     names = dict.fromkeys([*query, *(name for name, value in members.items() if value is not None)])
     if "gateway" in names:
-        raise Unsupported("options.gateway: there is no AI Gateway here yet.", param="options.gateway")
+        raise Unsupported(
+            "options.gateway: it is for the body, and for a server with an AI Gateway.", param="options.gateway"
+        )
     return RunOptions(
         queues=bool(given.queueRequest if body.queueRequest is None else body.queueRequest),
         rejects_if_busy=bool(given.rejectIfBusy if body.rejectIfBusy is None else body.rejectIfBusy),

@@ -72,8 +72,7 @@ class Runs:
 
     async def read(self, call: Call) -> dict[str, object]:
         """The body. Raises BadRequest, MissingBody; Unsupported for a gateway that a header names."""
-        if GATEWAY_HEADER in call.headers:
-            raise Unsupported(f"{GATEWAY_HEADER}: there is no AI Gateway here yet.", param=GATEWAY_HEADER)
+        refuse_gateway(call.headers)
         return await self._offload.read(call.body, lambda body: body)
 
     async def answer(self, asked: Asked, call: Call) -> Answered:
@@ -129,6 +128,12 @@ def with_headers(change: Callable[[MutableHeaders], None], app: ASGIApp) -> ASGI
         await app(scope, receive, changed)
 
     return answer
+
+
+def refuse_gateway(headers: Headers) -> None:
+    """Where there are gateways, calls that name one don't come here. Raises Unsupported."""
+    if GATEWAY_HEADER in headers:
+        raise Unsupported(f"{GATEWAY_HEADER}: there is no AI Gateway here.", param=GATEWAY_HEADER)
 
 
 def _check_media_type(headers: Headers) -> None:
