@@ -2,6 +2,7 @@
 
 import json
 
+import anyio
 import jsonschema
 import pytest
 from anyio.lowlevel import checkpoint
@@ -110,9 +111,10 @@ async def test_a_batch_takes_them_too(desk):
     requests = [{"input": "hello"}, {"messages": [{"role": "user", "content": "hello"}]}]
     queued = await run(desk, {"requests": requests}, path=f"/{GPT_OSS}?queueRequest=true")
     request = {"request_id": queued.json["result"]["request_id"]}
-    await desk.world.chat.stage.reached("finish", times=2)
-    while "responses" not in (state := (await run(desk, request)).json["result"]):
-        await checkpoint()
+    with anyio.fail_after(60):
+        await desk.world.chat.stage.reached("finish", times=2)
+        while "responses" not in (state := (await run(desk, request)).json["result"]):
+            await checkpoint()
     assert [one["result"]["object"] for one in state["responses"]] == ["response", "chat.completion"]
     assert state["usage"]["output_tokens"] == 3
     assert desk.world.chat.requests[0].sampling.seed is not None
