@@ -26,6 +26,7 @@ class _Held(Generic[T]):
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
+        self.n_changes = 0  # an answer from before the last one isn't believed
         self._held: dict[tuple[str, ...], tuple[float, T]] = {}
 
     def get(self, key: tuple[str, ...]) -> tuple[T] | None:
@@ -33,7 +34,10 @@ class _Held(Generic[T]):
         at, value = self._held.get(key, (None, None))
         return None if at is None or self._monotonic() - at > FRESH_S else (value,)  # type: ignore[return-value]
 
-    def put(self, key: tuple[str, ...], value: T) -> T:
+    def put(self, key: tuple[str, ...], value: T, n_changes: int) -> T:
+        """Hold an answer to what was asked after so many changes."""
+        if n_changes != self.n_changes:
+            return value
         if len(self._held) >= MAX_HELD:
             self._held.clear()
         self._held[key] = (self._monotonic(), value)
@@ -41,6 +45,7 @@ class _Held(Generic[T]):
 
     def forget(self, *prefix: str) -> None:
         """All whose key begins so."""
+        self.n_changes += 1
         for key in [key for key in self._held if key[: len(prefix)] == prefix]:
             del self._held[key]
 
@@ -82,8 +87,9 @@ class StoredDirectory:
         held = self._keys.get(where)
         if held is not None:
             return held[0]
+        n_changes = self._keys.n_changes
         row = await self._on.keys.lookup(*where)
-        return self._keys.put(where, None if row is None else self._on.cipher.open(row.sealed, account_id))
+        return self._keys.put(where, None if row is None else self._on.cipher.open(row.sealed, account_id), n_changes)
 
     async def log_bound(self, account_id: str, gateway_id: str) -> LogBound | None:
         """How many logs a gateway keeps; None: there is no bound, or no such gateway."""
@@ -100,6 +106,7 @@ class StoredDirectory:
         self._keys.forget(account_id)
 
     async def _look_up(self, account_id: str, gateway_id: str) -> Account | None:
+        n_changes = self._accounts.n_changes
         row = await self._on.gateways.get(account_id, gateway_id)
         custom, _ = await self._on.custom.list(account_id, per_page=MAX_CUSTOM)
         providers = {each.slug: CustomProvider(each.slug, each.base_url) for each in custom if each.enabled}
@@ -109,4 +116,4 @@ class StoredDirectory:
             found = Account(config, row.generation, providers)
         elif gateway_id == DEFAULT_ID:
             found = Account(DEFAULT, 0, providers, is_made=False)
-        return self._accounts.put((account_id, gateway_id), found)
+        return self._accounts.put((account_id, gateway_id), found, n_changes)

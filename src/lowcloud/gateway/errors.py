@@ -3,6 +3,7 @@
     GatewayError 400
     ├── BadOption 400 (7001)           a header or a field of options that can't be read; ``param`` names it
     │   └── FeatureUnsupported         one that asks for what isn't done yet
+    ├── FellBehind 408                 a follower of a call that took too little: its stream ends with it
     ├── NoSuchGateway 400 (2001)       other than ``default``, a gateway has to be made first
     ├── RateLimited 429 (2003)         over the gateway's limit of requests; ``retry_after_s``
     ├── NoReply 400 (2005)             the provider can't be reached, or didn't begin to answer in time; ``kind``
@@ -46,6 +47,18 @@ class FeatureUnsupported(BadOption):
     """A header or a field that is known, would change the answer, and isn't done here yet."""
 
     code = "unsupported_option"
+
+
+class FellBehind(GatewayError):
+    """Who reads along with another's call took so little that what comes next for them is gone."""
+
+    status = 408
+    code = "fell_behind"
+    type = "server_error"
+    number = 7001
+
+    def __init__(self) -> None:
+        super().__init__("This reply was read too slowly, and what comes next is gone. Ask again.")
 
 
 class NoSuchGateway(GatewayError):

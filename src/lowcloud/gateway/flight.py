@@ -12,14 +12,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from lowcloud.gateway.cache_key import MAX_BYTES
-from lowcloud.gateway.call import Headers, Reply
+from lowcloud.gateway.call import Headers, Reply, begun
+from lowcloud.gateway.errors import FellBehind
 
 WINDOW_BYTES = 4 * 2**20
+CLOSE_BOUND_S = 5.0
 Begin: TypeAlias = Callable[[], Awaitable[Reply]]
-
-
-class FellBehind(Exception):
-    """A reader took so little that what it needs next is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class Flights:
         Who joined a flight whose reply isn't shared calls for themselves.
         """
         flight = self._flights.get(key)
-        if flight is not None:
+        if flight is not None and not flight.is_left:
             reply = await flight.followed()
             return (await begin(), False) if reply is None else (reply, True)
         flight = self._flights[key] = _Flight(is_shared, landed, self._max_bytes, self._window_bytes)
@@ -66,7 +64,8 @@ class Flights:
         try:
             await flight.fly(begin)
         finally:
-            self._flights.pop(key, None)
+            if self._flights.get(key) is flight:
+                del self._flights[key]
 
 
 class _Flight:
@@ -82,6 +81,7 @@ class _Flight:
         self._furthest = 0  # the number of the piece that the fastest reader wants next
         self._readers = 1  # the leader
         self._is_over = False
+        self.is_left = False  # by all its readers: it ends, and nobody may join it
         self._changed = anyio.Event()
         self._scope = anyio.CancelScope()
 
@@ -100,7 +100,7 @@ class _Flight:
             except Exception as error:
                 self._end(error)
             finally:
-                with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(CLOSE_BOUND_S, shield=True):
                     await reply.body.aclose()
         if not self._is_over:
             self._end(anyio.ClosedResourceError())
@@ -115,12 +115,12 @@ class _Flight:
             raise
         if self._error is not None and self._head is None:
             raise self._error
-        return self._reply()
+        return await self._reply()
 
-    def _reply(self) -> Reply:
+    async def _reply(self) -> Reply:
         if self._head is None:
             raise RuntimeError("a flight without a head has no reply")
-        return Reply(self._head.status, self._head.headers, self._read())
+        return Reply(self._head.status, self._head.headers, await begun(self._read()))
 
     async def followed(self) -> Reply | None:
         """The reply for who joined; None: it is for the leader alone."""
@@ -134,11 +134,13 @@ class _Flight:
         if self._head is None or not self._is_shared(self._head) or self._first > 0:
             self._leave()
             return None
-        return self._reply()
+        return await self._reply()
 
     async def _read(self) -> AsyncGenerator[bytes, None]:
+        """First an empty piece."""
         number = 0
         try:
+            yield b""
             while await self._has(number):
                 piece = self._pieces[number - self._first]
                 number += 1
@@ -190,6 +192,7 @@ class _Flight:
     def _leave(self) -> None:
         self._readers -= 1
         if self._readers == 0 and not self._is_over:
+            self.is_left = True
             self._scope.cancel()
 
     def _turn(self) -> None:

@@ -62,18 +62,19 @@ class Journal:
             self._response = []
 
     async def logged(self, reply: Reply) -> AsyncGenerator[bytes, None]:
-        """The body; before the last byte of it is given, the record is written."""
+        """First an empty piece, then the body; before the last byte of it is given, the record is written."""
         length = reply.header("content-length")
         n_left = int(length) if length and length.isascii() and length.isdigit() else -1
         try:
+            yield b""
             async for piece in reply.body:
                 self._take(piece)
                 n_left -= len(piece)
                 if n_left == 0:
                     self.end()
                 yield piece
-        except BaseException as error:
-            self._record.success = self._record.success and isinstance(error, GeneratorExit)
+        except Exception:  # it broke off; that the client left is no failure of the call
+            self._record.success = False
             raise
         finally:
             self.end()
@@ -92,7 +93,7 @@ class Journal:
         record, settled = self._record, self._settled
         record.duration_ms = round(1_000 * (self._monotonic() - self._started), 3)
         used = self._usage.used(self._request)
-        if record.status_code and record.success:
+        if 0 < record.status_code < 400:  # what came before it broke off is paid for too
             record.tokens_in, record.tokens_out = used.tokens_in, used.tokens_out
             record.model = record.model or used.model
             price = cost(self._prices, record.provider, record.model, used, settled.custom_cost if settled else None)

@@ -14,20 +14,20 @@ import anyio
 
 from lowcloud.gateway.cache import Cache, Entry
 from lowcloud.gateway.cache_key import cache_key, is_cacheable
-from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step, Target, Upstream
+from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step, Target, Upstream, begun
 from lowcloud.gateway.config import GatewayConfig
 from lowcloud.gateway.errors import GatewayUnauthorized, NoReply, RateLimited
 from lowcloud.gateway.flight import Flights, Whole
 from lowcloud.gateway.journal import Journal
 from lowcloud.gateway.limiter import Limiter
 from lowcloud.gateway.options import Settled, merged
-from lowcloud.gateway.prices import Prices, price_of
+from lowcloud.gateway.prices import Prices, cost, price_of
 from lowcloud.gateway.providers import CustomProvider, Provider, credential_of, provider_of, url_of, with_key
 from lowcloud.gateway.retry import delay_s, is_retried, parse_retry_after, timeout_s
 from lowcloud.gateway.spend import Facts, estimated_cost, max_tokens_of
 from lowcloud.gateway.spending import Reservation, Spending
 from lowcloud.gateway.spool import Spool
-from lowcloud.gateway.usage import request_facts
+from lowcloud.gateway.usage import UsageReader, request_facts
 from lowcloud.gateway.windows import Held
 
 MILLION = 1_000_000
@@ -137,7 +137,7 @@ class _Run:
                     raise
                 continue
             if served.reply.status < 400 or number == last:
-                return self._finished(served, number)
+                return await self._finished(served, number)
             self._settle(served.reservation, 0.0)
             await _close(served.reply)
         raise RuntimeError("a call has at least one step")
@@ -154,16 +154,15 @@ class _Run:
         key = cache_key(*where, self._account.generation, call, credential, settled.cache_key)
         entry = await self._on.cache.get(*where, key, self._on.clock())
         if entry is not None:
-            return Served(Reply(entry.status, entry.headers, _pieces(entry.body)), "HIT")
-        holding: list[Reservation | None] = [None]
+            return Served(_played(entry), "HIT")
 
         async def begin() -> Reply:
-            reply, holding[0] = await self._send(call, provider, settled, target)
-            return reply
+            reply, held = await self._send(call, provider, settled, target)
+            return reply if held is None else await self._paid(reply, held, call, provider, settled)
 
         landed = partial(self._land, key, settled.cache_ttl_s)
         reply, is_follower = await self._flights.join(key, begin, _may_be_kept, landed)
-        return Served(reply, "HIT" if is_follower else "MISS", holding[0])
+        return Served(reply, "HIT" if is_follower else "MISS")
 
     async def _send(
         self, call: Call, provider: Provider, settled: Settled, target: Target | None = None
@@ -247,6 +246,25 @@ class _Run:
         if held is not None:
             self._on.spending.settle(held, amount, self._on.clock())
 
+    async def _paid(self, reply: Reply, held: Reservation, call: Call, provider: Provider, settled: Settled) -> Reply:
+        """A reply that settles what it cost at its end, whoever of its readers is left by then."""
+        usage = UsageReader()
+
+        async def metered() -> AsyncGenerator[bytes, None]:
+            try:
+                yield b""
+                async for piece in reply.body:
+                    usage.feed(piece)
+                    yield piece
+            finally:
+                used = usage.used(call.body)
+                model = request_facts(provider, call.path, call.body).model or used.model
+                dollars = cost(self._on.prices, provider.slug, model, used, settled.custom_cost)
+                self._settle(held, (dollars or 0.0) if reply.status < 400 else 0.0)
+                await reply.body.aclose()
+
+        return replace(reply, body=await begun(metered()))
+
     async def _land(self, key: str, ttl_s: int, whole: Whole) -> None:
         """Keep a reply. One that can't be kept was answered all the same."""
         if not is_cacheable(whole.status, whole.headers, len(whole.body)):
@@ -265,7 +283,7 @@ class _Run:
         with suppress(Exception):  # the store logs what it can't do
             await self._on.cache.put(entry)
 
-    def _finished(self, served: Served, number: int) -> Reply:
+    async def _finished(self, served: Served, number: int) -> Reply:
         """The step's reply as the client gets it, and its log at its end."""
         reply = served.reply
         settle = partial(self._settle, served.reservation)
@@ -279,7 +297,7 @@ class _Run:
         if served.cache is not None:
             own.append(("cf-aig-cache-status", served.cache))
         headers = tuple(each for each in reply.headers if not each[0].startswith("cf-aig-"))
-        return replace(reply, headers=(*headers, *own), body=self.journal.logged(reply))
+        return replace(reply, headers=(*headers, *own), body=await begun(self.journal.logged(reply)))
 
 
 # Of a kept reply; the rest was of the one exchange.
@@ -295,6 +313,13 @@ def _may_be_kept(reply: Reply) -> bool:
 def _sent_credential(target: Target, provider: Provider) -> str:
     query = target.url.partition("?")[2]
     return credential_of(provider, target.headers, query)
+
+
+def _played(entry: Entry) -> Reply:
+    """A kept reply, a stream as a stream."""
+    is_stream = any(name == "content-type" and value.startswith("text/event-stream") for name, value in entry.headers)
+    length = () if is_stream else (("content-length", str(len(entry.body))),)
+    return Reply(entry.status, (*entry.headers, *length), _pieces(entry.body))
 
 
 async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:

@@ -1,9 +1,9 @@
 """What the gateway keeps, as the database has it: entries of the cache, dollars, logs."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
 
 from lowcloud.gateway.cache import Entry
 from lowcloud.gateway.record import Record
@@ -61,6 +61,9 @@ class Spent:
 
     async def load(self, account_id: str, gateway_id: str) -> Mapping[Key, str]:
         return await self._store.load(account_id, gateway_id)
+
+    async def remove(self, account_id: str, gateway_id: str, keys: Collection[Key]) -> None:
+        await self._store.remove(account_id, gateway_id, keys)
 
     async def save(self, account_id: str, gateway_id: str, amounts: Mapping[Key, str]) -> None:
         now = self._clock()
@@ -133,7 +136,15 @@ def log_of(record: Record) -> NewLog:
         authentication=record.authenticated,
         compatibility_mode=record.source == "compat",
     )
-    return NewLog(row, record.request, record.response)
+    texts: dict[str, Any] = {name: _clean(value) for name, value in asdict(row).items() if isinstance(value, str)}
+    return NewLog(replace(row, **texts), record.request, record.response)
+
+
+def _clean(text: str) -> str:
+    """As every database takes it: without NUL, and without halves of characters."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _head(body: bytes | None) -> tuple[str, bool]:

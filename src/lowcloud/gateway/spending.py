@@ -1,17 +1,19 @@
 """Dollars that calls have spent and hold, under each gateway's rules: kept in the database, decided in memory."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from time import time
 from typing import Protocol, TypeAlias
 
 import anyio
 import structlog
 
 from lowcloud.gateway.spend import Facts, Key, SpendRule, keys_of, reserve, settle
-from lowcloud.gateway.windows import Amounts, Held
+from lowcloud.gateway.windows import Amounts, Held, is_empty
 
 SAVE_S = 1.0
+PRUNE_S = 60.0
 Place: TypeAlias = tuple[str, str]  # an account and a gateway
 
 
@@ -20,6 +22,7 @@ class SpendStore(Protocol):
 
     async def load(self, account_id: str, gateway_id: str) -> Mapping[Key, str]: ...
     async def save(self, account_id: str, gateway_id: str, amounts: Mapping[Key, str]) -> None: ...
+    async def remove(self, account_id: str, gateway_id: str, keys: Collection[Key]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,12 @@ class Reservation:
 
 
 class Spending:
-    """The buckets of all gateways that have rules. ``run`` saves them."""
+    """The buckets of all gateways that have rules. ``run`` saves them. ``clock`` gives seconds since 1970."""
 
-    def __init__(self, store: SpendStore) -> None:
-        self._store = store
+    def __init__(self, store: SpendStore, clock: Callable[[], float] = time) -> None:
+        self._store, self._clock = store, clock
         self._ledgers: dict[Place, dict[Key, Amounts]] = {}
+        self._rules: dict[Place, Mapping[str, SpendRule]] = {}  # as the last call had them, by id
         self._changed: dict[Place, set[Key]] = {}
         self._loading = anyio.Lock()
         self._log = structlog.get_logger("lowcloud.gateway")
@@ -47,6 +51,7 @@ class Spending:
         if not keys:
             return None
         ledger = await self._ledger(place)
+        self._rules[place] = {rule.id: rule for rule in rules}
         refusal, changed = reserve(keys, ledger, wanted)  # nothing is awaited from here to the change
         if refusal is not None:
             raise refusal.error()
@@ -54,16 +59,22 @@ class Spending:
         return Reservation(place, keys, wanted.id)
 
     def settle(self, held: Reservation, amount: float, now: float) -> None:
-        """The call is over and cost so much; 0: it never ran."""
-        ledger = self._ledgers[held.place]
+        """The call is over and cost so much; 0: it never ran. Of a gateway that is gone it counts nowhere."""
+        ledger = self._ledgers.get(held.place)
+        if ledger is None:
+            return
         self._change(held.place, settle(held.keys, ledger, held.call_id, amount, now))
 
     async def run(self, sleep: Callable[[float], Awaitable[None]] = anyio.sleep) -> None:
         """Save what has changed, again and again until cancelled; then the last of it."""
+        pruned = self._clock()
         try:
             while True:
                 await sleep(SAVE_S)
                 await self.save()
+                if not 0 <= self._clock() - pruned < PRUNE_S:
+                    pruned = self._clock()
+                    await self.prune()
         finally:
             with anyio.move_on_after(10, shield=True):
                 await self.save()
@@ -71,19 +82,35 @@ class Spending:
     async def save(self) -> None:
         """What calls under way hold isn't saved: after a restart they are no more."""
         for place in list(self._changed):
-            keys = self._changed.pop(place)
-            ledger = self._ledgers[place]
+            keys, ledger = self._changed.pop(place, set()), self._ledgers.get(place, {})
             try:
-                await self._store.save(*place, {key: _json(ledger[key]) for key in keys})
+                await self._store.save(*place, {key: _json(ledger[key]) for key in keys if key in ledger})
             except Exception:  # the outermost place of this task: it is tried again
                 self._log.exception("what was spent can't be saved")
-                self._changed.setdefault(place, set()).update(keys)
+                if place in self._ledgers:
+                    self._changed.setdefault(place, set()).update(keys)
                 return
+
+    async def prune(self) -> None:
+        """Drop the buckets whose time is over and in which nothing is held, and those of rules that are no more."""
+        now = self._clock()
+        for place, ledger in list(self._ledgers.items()):
+            rules = self._rules.get(place, {})
+            over = [key for key, amounts in ledger.items() if _is_over(rules.get(key[0]), amounts, now)]
+            if not over:
+                continue
+            for key in over:
+                del ledger[key]
+            self._changed.get(place, set()).difference_update(over)
+            try:
+                await self._store.remove(*place, over)
+            except Exception:  # the outermost place of this task: what is too old goes from the store some day
+                self._log.exception("what was spent can't be deleted")
 
     def forget(self, place: Place) -> None:
         """A gateway is gone."""
-        self._ledgers.pop(place, None)
-        self._changed.pop(place, None)
+        for each in (self._ledgers, self._changed, self._rules):
+            each.pop(place, None)
 
     async def _ledger(self, place: Place) -> dict[Key, Amounts]:
         if place not in self._ledgers:
@@ -96,6 +123,10 @@ class Spending:
     def _change(self, place: Place, changed: Mapping[Key, Amounts]) -> None:
         self._ledgers[place].update(changed)
         self._changed.setdefault(place, set()).update(changed)
+
+
+def _is_over(rule: SpendRule | None, amounts: Amounts, now: float) -> bool:
+    return not amounts.held if rule is None else is_empty(rule.window, amounts, now)
 
 
 def _json(amounts: Amounts) -> str:

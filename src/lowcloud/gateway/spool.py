@@ -5,6 +5,7 @@ are in the database, which knows each by its id: so what is moved twice, after a
 """
 
 import os
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +19,10 @@ MAX_BYTES = 512 * 2**20  # of all segments
 MEMORY_BYTES = 64 * 2**20  # of records that are held until they are moved; the rest is read back
 BATCH = 500
 MOVE_S = 0.2
+RETRY_S = 2.0  # after a move that failed
+PROBES = 5  # so many in a row that the sink won't have, and it takes none
 SUFFIX = ".jsonl"
+_SEGMENT = re.compile(r"[0-9]{12}")
 
 
 class Sink(Protocol):
@@ -53,6 +57,8 @@ class Spool:
         """Take over what a server before left. Blocking. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in sorted(self._folder.glob(f"*{SUFFIX}")):
+            if not _SEGMENT.fullmatch(path.stem):
+                continue  # somebody else's
             number = int(path.stem)
             self._held[number], self._sizes[number] = None, path.stat().st_size
             self._size += self._sizes[number]
@@ -64,13 +70,15 @@ class Spool:
         try:
             self._write(line)
         except OSError as error:
-            self.n_lost += 1
-            self._meter.logs_lost(1)
-            if self.n_lost == 1:
-                self._log.error("logs are lost", error=str(error))
+            self._lose(str(error))
             return False
         self._hold(record)
         return True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all is in the database."""
+        return not self._held
 
     def find(self, log_id: str) -> Record | None:
         """One that isn't in the database yet, and is held."""
@@ -81,33 +89,88 @@ class Spool:
         """Move records again and again until cancelled; then those that are left."""
         try:
             while True:
-                await self._try()
-                await sleep(MOVE_S)
+                is_moved = await self._try()
+                await sleep(MOVE_S if is_moved else RETRY_S)
         finally:
             with anyio.move_on_after(10, shield=True):
                 await self._try()
 
     async def move(self) -> None:
-        """Have all that was appended until now in the database. Raises what the sink does; nothing is lost then."""
+        """Have all that was appended until now in the database. Raises what the sink does where it takes nothing; then
+        nothing is lost. A record that it won't have while it takes others is.
+        """
         async with self._moving:
             self._end_segment()
+            n_taken, stuck = 0, []
             for number in sorted(self._held):
-                records = self._held[number]
-                if records is None:
-                    records = await anyio.to_thread.run_sync(self._read_back, number)
-                for start in range(0, len(records), BATCH):
-                    await self._sink.add(records[start : start + BATCH])
-                self._forget(number)
+                try:
+                    n_taken += await self._move(number)
+                except Exception:
+                    stuck.append(number)
+                    if not n_taken and len(stuck) == PROBES:
+                        raise
+            if not n_taken and stuck:
+                await self._move(stuck.pop(0))  # says why, or goes after all
+            for number in stuck:
+                await self._drop(number)
+
+    async def _move(self, number: int) -> int:
+        """How many records were taken. Raises what the sink does where it takes none."""
+        records = await self._records(number)
+        n_taken = 0
+        for start in range(0, len(records), BATCH):
+            n_taken += await self._add(records[start : start + BATCH])
+        self._forget(number)
+        return n_taken
+
+    async def _drop(self, number: int) -> None:
+        """Another segment was moved, and this one wasn't: what isn't taken now either is lost."""
+        refused = [record for record in await self._records(number) if not await self._is_taken(record)]
+        self._lose("the database won't have them", len(refused))
+        self._forget(number)
+
+    async def _records(self, number: int) -> list[Record]:
+        held = self._held[number]
+        return held if held is not None else await anyio.to_thread.run_sync(self._read_back, number)
 
     def close(self) -> None:
         """Leave the rest for the next start."""
         self._end_segment()
 
-    async def _try(self) -> None:
+    async def _add(self, records: list[Record]) -> int:
+        """Where not all are taken, each by itself: one that the sink won't have must not hold up the others."""
+        try:
+            await self._sink.add(records)
+        except Exception as error:
+            refused = 0
+            for number, record in enumerate(records, 1):
+                refused += not await self._is_taken(record)
+                if refused == number and number in (PROBES, len(records)):
+                    raise  # it takes none, so it is no fault of theirs
+            self._lose(str(error), refused)
+            return len(records) - refused
+        return len(records)
+
+    async def _is_taken(self, record: Record) -> bool:
+        try:
+            await self._sink.add([record])
+        except Exception:  # what it is about is logged with all of the batch
+            return False
+        return True
+
+    def _lose(self, why: str, logs: int = 1) -> None:
+        if self.n_lost == 0 < logs:
+            self._log.error("logs are lost", error=why)
+        self.n_lost += logs
+        self._meter.logs_lost(logs)
+
+    async def _try(self) -> bool:
         try:
             await self.move()
         except Exception:  # the outermost place of this task: it is tried again
             self._log.exception("logs can't be moved to the database")
+            return False
+        return True
 
     def _write(self, line: bytes) -> None:
         """Raises OSError where it can't be written whole."""
@@ -145,10 +208,15 @@ class Spool:
 
     def _read_back(self, number: int) -> list[Record]:
         records = []
-        for line in self._path(number).read_bytes().splitlines():
+        try:
+            lines = self._path(number).read_bytes().splitlines()
+        except FileNotFoundError:  # somebody removed it
+            self._log.warning("logs are gone from the spool", segment=number)
+            return []
+        for line in lines:
             try:
                 records.append(record_of(line))
-            except ValueError:  # the last line of a server that died while it wrote
+            except (ValueError, RecursionError):  # the last line of a server that died while it wrote
                 self._log.warning("a log is cut and can't be read", segment=number)
         return records
 

@@ -119,6 +119,11 @@ def spent(window: Window, amounts: Amounts, now: float) -> float:
     return sum(amount for _, amount in _live(window, amounts, now))
 
 
+def is_empty(window: Window, amounts: Amounts, now: float) -> bool:
+    """Whether nothing counts at ``now``, and nothing is held that will."""
+    return not amounts.held and not _current(window, amounts.entries, now)
+
+
 def reserve(window: Window, amounts: Amounts, wanted: Held) -> tuple[Decision, Amounts]:
     """Whether a call may begin, at ``wanted.at``: the limit isn't reached yet. If so, its estimate is held.
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, select
 from lowcloud.storage.database import Database
 from lowcloud.storage.tables import gateway_spend
 from lowcloud.storage.upsert import insert_or_replace
+
+KEYS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class SpendStore:
 
     async def save(self, rows: Iterable[SpendRow]) -> None:
         """In the place of what was there: all, or none where it raises."""
-        found = {(row.account_id, row.gateway_id, _key(row)): row for row in rows}
+        found = {(row.account_id, row.gateway_id, _key(row.rule_id, row.bucket)): row for row in rows}
         values = [
             _values(key, row) for (_, _, key), row in sorted(found.items(), key=itemgetter(0))
         ]  # locked in one order
@@ -49,6 +51,17 @@ class SpendStore:
                 connection.execute(insert_or_replace(connection, gateway_spend, ["amounts", "updated_at"]), values)
 
         await self._database.writer.put(save)
+
+    async def remove(self, account_id: str, gateway_id: str, buckets: Collection[tuple[str, str]]) -> None:
+        """Delete buckets of a gateway, each a rule and a bucket."""
+        keys = sorted(_key(rule_id, bucket) for rule_id, bucket in buckets)
+
+        def remove(connection: Connection) -> None:
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                these = gateway_spend.c.key.in_(keys[start : start + KEYS_AT_ONCE])
+                connection.execute(delete(gateway_spend).where(_of(account_id, gateway_id), these))
+
+        await self._database.writer.put(remove)
 
     async def delete_old(self, before: float, limit: int = 1_000) -> int:
         """Delete at most ``limit`` that were saved last before then; how many."""
@@ -74,9 +87,9 @@ def _of(account_id: str, gateway_id: str) -> ColumnElement[bool]:
     return and_(gateway_spend.c.account_id == account_id, gateway_spend.c.gateway_id == gateway_id)
 
 
-def _key(row: SpendRow) -> str:
+def _key(rule_id: str, bucket: str) -> str:
     """A bucket may be of any length and have any characters in it, so its hash is the key."""
-    return hashlib.sha256(json.dumps([row.rule_id, row.bucket]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([rule_id, bucket]).encode()).hexdigest()
 
 
 def _values(key: str, row: SpendRow) -> dict[str, str | float]:

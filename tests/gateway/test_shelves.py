@@ -1,0 +1,113 @@
+"""What the gateway keeps, as the database has it."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from lowcloud.gateway.cache import Entry
+from lowcloud.gateway.record import Record
+from lowcloud.gateway.shelves import HEAD_BYTES, Entries, LogBound, LogSink, Spent, log_of
+from lowcloud.storage.database import Database, open_database
+from lowcloud.storage.gateway_cache import CacheStore
+from lowcloud.storage.gateway_logs import LogStore
+from lowcloud.storage.gateway_spend import SpendStore
+
+pytestmark = pytest.mark.anyio
+NOW = 1_800_000_000.0
+ACCOUNT = "a" * 32
+
+
+@pytest.fixture
+def database(tmp_path) -> Iterator[Database]:
+    with open_database(f"sqlite:///{tmp_path}/lowcloud.db") as opened:
+        yield opened
+
+
+def record(number: int, gateway_id: str = "g", **fields: object) -> Record:
+    return Record(f"id-{number:03d}", ACCOUNT, gateway_id, NOW + number, **fields)
+
+
+class Bounds:
+    """All gateways' one bound."""
+
+    def __init__(self, bound: LogBound | None = None) -> None:
+        self.bound = bound
+
+    async def log_bound(self, _account_id: str, _gateway_id: str) -> LogBound | None:
+        return self.bound
+
+
+async def ids(logs: LogStore, gateway_id: str = "g") -> list[str]:
+    return sorted(row.id for row in (await logs.search(ACCOUNT, gateway_id)).rows)
+
+
+async def test_an_entry_comes_back_as_it_went_in(database):
+    entries = Entries(CacheStore(database, clock=lambda: NOW))
+    given = Entry("k" * 64, ACCOUNT, "g", 200, (("content-type", "a/b"), ("x", "\xff")), b"\0\xff", NOW, NOW + 60)
+    await entries.put(given)
+    assert await entries.get(ACCOUNT, "g", "k" * 64) == given
+    assert await entries.get(ACCOUNT, "g", "o" * 64) is None
+
+
+async def test_what_is_spent_is_saved_loaded_and_removed_by_its_bucket(database):
+    spent = Spent(SpendStore(database), lambda: NOW)
+    amounts = {("r", "all"): "[[1.0, 2.0]]", ("r", 'metadata.user="\u00e9\ud800"'): "[]"}
+    await spent.save(ACCOUNT, "g", amounts)
+    assert await spent.load(ACCOUNT, "g") == amounts
+    await spent.remove(ACCOUNT, "g", [("r", "all"), ("r", "never there")])
+    await spent.remove(ACCOUNT, "other", list(amounts))
+    assert list(await spent.load(ACCOUNT, "g")) == [("r", 'metadata.user="\u00e9\ud800"')]
+
+
+async def test_more_buckets_than_one_statement_takes_are_removed(database):
+    spent = Spent(SpendStore(database), lambda: NOW)
+    amounts = {("r", f"bucket-{number}"): "[]" for number in range(1_201)}
+    await spent.save(ACCOUNT, "g", amounts)
+    await spent.remove(ACCOUNT, "g", list(amounts))
+    assert await spent.load(ACCOUNT, "g") == {}
+
+
+async def test_logs_are_added_once_whatever_is_added_again(database):
+    logs = LogStore(database, clock=lambda: NOW)
+    sink = LogSink(logs, Bounds())
+    await sink.add([record(1), record(2)])
+    await sink.add([record(2), record(3), record(1, "other")])
+    assert await ids(logs) == ["id-001", "id-002", "id-003"]
+
+
+async def test_a_gateway_that_keeps_the_newest_loses_its_oldest(database):
+    logs = LogStore(database, clock=lambda: NOW)
+    await LogSink(logs, Bounds(LogBound(3, stops=False))).add([record(number) for number in range(5)])
+    assert await ids(logs) == ["id-002", "id-003", "id-004"]
+
+
+async def test_a_gateway_that_stops_takes_no_more_and_each_has_its_own_bound(database):
+    logs = LogStore(database, clock=lambda: NOW)
+    sink = LogSink(logs, Bounds(LogBound(3, stops=True)))
+    await sink.add([record(number) for number in range(2)])
+    await sink.add([*(record(number) for number in range(2, 6)), record(9, "other")])
+    await sink.add([record(7)])
+    assert (await ids(logs), await ids(logs, "other")) == (["id-000", "id-001", "id-002"], ["id-009"])
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800", "a\0b\udfffc", "é"])
+async def test_texts_that_a_database_doesnt_take_are_made_so_that_it_does(database, text):
+    logs = LogStore(database, clock=lambda: NOW)
+    given = record(1, model=text, path=text, user_agent=text, event_id=text, metadata={text: text}, response=b"\0")
+    await LogSink(logs, Bounds()).add([given])
+    row = await logs.get(ACCOUNT, "g", "id-001")
+    assert row is not None
+    assert "\0" not in row.model + row.path + row.user_agent + row.event_id + row.metadata + row.response_head
+    assert json.loads(row.metadata) == {text: text}
+    assert (row.model == text) == (text == "é")
+    assert await logs.body(ACCOUNT, "g", "id-001", "response") == b"\0"
+
+
+async def test_the_beginning_of_a_body_is_beside_it():
+    row = log_of(record(1, request=b"x" * (HEAD_BYTES + 1), response=b"\xff", source="compat", authenticated=True)).row
+    assert (row.request_head, row.request_head_complete) == ("x" * HEAD_BYTES, False)
+    assert (row.response_head, row.response_head_complete) == ("\ufffd", True)
+    assert (row.compatibility_mode, row.authentication) == (True, True)
+    bare = log_of(record(1))
+    assert (bare.row.request_head, bare.row.request_head_complete, bare.request) == ("", True, None)
