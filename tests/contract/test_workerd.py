@@ -11,12 +11,13 @@ import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import node_project
 import pytest
-from scripted_server import Served, scripted_server
+from scripted_server import ACCOUNT, LLAMA, Served, scripted_server
 from worker_binding import BINDING, SECRET
 from wrangler_dev import WRANGLERS, Wrangler, wrangler_dev
 
@@ -36,30 +37,39 @@ VALUES: dict[str, Any] = {
     "websocket": [400, True, "AiError"],
     "models": ["@cf/baai/bge-large-en-v1.5"],
     "supported": [],
-    "gatewayRun": 400,
+    "gateway": ["beep boop whirr", True, {"who": "me"}, LLAMA, True],
+    "gatewayStream": [*(f"data: {event}" for event in EVENTS), "data: [DONE]", ""],
+    "gatewayRaw": ["application/json", "0", "HIT"],
+    "patchLog": [True, 1, 0.5, {"who": "you"}],
+    "gatewayRun": [200, "1", "beep boop whirr", 1, {"who": "me"}],
+    "gatewayRunWrong": [400, 2008],
+    "getUrl": [f"/v1/{ACCOUNT}/default/", "beep boop whirr", "v1/chat/completions"],
     "fetch": "beep boop whirr",
     "fetchElse": 404,
 }
 INFERENCE, INTERNAL, OF_GATEWAYS = "InferenceUpstreamError", "AiInternalError", "AiGatewayInternalError"
-NO_GATEWAY = "gateway: there is no AI Gateway here yet."
+NO_LOG = "AiGatewayLogNotFound"
 THROWN = {
     "unknown": [INFERENCE, "AiError", "5007: No such model @cf/nobody/nothing"],
     "wrong": [INFERENCE, "AiError", "5006: Error: top_k: Input should be less than or equal to 50."],
     "broken": [INFERENCE, "AiError", "8005: The model's process ended."],
-    "gateway": [INFERENCE, "AiError", f"5006: Error: {NO_GATEWAY}"],
+    "gatewayWrong": [INFERENCE, "AiError", "5006: Error: top_k: Input should be less than or equal to 50."],
+    "noGateway": [INFERENCE, "AiGatewayError", "2001: There is no gateway nobody."],
     "form": [INFERENCE, "AiError", "5004: An input that is a stream or a form"],
     "noModels": [INTERNAL, INTERNAL, "page: Input should be greater than or equal to 1."],
     "toMarkdown": [INTERNAL, INTERNAL, "toMarkdown: there is no converter here yet."],
-    "getLog": [OF_GATEWAYS, OF_GATEWAYS, NO_GATEWAY],
-    "patchLog": [OF_GATEWAYS, OF_GATEWAYS, NO_GATEWAY],
-    "getUrl": [OF_GATEWAYS, OF_GATEWAYS, NO_GATEWAY],
+    "noLog": [NO_LOG, NO_LOG, "Log Not Found"],
+    "noLogPatched": [NO_LOG, NO_LOG, "Log Not Found"],
+    "wrongPatch": [OF_GATEWAYS, OF_GATEWAYS, "feedback: "],
+    "noUrl": [OF_GATEWAYS, OF_GATEWAYS, "There is no gateway nobody."],
     "search": ["AutoRAGInternalError", "AutoRAGInternalError", "autorag: there is no AI Search here."],
 }
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with scripted_server(is_open=False, sees_images=True, binding=BINDING) as running:
+    binding = replace(BINDING, account_id=ACCOUNT)
+    with scripted_server(is_open=False, sees_images=True, binding=binding, gateways=True) as running:
         running.reply = lambda turn: node_project.script(turn) if "break" in turn.prompt else "beep boop whirr"
         yield running
 

@@ -5,10 +5,11 @@ import queue
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
@@ -20,9 +21,11 @@ from lowcloud.core.principal import Permission, Principal
 from lowcloud.engines.scripted import ScriptedEmbedder, ScriptedEngine
 from lowcloud.engines.scripted_reply import Reply, Said
 from lowcloud.engines.scripted_scores import ScriptedReranker
+from lowcloud.host_gateway import HostedGateway
 from lowcloud.http.auth import OpenAuth, TokenAuth
 from lowcloud.http.clock import SystemClock
 from lowcloud.http.connection import Connection
+from lowcloud.http.gateway.build import GatewayParts
 from lowcloud.http.responses.context import Locks
 from lowcloud.http.responses.upkeep import keep_up
 from lowcloud.http.routes import HttpParts, ResponseParts, build
@@ -33,6 +36,7 @@ from lowcloud.serving.jobs import JobRunner, RunnerLimits
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
 from lowcloud.serving.usage import Ledger
+from lowcloud.settings import Settings
 from lowcloud.storage.completions import CompletionStore
 from lowcloud.storage.conversations import ConversationStore
 from lowcloud.storage.database import Database, open_database
@@ -55,6 +59,7 @@ class SilentMetrics:
     def inter_token(self, model: str, seconds: float) -> None: ...
     def tokens(self, model: str, *, prompt: int, cached: int, completion: int) -> None: ...
     def queue(self, model: str, *, requests: int, tokens: int) -> None: ...
+    def logs_lost(self, logs: int) -> None: ...
     def render(self) -> bytes:
         return b""
 
@@ -67,6 +72,14 @@ class OneToken:
             raise ExpiredToken("Invalid API Token: it is expired or revoked.")
         permissions = {"sk-good": frozenset(Permission), "sk-powerless": frozenset[Permission]()}
         return Principal(token, ACCOUNT, permissions[token]) if token in permissions else None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where gateways and their logs are."""
+
+    database: Database
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,7 @@ class Served:
     outcomes: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
     completions: CompletionStore | None = None
     database: Database | None = None
+    gateways: Kept | None = None
     reranker: ScriptedReranker | None = None
     binding: BindingSettings = field(default_factory=BindingSettings)
     bounded: Bounded = field(default_factory=Bounded)
@@ -127,13 +141,17 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
         catalogue = Catalogue(CARDS.values(), [engine.card for engine in engines], stand_ins=True)
         hosted = {engine.card.id: partial(Hosted, engine) for engine in engines}
         jobs, responses = _kept_on(served.database) if served.database else (None, None)
-        async with Pool(hosted, load_wait_s=10) as pool, anyio.create_task_group() as tasks:
+        async with (
+            Pool(hosted, load_wait_s=10) as pool,
+            anyio.create_task_group() as tasks,
+            _gateway(served.gateways, catalogue, metrics) as gateway,
+        ):
             service = Service(catalogue, pool, metrics, limits=served.bounded.limits, ledger=served.bounded.ledger)
             auth = OpenAuth() if is_open else TokenAuth(OneToken())
             logger = structlog.wrap_logger(structlog.PrintLogger(), processors=[note])
             settings = replace(served.bounded.settings, any_account=is_open, binding=served.binding)
             parts = HttpParts(service, auth, metrics, settings, logger=logger, completions=served.completions)
-            app = build(replace(parts, jobs=jobs, responses=responses))
+            app = build(replace(parts, jobs=jobs, responses=responses, gateway=gateway))
             if jobs is not None and responses is not None:
                 tasks.start_soon(jobs.run)
                 tasks.start_soon(keep_up, responses.store, responses.locks)
@@ -146,6 +164,19 @@ def _serve(served: Served, listening: socket.socket, started: queue.SimpleQueue,
     asyncio.run(run())
 
 
+@asynccontextmanager
+async def _gateway(
+    kept: Kept | None, catalogue: Catalogue, metrics: SilentMetrics
+) -> AsyncIterator[GatewayParts | None]:
+    if kept is None:
+        yield None
+        return
+    async with HostedGateway(Settings(), kept.database, kept.folder, catalogue, is_open=False).running(
+        metrics
+    ) as parts:
+        yield parts
+
+
 def _kept_on(database: Database) -> tuple[JobRunner, ResponseParts]:
     conversations = ConversationStore(database)
     locks = Locks(conversations, SystemClock())
@@ -154,12 +185,12 @@ def _kept_on(database: Database) -> tuple[JobRunner, ResponseParts]:
 
 
 @contextmanager
-def _new_database() -> Iterator[Database]:
+def _new_database() -> Iterator[Kept]:
     with (
         tempfile.TemporaryDirectory(prefix="lowcloud-scripted-") as folder,
         open_database(f"sqlite:///{folder}/lowcloud.db") as database,
     ):
-        yield database
+        yield Kept(database, Path(folder))
 
 
 @contextmanager
@@ -173,10 +204,11 @@ def scripted_server(
     bounded: Bounded | None = None,
     port: int = 0,
     responses: bool = False,
+    gateways: bool = False,
 ) -> Iterator[Served]:
     """``dev`` where it is open; else ``serve``, which wants a token. ``completions`` keeps those that are stored;
     ``reranks``: with a model that does; ``binding``: with an answer to the bindings of Workers; ``responses``: with
-    responses, conversations and batches, on a database of its own."""
+    responses, conversations and batches, on a database of its own; ``gateways``: with the AI Gateway, likewise."""
     card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees_images})
     chat = ScriptedEngine(card, lambda turn: served.reply(turn) if callable(served.reply) else served.reply)
     listening = socket.create_server(("127.0.0.1", port))
@@ -185,7 +217,8 @@ def scripted_server(
     served.bounded = bounded or served.bounded
     served.reranker = ScriptedReranker(CARDS[RERANKER]) if reranks else None
     stack = ExitStack()
-    served.database = stack.enter_context(_new_database()) if responses else None
+    served.database = stack.enter_context(_new_database()).database if responses else None
+    served.gateways = stack.enter_context(_new_database()) if gateways else None
     started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()
     thread = threading.Thread(target=_serve, args=(served, listening, started), kwargs={"is_open": is_open})
     thread.start()

@@ -17,7 +17,25 @@ const cases = {
   unknown: (ai) => ai.run("@cf/nobody/nothing", SAY),
   wrong: (ai) => ai.run(LLAMA, { ...SAY, top_k: 99 }),
   broken: (ai) => ai.run(LLAMA, { prompt: "break" }),
-  gateway: (ai) => ai.run(LLAMA, SAY, { gateway: { id: "mine" } }),
+  gateway: async (ai) => {
+    const gateway = { id: "default", metadata: { who: "me" }, cacheTtl: 60, eventId: "e", retries: { maxAttempts: 2 } };
+    const answer = await ai.run(LLAMA, SAY, { gateway });
+    const log = await ai.gateway("default").getLog(ai.aiGatewayLogId);
+    return [answer.response, log.id === ai.aiGatewayLogId, log.metadata, log.model, log.created_at instanceof Date];
+  },
+  gatewayStream: async (ai) => {
+    const stream = await ai.run(LLAMA, { ...SAY, stream: true }, { gateway: { id: "default" } });
+    const events = (await new Response(stream).text()).split("\n\n");
+    return [...events.slice(0, 3), ...events.slice(-2)];
+  },
+  gatewayRaw: async (ai) => {
+    const options = { gateway: { id: "default", cacheTtl: 60, cacheKey: "raw" }, returnRawResponse: true };
+    await (await ai.run(LLAMA, SAY, options)).text();
+    const { headers } = await ai.run(LLAMA, SAY, options);
+    return ["content-type", "cf-aig-step", "cf-aig-cache-status"].map((name) => headers.get(name));
+  },
+  gatewayWrong: (ai) => ai.run(LLAMA, { ...SAY, top_k: 99 }, { gateway: { id: "default" } }),
+  noGateway: (ai) => ai.run(LLAMA, SAY, { gateway: { id: "nobody" } }),
   form: async (ai) => {
     const form = new Response(new URLSearchParams({ a: "b" }));
     return ai.run(LLAMA, { multipart: { body: form.body, contentType: "multipart/form-data; boundary=x" } });
@@ -30,11 +48,39 @@ const cases = {
   noModels: (ai) => ai.models({ page: 0 }),
   supported: (ai) => ai.toMarkdown().supported(),
   toMarkdown: (ai) => ai.toMarkdown([{ name: "a.txt", blob: new Blob(["a"], { type: "text/plain" }) }]),
-  getLog: (ai) => ai.gateway("mine").getLog("1"),
-  patchLog: (ai) => ai.gateway("mine").patchLog("1", { score: 1 }),
-  getUrl: (ai) => ai.gateway("mine").getUrl("openai"),
-  gatewayRun: async (ai) =>
-    (await ai.gateway("mine").run({ provider: "workers-ai", endpoint: LLAMA, headers: {}, query: SAY })).status,
+  noLog: (ai) => ai.gateway("default").getLog("1"),
+  noLogPatched: (ai) => ai.gateway("default").patchLog("1", { score: 1 }),
+  wrongPatch: (ai) => ai.gateway("default").patchLog("1", { feedback: 7 }),
+  noUrl: (ai) => ai.gateway("nobody").getUrl("openai"),
+  patchLog: async (ai) => {
+    await ai.run(LLAMA, SAY, { gateway: { id: "default" } });
+    const gateway = ai.gateway("default");
+    const said = await gateway.patchLog(ai.aiGatewayLogId, { feedback: 1, score: 0.5, metadata: { who: "you" } });
+    const { feedback, score, metadata } = await gateway.getLog(ai.aiGatewayLogId);
+    return [said === undefined, feedback, score, metadata];
+  },
+  gatewayRun: async (ai) => {
+    const step = (endpoint) => ({ provider: "workers-ai", endpoint, headers: {}, query: SAY });
+    const options = { gateway: { cacheTtl: 60, metadata: { who: "me" } } };
+    const answer = await ai.gateway("default").run([step("@cf/nobody/nothing"), step(LLAMA)], options);
+    const log = await ai.gateway("default").getLog(answer.headers.get("cf-aig-log-id"));
+    return [answer.status, answer.headers.get("cf-aig-step"), (await answer.json()).result.response, log.step, log.metadata];
+  },
+  gatewayRunWrong: async (ai) => {
+    const answer = await ai.gateway("default").run({ provider: "nobody", endpoint: LLAMA, headers: {}, query: SAY });
+    return [answer.status, (await answer.json()).internalCode];
+  },
+  getUrl: async (ai) => {
+    const gateway = ai.gateway("default");
+    const universal = await gateway.getUrl();
+    const url = `${await gateway.getUrl("workers-ai")}/v1/chat/completions`;
+    const headers = { "content-type": "application/json", authorization: "Bearer sk-good" };
+    const body = JSON.stringify({ model: LLAMA, messages: [{ role: "user", content: "hello" }] });
+    const answer = await fetch(url, { method: "POST", headers, body });
+    const { choices } = await answer.json();
+    const { pathname } = new URL(universal);
+    return [pathname, choices[0].message.content, (await gateway.getLog(answer.headers.get("cf-aig-log-id"))).path];
+  },
   search: (ai) => ai.autorag("mine").search({ query: "tea" }),
   fetch: async (ai) => {
     const headers = { "cf-consn-model-id": LLAMA };
