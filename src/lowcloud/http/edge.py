@@ -1,6 +1,6 @@
 """The outermost layer: an id for every request, Host and Origin, the error boundary, the log line, the metrics."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -132,7 +132,7 @@ def internal_error(request_id: str) -> InternalError:
 class _Reply:
     """One request's ``send``: adds the headers that every answer has, and has each write within ``bound``.
 
-    Raises ClientLeft, of a WebSocket.
+    Raises WriteTimeout; of a WebSocket ClientLeft.
     """
 
     def __init__(self, send: Send, trace: Trace, bound: WriteBound) -> None:
@@ -149,11 +149,17 @@ class _Reply:
     async def send(self, message: Message) -> None:
         if message["type"] in _HEADS:
             self._trace.status = message.get("status", ACCEPTED_STATUS)
-            await self._bounded({**message, "headers": [*message.get("headers", ()), *self.headers]})
+            await self._bounded({**message, "headers": self._with_own(message.get("headers", ()))})
         elif message["type"].startswith("websocket.") or message.get("more_body", False):
             await self._bounded(message)
         else:
             await self._send_last(message.get("body", b""))
+
+    def _with_own(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """What a provider says of its own request stands; two values of a name would be none."""
+        headers = list(given)
+        names = {name for name, _ in headers} - {b"vary"}
+        return [*headers, *(each for each in self.headers if each[0] not in names)]
 
     async def _send_last(self, body: bytes) -> None:
         """A whole body goes out in pieces, so that a slow client is told from one that takes nothing."""
@@ -167,6 +173,10 @@ class _Reply:
         self._bound.begin()
         try:
             await self._send(message)
+        except anyio.get_cancelled_exc_class():
+            if self._bound.is_late:
+                raise WriteTimeout from None
+            raise
         except OSError:
             if message["type"].startswith("websocket."):
                 raise ClientLeft from None
