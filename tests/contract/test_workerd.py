@@ -24,6 +24,7 @@ from wrangler_dev import WRANGLERS, Wrangler, wrangler_dev
 from lowcloud.cli.capnp import capnp_file
 
 HERE = Path(__file__).resolve().parent / "workerd"
+EXAMPLE = HERE.parents[2] / "docs" / "gateway" / "workers.md"
 WORKERD = next((node_project.HOME / "node_modules" / "@cloudflare").glob("workerd-*/bin/workerd"), None)
 pytestmark = pytest.mark.skipif(WORKERD is None, reason="no workerd: run scripts/fetch_suites")
 BOUND_S = 60
@@ -75,9 +76,11 @@ def served() -> Iterator[Served]:
 
 
 @contextmanager
-def worker(folder: Path, address: str) -> Iterator[str]:
-    """The Worker under ``workerd serve``; its URL."""
+def worker(folder: Path, address: str, source: str | None = None) -> Iterator[str]:
+    """The Worker of the cases, or another one's ``source``, under ``workerd serve``; its URL."""
     shutil.copytree(HERE, folder, dirs_exist_ok=True)
+    if source is not None:
+        (folder / "worker.mjs").write_text(source, "utf-8")
     (folder / "lowcloud.capnp").write_text(capnp_file(address, SECRET))
     told, tells = os.pipe()
     command = [str(WORKERD), "serve", "config.capnp", f"--control-fd={tells}"]
@@ -152,6 +155,22 @@ def test_what_a_worker_catches(given, case):
 def test_every_case_of_the_worker_is_tested():
     cases = re.findall(r"^  (\w+): (?:async )?\(ai\)", (HERE / "worker.mjs").read_text("utf-8"), re.MULTILINE)
     assert sorted(cases) == sorted([*VALUES, *THROWN, "run", "stream", "bytes", "leave"])
+
+
+def test_the_example_of_the_docs_does_what_it_says(served, tmp_path):
+    (source,) = re.findall(r"```js\n(.*?)```", EXAMPLE.read_text("utf-8"), re.DOTALL)
+    address = served.url.removeprefix("http://")
+    with worker(tmp_path, address, source) as url, urllib.request.urlopen(url, timeout=BOUND_S) as answer:  # noqa: S310 - loopback
+        said = json.load(answer)
+    assert said.pop("duration") >= 0
+    assert said.pop("baseURL") == f"{served.url}/v1/{ACCOUNT}/default/openai"
+    assert said == {
+        "response": "beep boop whirr",
+        "feedback": 1,
+        "metadata": {"user": "ann"},
+        "step": "1",
+        "fallback": "beep boop whirr",
+    }
 
 
 def test_tokens_reach_the_workers_client_as_they_come(served, url):

@@ -49,15 +49,14 @@ def bare_routes(runs: BindingRuns) -> list[Route]:
 
 
 def _gateway_routes(on: BindingGateways) -> list[Route]:
-    of_gateway = "/ai-gateway/gateways/{gateway}"
     return [
         _route("POST", "/run", on.run),
         _route("POST", "/ai-gateway/run", on.run),
         replace(_route("POST", "/ai-gateway/universal/run/{gateway}", on.universal), error_shape=shape),
-        _route("GET", of_gateway + "/logs/{log}", on.log),
-        _route("PATCH", of_gateway + "/logs/{log}", on.patch),
-        _route("GET", of_gateway + "/url/{provider}", on.url),
-        _route("GET", of_gateway + "/run/{run}/resume", on.resume),
+        _route("GET", "/ai-gateway/gateways/{gateway}/logs/{log}", on.log),
+        _route("PATCH", "/ai-gateway/gateways/{gateway}/logs/{log}", on.patch),
+        _route("GET", "/ai-gateway/gateways/{gateway}/url/{provider}", on.url),
+        _route("GET", "/ai-gateway/gateways/{gateway}/run/{run}/resume", on.resume),
     ]
 
 
