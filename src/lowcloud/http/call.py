@@ -68,7 +68,7 @@ Admit: TypeAlias = Callable[[], Awaitable[Principal]]
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A WebSocket that isn't accepted yet: ASGI's two ends of it. ``send`` raises ClientLeft and WriteTimeout."""
+    """A WebSocket that isn't accepted yet: ASGI's two ends of it. ``send`` raises ClientLeft."""
 
     receive: Receive
     send: Send

@@ -6,14 +6,14 @@ from pathlib import Path
 import anyio
 import llm_comply
 import pytest
-from asgi_socket import knocking, opened
+from asgi_socket import Socket, knocking, opened
 from jsonschema import Draft202012Validator
 
 from lowcloud.core.errors import EngineFailed
 from lowcloud.engines.scripted import Said
 from lowcloud.http.auth import TokenAuth
 from lowcloud.http.responses.memory import MOST_LANES
-from lowcloud.http.responses.socket import IDLE_S, MOST_WAITING
+from lowcloud.http.responses.socket import IDLE_S, MOST_WAITING, STOPPING, Inbox
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.socket_connection import DRAIN
 from lowcloud.models.catalogue import CHAT_STAND_IN
@@ -317,7 +317,7 @@ async def test_a_client_that_takes_nothing_is_given_up(make_desk):
         with anyio.fail_after(5):
             await socket.is_over.wait()
         assert len(desk.world.chat.cancelled) == 1
-        assert desk.world.logs.calls[-1].kwargs["outcome"] == "write_timeout"
+        assert [call.kwargs["outcome"] for call in desk.world.logs.calls] == ["broken", "write_timeout"]
 
 
 async def test_a_server_that_stops_lets_a_response_end_and_goes_away(desk, socket):
@@ -440,3 +440,17 @@ async def test_a_client_that_leaves_before_it_is_let_in_is_no_error(desk):
     async with knocking(desk.world.app, PATH) as socket:
         await socket.message()
     assert desk.world.logs.calls[-1].kwargs["outcome"] == "done"
+
+
+async def test_one_that_leaves_in_the_midst_of_its_handshake_is_no_error_either(desk):
+    socket = Socket(desk.world.app, PATH, {})
+    socket.leave()
+    await socket.run()
+    assert desk.world.logs.calls[-1].kwargs["outcome"] == "client_left"
+
+
+async def test_what_comes_behind_the_end_is_dropped():
+    inbox = Inbox(100)
+    inbox.end(STOPPING)
+    inbox.put(b"late")
+    assert await inbox.next() == STOPPING

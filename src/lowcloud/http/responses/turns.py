@@ -24,7 +24,6 @@ from lowcloud.http.responses.memory import Memory, Remembered
 from lowcloud.http.responses.orders import Orders, Tools
 from lowcloud.http.responses.request import ResponseAsked, response_asked
 from lowcloud.http.responses.run import Context, Order
-from lowcloud.http.sse import WriteTimeout
 from lowcloud.http.watch import ClientLeft, close
 
 CREATE = "response.create"
@@ -61,7 +60,7 @@ class Turns:
         self.has_left = False  # why work is cancelled
 
     async def answer(self, message: bytes, tell: Tell) -> None:
-        """Tell the events of the response that is asked for, or one of an error. Raises ClientLeft, WriteTimeout."""
+        """Tell the events of the response that is asked for, or one of an error. Raises ClientLeft."""
         now = self._on.clock.monotonic()
         trace = replace(self._call.trace, started=now, completion_id=self._on.new_id(), status=200)
         turn = _Turn(replace(self._call, trace=trace, body=message))
@@ -69,9 +68,6 @@ class Turns:
             await self._answer(turn, tell)
         except (ClientLeft, anyio.get_cancelled_exc_class()):
             trace.outcome = "client_left" if self.has_left else "broken"
-            raise
-        except WriteTimeout:
-            trace.outcome = "write_timeout"
             raise
         except LowcloudError as error:
             await self._fail(turn, error, tell)
