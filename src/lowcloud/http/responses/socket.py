@@ -43,7 +43,7 @@ class Sockets:
         self._tools, self._most_bytes, self._logger = tools, most_bytes, logger
 
     async def open(self, call: Call, admit: Admit, wire: Wire) -> None:
-        """Serve one until either side ends it. Raises ClientLeft where that cut a response off."""
+        """Serve one until either side ends it. Raises ClientLeft where that cut a response off, WriteTimeout."""
         memory = Memory(MEMORY_BODIES * self._most_bytes)
         turns = Turns(self._tools, call, admit, memory, self._logger)
         await _Connection(wire, turns, Inbox(self._most_bytes), self._tools.clock).run()

@@ -24,6 +24,7 @@ from lowcloud.http.responses.memory import Memory, Remembered
 from lowcloud.http.responses.orders import Orders, Tools
 from lowcloud.http.responses.request import ResponseAsked, response_asked
 from lowcloud.http.responses.run import Context, Order
+from lowcloud.http.sse import WriteTimeout
 from lowcloud.http.watch import ClientLeft, close
 
 CREATE = "response.create"
@@ -60,12 +61,15 @@ class Turns:
         self.has_left = False  # why work is cancelled
 
     async def answer(self, message: bytes, tell: Tell) -> None:
-        """Tell the events of the response that is asked for, or one of an error. Raises ClientLeft."""
+        """Tell the events of the response that is asked for, or one of an error. Raises ClientLeft, WriteTimeout."""
         now = self._on.clock.monotonic()
         trace = replace(self._call.trace, started=now, completion_id=self._on.new_id(), status=200)
         turn = _Turn(replace(self._call, trace=trace, body=message))
         try:
             await self._answer(turn, tell)
+        except WriteTimeout:
+            trace.outcome = "write_timeout"
+            raise
         except (ClientLeft, anyio.get_cancelled_exc_class()):
             trace.outcome = "client_left" if self.has_left else "broken"
             raise
