@@ -132,6 +132,9 @@ async def test_key_and_value_of_the_metadata_are_of_one_entry(store):
     assert await ids(store, filters=(team, red)) == [1]
     assert await ids(store, filters=(team, replace(red, operator="neq"))) == [2]
     assert await ids(store, filters=(replace(team, operator="neq"),)) == [3]
+    not_old, not_red = LogFilter("metadata.key", "neq", ("old",)), replace(red, operator="neq")
+    assert await ids(store, filters=(not_old, not_red)) == [3]
+    assert await ids(store, filters=(not_old,)) == [3, 1]
 
 
 async def test_text_that_no_database_can_store_keeps_no_log_out(store):
