@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from query_plans import recorded, whole_reads
 from sqlalchemy import Engine, delete, event, select, update
 
 from lowcloud.core.errors import BodyTooLarge, Overloaded
@@ -24,6 +25,7 @@ from lowcloud.storage.jobs import (
     JobLimits,
     JobStore,
     NewJob,
+    next_in_turn,
 )
 from lowcloud.storage.tables import jobs
 
@@ -87,6 +89,46 @@ async def test_a_kind_has_its_own_queue(store):
     await store.enqueue(group(kind="batch"), new(1))
     assert await store.lease("response", LEASE_S, 9) == ()
     assert len(await store.lease("batch", LEASE_S, 9)) == 1
+
+
+@pytest.mark.anyio
+async def test_accounts_take_turns_so_that_the_many_jobs_of_one_do_not_keep_anothers_single_one_waiting(store, clock):
+    await store.enqueue(group("many", ACCOUNT), new(100))
+    (first,) = await store.lease("batch", LEASE_S, 1)
+    clock.now += 1
+    await store.enqueue(group("single", OTHER), new(1))
+    await store.finish(first, "1")
+    leased = await store.lease("batch", LEASE_S, 3)
+    assert [(job.group_id, job.position) for job in leased] == [("single", 0), ("many", 1), ("many", 2)]
+
+
+@pytest.mark.anyio
+async def test_a_free_place_is_for_the_account_with_the_fewest_jobs_running(store, clock):
+    await store.enqueue(group("many", ACCOUNT), new(9))
+    await store.lease("batch", LEASE_S, 3)
+    await store.enqueue(group("few", OTHER), new(9))
+    leased = [*await store.lease("batch", LEASE_S, 1), *await store.lease("batch", LEASE_S, 4)]
+    assert [job.group_id for job in leased] == ["few", "few", "few", "many", "few"]
+    clock.now += LEASE_S
+    assert len(await store.lease("batch", LEASE_S, 8)) == 8  # the jobs of one whose server died are the first
+
+
+@pytest.mark.anyio
+async def test_whose_turn_it_is_is_found_without_reading_the_jobs_of_the_others(store, database):
+    await store.enqueue(group("many", ACCOUNT), new(9))
+    with recorded() as statements:
+        await store.lease("batch", LEASE_S, 1)
+        assert await store.queued("batch") == 8
+    assert await whole_reads(database, statements) == []
+
+
+@given(st.lists(st.sampled_from("abcde"), max_size=30))
+def test_whoever_waits_is_served_after_every_other_at_the_latest(served):
+    turns, last = [], served[-1] if served else ""
+    for _ in range(5):
+        last = next_in_turn("abcde", {}, last)
+        turns.append(last)
+    assert sorted(turns) == list("abcde")
 
 
 @pytest.mark.anyio

@@ -6,7 +6,8 @@ job is anyone's again. Each start of a job has a number, its attempt: only the n
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +114,7 @@ class JobStore:
         self._database = database
         self._limits = limits
         self._clock = clock
+        self._served: dict[str, str] = {}  # the account that was last in turn, by kind
 
     async def enqueue(self, group: JobGroup, new: Sequence[NewJob]) -> None:
         """Queue a new group's jobs, at least one: all, or none where the account has too many (Overloaded).
@@ -141,26 +143,27 @@ class JobStore:
             raise BodyTooLarge(f"{most} can wait to be run; these are {n_jobs} of {taken} bytes.")
 
     async def lease(self, kind: str, lease_s: float, limit: int) -> tuple[LeasedJob, ...]:
-        """At most ``limit`` jobs to run, started before the others those whose lease has lapsed, then the oldest.
+        """At most ``limit`` jobs to run: first those whose lease has lapsed, then accounts in turn, the oldest of each.
 
         One whose lease lapsed at its last start has failed.
         """
         now = self._clock()
-        this_kind = (jobs.c.kind == kind) & (jobs.c.expires_at > now)
-        has_lapsed = this_kind & (jobs.c.state == RUNNING) & (jobs.c.lease_until <= now)
+        has_lapsed = _of_kind(kind, RUNNING) & (jobs.c.expires_at > now) & (jobs.c.lease_until <= now)
         lapsed = select(jobs).where(has_lapsed).order_by(jobs.c.lease_until)
-        queued = select(jobs).where(this_kind, jobs.c.state == QUEUED).order_by(jobs.c.created_at, jobs.c.position)
+        start = {"state": RUNNING, "attempts": jobs.c.attempts + 1, "lease_until": now + lease_s}
 
         def lease(connection: Connection) -> tuple[LeasedJob, ...]:
             is_last = has_lapsed & (jobs.c.attempts >= STARTS)
             connection.execute(update(jobs).where(is_last).values(_end(GAVE_UP, now)))
-            rows = _locked(connection, lapsed, limit)
-            rows += _locked(connection, queued, limit - len(rows))
-            change = {"state": RUNNING, "attempts": jobs.c.attempts + 1, "lease_until": now + lease_s}
-            connection.execute(update(jobs).where(jobs.c.id.in_([row.id for row in rows])).values(change))
+            rows = _changed(connection, lapsed.limit(limit), start)
+            rows += self._in_turn(connection, kind, start, limit - len(rows))
             return tuple(_leased(row) for row in rows)
 
         return await self._database.writer.put(lease)
+
+    async def queued(self, kind: str) -> int:
+        """Jobs of a kind that wait, of all accounts and for all servers."""
+        return await self._database.run(lambda connection: _count(connection, _of_kind(kind, QUEUED)))
 
     async def renew(self, held: Iterable[LeasedJob], lease_s: float) -> tuple[LeasedJob, ...]:
         """Keep the leases for longer; those that are still the caller's. The others are to be abandoned."""
@@ -197,12 +200,29 @@ class JobStore:
         change = delete(jobs).where(jobs.c.id.in_(over.scalar_subquery()))
         return await self._database.writer.put(lambda connection: connection.execute(change).rowcount)
 
+    def _in_turn(self, connection: Connection, kind: str, start: dict[str, Any], limit: int) -> list[Row[Any]]:
+        """Start at most ``limit`` jobs that wait, one after another, since each changes whose turn is next."""
+        now = self._clock()
+        queued = select(jobs).where(_of_kind(kind, QUEUED), jobs.c.expires_at > now)
+        queued = queued.order_by(jobs.c.created_at, jobs.c.position).limit(1)
+        waiting, running = _waiting(connection, kind), _running(connection, kind, now)
+        started: list[Row[Any]] = []
+        while waiting and len(started) < limit:
+            account = next_in_turn(waiting, running, self._served.get(kind, ""))
+            if rows := _changed(connection, queued.where(jobs.c.account_id == account), start):
+                started += rows
+                running[account] += 1
+                self._served[kind] = account
+            else:
+                waiting.remove(account)
+        return started
+
     def _check_room(self, connection: Connection, account_id: str, rows: Sequence[dict[str, Any]]) -> None:
         mine = jobs.c.account_id == account_id
         sizes = func.coalesce(func.sum(jobs.c.size_bytes + ROW_BYTES), 0)
         taken = connection.execute(select(sizes).where(mine)).scalar_one()
-        live = select(func.count()).select_from(jobs).where(mine, jobs.c.state.in_([QUEUED, RUNNING]))
-        if connection.execute(live).scalar_one() + len(rows) > self._limits.jobs:
+        live = mine & jobs.c.state.in_([QUEUED, RUNNING])
+        if _count(connection, live) + len(rows) > self._limits.jobs:
             raise Overloaded(f"More than {self._limits.jobs} requests would wait to be run.", retry_after_s=RETRY_S)
         if taken + sum(row["size_bytes"] + ROW_BYTES for row in rows) > self._limits.size_bytes:
             raise Overloaded("There is no room for more requests until older results expire.", retry_after_s=RETRY_S)
@@ -226,9 +246,44 @@ def _row(group: JobGroup, position: int, job: NewJob, now: float) -> dict[str, A
     }
 
 
-def _locked(connection: Connection, query: Select[Any], limit: int) -> list[Row[Any]]:
-    """At most ``limit`` rows that no other server is leasing at this moment (SQLite has one writer at a time)."""
-    return list(connection.execute(query.limit(limit).with_for_update(skip_locked=True)))
+def next_in_turn(waiting: Collection[str], running: Mapping[str, int], served: str) -> str:
+    """The account whose job is next: the one with the fewest running; of several, the next in a circle of all names
+    after the one that was ``served`` last."""
+    return min(waiting, key=lambda account: (running.get(account, 0), account <= served, account))
+
+
+def _of_kind(kind: str, state: str) -> ColumnElement[bool]:
+    return and_(jobs.c.kind == kind, jobs.c.state == state)
+
+
+def _waiting(connection: Connection, kind: str) -> set[str]:
+    """Accounts with queued jobs. Each is looked up by the one before it, since one may have many jobs."""
+    least = select(func.min(jobs.c.account_id).label("account_id")).where(_of_kind(kind, QUEUED))
+    found = least.cte("waiting", recursive=True)
+    following = least.where(jobs.c.account_id > found.c.account_id).correlate(found).scalar_subquery()
+    found = found.union_all(select(following).where(found.c.account_id.is_not(None)))
+    is_one = found.c.account_id.is_not(None)
+    return set(connection.execute(select(found.c.account_id).where(is_one)).scalars())
+
+
+def _running(connection: Connection, kind: str, now: float) -> Counter[str]:
+    """How many jobs each account has running, on all servers."""
+    is_held = _of_kind(kind, RUNNING) & (jobs.c.lease_until > now)
+    counts = select(jobs.c.account_id, func.count().label("jobs")).where(is_held).group_by(jobs.c.account_id)
+    return Counter({row.account_id: row.jobs for row in connection.execute(counts)})
+
+
+def _changed(connection: Connection, query: Select[Any], change: dict[str, Any]) -> list[Row[Any]]:
+    """The rows before their change; those that another server changes at this moment are passed over (SQLite has one
+    writer at a time)."""
+    rows = list(connection.execute(query.with_for_update(skip_locked=True)))
+    if rows:
+        connection.execute(update(jobs).where(jobs.c.id.in_([row.id for row in rows])).values(change))
+    return rows
+
+
+def _count(connection: Connection, which: ColumnElement[bool]) -> int:
+    return int(connection.execute(select(func.count()).select_from(jobs).where(which)).scalar_one())
 
 
 def _leased(row: Row[Any]) -> LeasedJob:

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-REVISION = "0008"  # the newest migration
+REVISION = "0009"  # the newest migration
 MAX_COUNT = 2**53 - 1  # what every reader of JSON has exactly
 
 
@@ -155,7 +155,7 @@ jobs = Table(
     Column("error_message", Name(2000)),
     Column("payload", Text, nullable=False),
     Column("result", Text),
-    Index("ix_jobs_kind", "kind", "state", "created_at", "position"),
+    Index("ix_jobs_kind", "kind", "state", "account_id", "created_at", "position"),
     Index("ix_jobs_account_id", "account_id", "group_id", "position", unique=True),
     Index("ix_jobs_account_id_state", "account_id", "state", "group_id", "size_bytes"),
 )
