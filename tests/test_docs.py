@@ -188,6 +188,15 @@ def test_an_example_of_a_settings_file_is_one(example, tmp_path):
     assert load(file, environ={}) != Settings()
 
 
+def test_the_compose_file_sets_what_there_is_to_set():
+    (file,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "workers.md").read_text("utf-8"), re.DOTALL)
+    variables = dict(re.findall(r"^ +(LOWCLOUD_\w+): (.+)$", file, re.MULTILINE))
+    assert variables.pop("LOWCLOUD_BINDING_SECRET") == "${LOWCLOUD_BINDING_SECRET:?}"
+    loaded = load(None, environ=variables)
+    assert (loaded.binding.listen, loaded.storage.data_dir) == ("0.0.0.0:8781", Path("/data"))
+    assert loaded.local.cache_dir == Path("/data/cache")
+
+
 def test_the_readme_begins_with_the_two_commands_and_an_example_for_each_client():
     text = (ROOT / "README.md").read_text("utf-8")
     assert text.startswith("# Lowcloud\n\n    git clone ")
