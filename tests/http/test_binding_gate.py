@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
+from asgi_socket import knocking
 from worker_binding import ACCOUNT, BINDING, HOST, SECRET, SETTINGS, direct, envelope, proxy, said, sent
 
 from lowcloud.http.auth import TokenAuth
@@ -177,3 +178,8 @@ async def test_other_paths_of_the_api_are_as_they_were(world):
     assert (answer.status, answer.json["errors"][0]["code"]) == (400, 5007)
     assert (await world.ask("GET", f"/client/v4/accounts/{ACCOUNT}/workers")).status == 404
     assert (await world.ask("GET", "/bindings/x")).status == 404
+
+
+async def test_bindings_have_no_websocket(world):
+    async with knocking(world.app, f"/binding/{SECRET}/") as socket:
+        assert (await socket.refusal())[0] == 404

@@ -12,14 +12,17 @@ from typing import Any
 
 import anyio
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from lowcloud.http.auth import TokenAuth
+from lowcloud.http.responses.socket import IDLE_S
 from lowcloud.http.server import Stop, listen, serve
 from lowcloud.http.settings import HttpSettings
-from lowcloud.http.socket_connection import FRAGMENTS
+from lowcloud.http.socket_connection import CLOSE_S, FRAGMENTS, SocketConnection
 from lowcloud.models.catalogue import CHAT_STAND_IN
 
 pytestmark = pytest.mark.anyio
@@ -281,8 +284,42 @@ async def test_a_server_that_stops_does_not_wait_for_a_client_that_never_closes(
     await server.ended.wait()
 
 
+async def test_nor_for_one_that_was_closed_before_and_says_nothing_to_it(server):
+    reader, writer = await server.raw()
+    writer.write(head() + b"\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    with anyio.move_on_after(0.5):
+        await server.desk.world.clock.advance(IDLE_S)
+    assert (await reader.readexactly(2))[:1] == b"\x88"
+    server.stop()
+    with anyio.fail_after(CLOSE_S - 1):
+        await server.ended.wait()
+    writer.close()
+
+
 async def test_a_bug_in_the_midst_of_a_connection_closes_it_with_its_code(make_desk):
     async with running(make_desk) as server, server.connect() as client:
         server.desk.world.clock.monotonic = None
         await client.send(ASK)
         assert await closed(client) == 1011
+
+
+class Wireless(asyncio.Transport):
+    """A transport that goes nowhere."""
+
+    is_closed = False
+
+    def write(self, data: bytes) -> None:
+        """Nobody reads it."""
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_a_head_that_the_library_cannot_read_ends_the_connection(server):
+    config = uvicorn.Config(server.desk.world.app, log_config=None, lifespan="off")
+    config.load()
+    transport, connection = Wireless(), SocketConnection(config, ServerState(), {})
+    connection.connection_made(transport)
+    connection.data_received(b"nonsense\r\n\r\n")
+    assert transport.is_closed
