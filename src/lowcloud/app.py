@@ -140,7 +140,7 @@ async def _serve(settings: Settings, parts: Parts, listeners: Sequence[Listener]
     }
     preload = [model_id for model_id, model in settings.models.items() if model.preload]
     ledger = Ledger(parts.usage, metrics, parts.allowance)
-    jobs = JobRunner(parts.jobs, _runner_limits(settings.jobs))
+    jobs = JobRunner(parts.jobs, _runner_limits(settings.jobs), meter=metrics)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ledger.run)
         async with (

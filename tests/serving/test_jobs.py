@@ -23,6 +23,7 @@ from lowcloud.serving.jobs import CLEANED, POLL_S, RETRY_S, JobRunner, RunnerLim
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.jobs import STARTS, EndedJob, GroupState, JobError, JobStore, LeasedJob, NewJob
 from lowcloud.storage.tables import jobs
+from lowcloud.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 ACCOUNT = "a" * 32
@@ -125,12 +126,13 @@ class Rig:
         self.time = Time()
         self.database = database
         self.store = FlakyStore(database, clock=self.time)
+        self.metrics = Metrics()
         self.handler, self.runner = self.another()
 
     def another(self) -> tuple[Stagehand, JobRunner]:
         """What another server process has."""
         handler = Stagehand(self.time)
-        runner = JobRunner(self.store, LIMITS, clock=self.time, sleep=self.time.sleep)
+        runner = JobRunner(self.store, LIMITS, meter=self.metrics, clock=self.time, sleep=self.time.sleep)
         runner.add("test", handler)
         return handler, runner
 
@@ -255,6 +257,26 @@ async def test_a_lease_is_kept_for_as_long_as_its_job_takes(rig):
             assert [job.outcome for job in await rig.over()] == ['"g0"']
     assert rig.handler.starts == [('"g0"', 1)]
     assert handler.starts == []
+
+
+async def test_jobs_that_wait_that_run_and_that_have_ended_are_measured(rig):
+    def measured() -> set[str]:
+        return {line for line in rig.metrics.render().decode().splitlines() if 'kind="test"' in line}
+
+    await rig.enqueue(3)
+    rig.handler.errors[1] = EngineFailed("no")
+    async with running(rig.runner):
+        await rig.handler.started(2)
+        with anyio.fail_after(30):
+            while not measured() >= {'lowcloud_queued_jobs{kind="test"} 1.0', 'lowcloud_running_jobs{kind="test"} 2.0'}:
+                rig.time.pass_by(POLL_S)
+                await rig.state()
+        rig.handler.is_open.set()
+        await rig.over()
+        with anyio.fail_after(30):
+            while 'lowcloud_running_jobs{kind="test"} 0.0' not in measured():
+                await rig.state()
+    assert 'lowcloud_jobs_total{kind="test",outcome="failed"} 3.0' in measured()
 
 
 async def test_jobs_under_way_at_a_stop_are_given_back_and_the_start_does_not_count(rig):

@@ -90,3 +90,11 @@ def test_restarts_are_counted(metrics):
 def test_two_servers_share_no_numbers(metrics):
     metrics.restart("@m")
     assert value(Metrics(), "lowcloud_worker_restarts_total", model="@m") is None
+
+
+def test_jobs_are_measured_by_kind(metrics):
+    metrics.queued_jobs("batch", 7)
+    metrics.running_jobs("batch", 2)
+    metrics.job("batch", "done")
+    names = ("queued_jobs", "running_jobs", "jobs_total")
+    assert [value(metrics, f"lowcloud_{name}", kind="batch") for name in names] == [7, 2, 1]

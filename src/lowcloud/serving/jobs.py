@@ -34,6 +34,14 @@ class Handler(Protocol):
         """What the job's account is told of an error."""
 
 
+class JobMeter(Protocol):
+    """Where the numbers of jobs go."""
+
+    def queued_jobs(self, kind: str, jobs: int, /) -> None: ...
+    def running_jobs(self, kind: str, jobs: int, /) -> None: ...
+    def job(self, kind: str, outcome: str, /) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class RunnerLimits:
     """``concurrency`` jobs of each kind run here at once; a lease ends ``lease_s`` after it was renewed, a job is gone
@@ -60,18 +68,19 @@ class JobRunner:
         store: JobStore,
         limits: RunnerLimits = RunnerLimits(),
         *,
+        meter: JobMeter | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._store, self._limits = store, limits
-        self._clock, self._sleep = clock, sleep
+        self._meter, self._clock, self._sleep = meter, clock, sleep
         self._crews: dict[str, _Crew] = {}
         self._scope: anyio.CancelScope | None = None
         self._log = structlog.get_logger("lowcloud.jobs")
 
     def add(self, kind: str, handler: Handler) -> None:
         """Have ``handler`` run the jobs of a kind, from the next ``run`` on."""
-        self._crews[kind] = _Crew(kind, handler, self._store, self._limits, self._sleep)
+        self._crews[kind] = _Crew(kind, handler, self._store, self._limits, self._sleep, self._meter)
 
     def check(self, n_jobs: int) -> None:
         """Raises BodyTooLarge for more than an account may have queued at all."""
@@ -130,9 +139,10 @@ class _Crew:
         store: JobStore,
         limits: RunnerLimits,
         sleep: Callable[[float], Awaitable[None]],
+        meter: JobMeter | None,
     ) -> None:
         self._kind, self._handler, self._store = kind, handler, store
-        self._limits, self._sleep = limits, sleep
+        self._limits, self._sleep, self._meter = limits, sleep, meter
         self._held: dict[LeasedJob, anyio.CancelScope] = {}
         self._bell = anyio.Event()
         self._log = structlog.get_logger("lowcloud.jobs").bind(kind=kind)
@@ -166,8 +176,22 @@ class _Crew:
 
     async def _look(self) -> None:
         while True:
+            await self._count()
             await self._sleep(POLL_S)
             self.wake()
+
+    async def _count(self) -> None:
+        if self._meter is None:
+            return
+        try:
+            self._meter.queued_jobs(self._kind, await self._store.queued(self._kind))
+        except Exception:  # the outermost loop: the next look counts again
+            self._log.exception("jobs can't be counted")
+
+    def _holds(self) -> None:
+        """What is held has changed."""
+        if self._meter is not None:
+            self._meter.running_jobs(self._kind, len(self._held))
 
     async def _keep(self) -> None:
         """Renew the leases in time; give up the jobs whose leases are another's by now."""
@@ -197,6 +221,7 @@ class _Crew:
                 self._log.exception("jobs can't be leased")
                 return ()
         self._held.update({job: anyio.CancelScope() for job in jobs})
+        self._holds()
         return jobs
 
     async def _work(self, job: LeasedJob, scope: anyio.CancelScope) -> None:
@@ -207,6 +232,7 @@ class _Crew:
             except Exception:  # the outermost place of this task: the lease lapses, and the job starts again
                 self._log.exception("a job's end can't be stored", attempt=job.attempt)
             self._held.pop(job, None)
+            self._holds()
         self.wake()
 
     async def _run(self, job: LeasedJob) -> None:
@@ -216,7 +242,8 @@ class _Crew:
             await self._store.renew([job], outcome)
         else:
             state = "failed" if isinstance(outcome, JobError) else "done"
-            await self._store.finish(job, outcome)
+            if await self._store.finish(job, outcome) and self._meter is not None:
+                self._meter.job(self._kind, state)
             self._log.info("job", outcome=state, attempt=job.attempt, account=job.account_id)
 
     async def _outcome(self, job: LeasedJob) -> str | JobError | float:

@@ -21,8 +21,8 @@ class Metrics:
         def counter(name: str, about: str, labels: list[str]) -> Counter:
             return Counter(f"lowcloud_{name}", about, labels, registry=registry)
 
-        def gauge(name: str, about: str) -> Gauge:
-            return Gauge(f"lowcloud_{name}", about, on_model, registry=registry)
+        def gauge(name: str, about: str, labels: list[str] = on_model) -> Gauge:
+            return Gauge(f"lowcloud_{name}", about, labels, registry=registry)
 
         def histogram(name: str, about: str, labels: list[str], buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"lowcloud_{name}", about, labels, registry=registry, buckets=buckets)
@@ -48,6 +48,9 @@ class Metrics:
         self._kv_blocks = gauge("kv_blocks", "KV blocks there are.")
         self._preemptions = counter("preemptions", "Times a sequence was swapped out.", on_model)
         self._restarts = counter("worker_restarts", "Times a model's process was started again.", on_model)
+        self._queued_jobs = gauge("queued_jobs", "Jobs that wait to be run, for all servers of the database.", ["kind"])
+        self._running_jobs = gauge("running_jobs", "Jobs that run in this server.", ["kind"])
+        self._jobs = counter("jobs", "Jobs that ended in this server.", ["kind", "outcome"])
         self._logs_lost = counter("gateway_logs_lost", "Logs of the gateway that could not be kept.", ["why"])
         self._preemptions_seen: dict[str, int] = {}
 
@@ -101,6 +104,18 @@ class Metrics:
     def restart(self, model: str) -> None:
         """A model's process was started again."""
         self._restarts.labels(model).inc()
+
+    def queued_jobs(self, kind: str, jobs: int) -> None:
+        """So many jobs of a kind wait."""
+        self._queued_jobs.labels(kind).set(jobs)
+
+    def running_jobs(self, kind: str, jobs: int) -> None:
+        """So many jobs of a kind run here."""
+        self._running_jobs.labels(kind).set(jobs)
+
+    def job(self, kind: str, outcome: str) -> None:
+        """A job ended."""
+        self._jobs.labels(kind, outcome).inc()
 
     def logs_lost(self, logs: int) -> None:
         """Logs of the gateway could not be kept."""
