@@ -18,6 +18,7 @@ from lowcloud.gateway.shelves import Entries, LogSink, Spent
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import LossMeter, Spool
 from lowcloud.http.gateway.build import GatewayParts
+from lowcloud.http.gateway.manage import Kept
 from lowcloud.models.catalogue import Catalogue
 from lowcloud.models.pricing import token_prices
 from lowcloud.settings import Settings, SettingsError
@@ -47,7 +48,7 @@ class HostedGateway:
         self._logs = LogStore(database, own.log_days)
         self._entries = CacheStore(database, own.cache_bytes)
         self._spend = SpendStore(database)
-        shelves = Shelves(
+        self._shelves = shelves = Shelves(
             GatewayStore(database),
             CustomProviderStore(database),
             ProviderKeyStore(database),
@@ -81,6 +82,7 @@ class HostedGateway:
                 self._prices,
                 tasks,
                 self._is_open,
+                Kept(self._shelves, self._directory, own.allowed_hosts),
             )
             tasks.cancel_scope.cancel()
         spool.close()

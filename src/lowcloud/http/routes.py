@@ -26,7 +26,9 @@ from lowcloud.http.clock import Clock, SystemClock
 from lowcloud.http.docs_page import page
 from lowcloud.http.edge import Edge, Inner, RequestMetrics, Surroundings
 from lowcloud.http.encode import to_json
-from lowcloud.http.gateway.build import Around, GatewayParts, gatewayed
+from lowcloud.http.gateway.build import Around, GatewayParts, gatewayed, management
+from lowcloud.http.gateway.manage import Desk
+from lowcloud.http.gateway.manage_routes import manage_routes
 from lowcloud.http.generation import Answerer
 from lowcloud.http.image_links import ImageFetcher, ImageLinks
 from lowcloud.http.offload import Offload
@@ -154,6 +156,7 @@ class Handlers:
     conversations: Conversations | None = None
     compaction: Compaction | None = None
     sockets: Sockets | None = None
+    management: Desk | None = None
 
 
 def build(parts: HttpParts) -> ASGIApp:
@@ -215,6 +218,7 @@ def table(on: Handlers) -> tuple[Route, ...]:
         *catalogue_routes(on.catalogue),
         *absent_routes(),
         *token_routes(),
+        *(manage_routes(on.management) if on.management else ()),
         Route("GET", "/healthz", on.operations.health, HEALTH, is_open=True),
         Route("GET", "/readyz", on.operations.ready, READY, is_open=True),
         Route("GET", "/metrics", on.operations.metrics, METRICS, is_open=True),
@@ -298,6 +302,7 @@ def _handlers(parts: HttpParts) -> Handlers:
         _conversations(parts, offload, new_id("conv_")),
         _compaction(parts, answerer, offload, new_id("resp_")),
         sockets=Sockets(tools, parts.settings.max_body_bytes, parts.logger) if tools else None,
+        management=management(parts.gateway, parts.clock, offload),
     )
 
 

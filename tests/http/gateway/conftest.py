@@ -19,6 +19,7 @@ from lowcloud.gateway.shelves import Entries, LogSink, Spent
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import Spool
 from lowcloud.http.gateway.build import GatewayParts
+from lowcloud.http.gateway.manage import Kept
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.gateway_cache import CacheStore
 from lowcloud.storage.gateway_logs import LogStore
@@ -27,6 +28,7 @@ from lowcloud.storage.gateways import CustomProviderStore, GatewayStore
 from lowcloud.storage.provider_keys import ProviderKeyRow, ProviderKeyStore
 
 NOW = 1_800_000_000.0
+ALLOWED = ("models.internal",)
 ANSWER = b'{"model":"gpt-4o","usage":{"prompt_tokens":10,"completion_tokens":5}}'
 JSON: Headers = (("content-type", "application/json"), ("content-length", str(len(ANSWER))))
 
@@ -137,7 +139,7 @@ def make_desk(make_world, database, tmp_path) -> MakeDesk:
         prices = {"openai": {"gpt-4o": Price(2.5, 10.0)}}
         async with anyio.create_task_group() as tasks:
             shared = (cache, MemoryLimiter(), spending, spool, logs, prices, tasks)
-            parts = GatewayParts(directory, upstream, *shared, is_open)
+            parts = GatewayParts(directory, upstream, *shared, is_open, Kept(shelves, directory, ALLOWED))
             async with make_world(gateway=parts, **world) as made:
                 yield Desk(made, upstream, shelves, directory, logs, spool, cache)
             tasks.cancel_scope.cancel()

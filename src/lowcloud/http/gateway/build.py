@@ -22,6 +22,7 @@ from lowcloud.http.clock import Clock
 from lowcloud.http.edge import Inner
 from lowcloud.http.gateway.door import Door
 from lowcloud.http.gateway.logs import Logs
+from lowcloud.http.gateway.manage import Desk, Kept
 from lowcloud.http.gateway.own_models import OwnModels, in_form
 from lowcloud.http.gateway.rest import ByGateway
 from lowcloud.http.offload import Offload
@@ -32,7 +33,8 @@ from lowcloud.storage.gateway_logs import LogStore
 
 @dataclass(frozen=True, slots=True)
 class GatewayParts:
-    """What the gateway is built from. ``tasks`` carry its calls. ``is_open``: see ``pipeline.Tools``."""
+    """What the gateway is built from. ``tasks`` carry its calls. ``is_open``: see ``pipeline.Tools``. There is a
+    management API where there is what is ``kept``."""
 
     directory: Directory
     upstream: Upstream
@@ -44,6 +46,7 @@ class GatewayParts:
     prices: Prices
     tasks: TaskGroup
     is_open: bool = False
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,14 @@ class Gatewayed:
     by_gateway: ByGateway
     directory: Directory
     logs: Logs
+
+
+def management(parts: GatewayParts | None, clock: Clock, offload: Offload) -> Desk | None:
+    """What the management API's handlers work with; None: there is no such API."""
+    if parts is None or parts.kept is None:
+        return None
+    stores = (parts.kept, parts.logs, parts.spool, parts.cache, parts.spending)
+    return Desk(*stores, clock.wall, lambda: new_uuid7(clock.wall), offload)
 
 
 def gatewayed(parts: GatewayParts, paths: Table, bare: Table, around: Around) -> Gatewayed:

@@ -8,7 +8,7 @@ _BEFORE, _AFTER = b'{"result":', b',"success":true,"errors":[],"messages":'
 
 
 def enveloped(
-    result: bytes, result_info: Mapping[str, int] | None = None, messages: Sequence[Mapping[str, object]] = ()
+    result: bytes, result_info: Mapping[str, float | None] | None = None, messages: Sequence[Mapping[str, object]] = ()
 ) -> bytes:
     """The body of an answer whose ``result`` is this JSON; a list's ``result_info`` says which page it is."""
     info = b"" if result_info is None else b',"result_info":' + to_json(result_info)
