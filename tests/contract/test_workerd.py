@@ -45,6 +45,7 @@ VALUES: dict[str, Any] = {
     "gatewayRun": [200, "1", "beep boop whirr", 1, {"who": "me"}],
     "gatewayRunWrong": [400, 2008],
     "getUrl": [f"/v1/{ACCOUNT}/default/", "beep boop whirr", "v1/chat/completions"],
+    "durable": ["beep boop whirr", f"data: {EVENTS[0]}", "data: [DONE]"],
     "fetch": "beep boop whirr",
     "fetchElse": 404,
 }
@@ -153,7 +154,7 @@ def test_what_a_worker_catches(given, case):
 
 
 def test_every_case_of_the_worker_is_tested():
-    cases = re.findall(r"^  (\w+): (?:async )?\(ai\)", (HERE / "worker.mjs").read_text("utf-8"), re.MULTILINE)
+    cases = re.findall(r"^  (\w+): (?:async )?\(_?ai\b", (HERE / "worker.mjs").read_text("utf-8"), re.MULTILINE)
     assert sorted(cases) == sorted([*VALUES, *THROWN, "run", "stream", "bytes", "leave"])
 
 

@@ -13,5 +13,7 @@ const config :Workerd.Config = (
 const main :Workerd.Worker = (
   modules = [(name = "worker", esModule = embed "worker.mjs")],
   compatibilityDate = "2026-04-01",
-  bindings = [Lowcloud.ai],
+  bindings = [Lowcloud.ai, (name = "KEEPER", durableObjectNamespace = "Keeper")],
+  durableObjectNamespaces = [(className = "Keeper", uniqueKey = "of-the-tests")],
+  durableObjectStorage = (inMemory = void),
 );

@@ -88,6 +88,7 @@ const cases = {
     return (await (await ai.fetch("https://any.example/run?version=2", { method: "POST", headers, body })).json()).response;
   },
   fetchElse: async (ai) => (await ai.fetch("https://any.example/v1/models")).status,
+  durable: async (_ai, { KEEPER }) => (await KEEPER.get(KEEPER.idFromName("one")).fetch("https://keeper/")).json(),
   leave: async (ai) => {
     const reader = (await ai.run(LLAMA, { ...SAY, stream: true })).getReader();
     const { value } = await reader.read();
@@ -96,13 +97,28 @@ const cases = {
   },
 };
 
+/** A Durable Object that asks models itself, streams too. */
+export class Keeper {
+  constructor(_state, { AI }) {
+    this.ai = AI;
+  }
+
+  async fetch() {
+    const { response } = await this.ai.run(LLAMA, SAY);
+    const stream = await this.ai.run(LLAMA, { ...SAY, stream: true });
+    const events = (await new Response(stream).text()).split("\n\n");
+    return Response.json([response, events[0], events.at(-2)]);
+  }
+}
+
 export default {
-  async fetch(request, { AI }) {
+  async fetch(request, env) {
+    const { AI } = env;
     const name = new URL(request.url).pathname.slice(1);
     if (name === "passed-on") return new Response(await AI.run(LLAMA, { ...SAY, stream: true }));
     let given;
     try {
-      given = { value: await cases[name](AI) };
+      given = { value: await cases[name](AI, env) };
     } catch (error) {
       given = { thrown: [error.constructor.name, error.name, error.message] };
     }
