@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from lowcloud.app import greeting, reached_as
+from lowcloud.app import greeting, reached_as, url_for_others
 from lowcloud.models.catalogue import CHAT_STAND_IN, Catalogue, packaged_cards
 from lowcloud.settings import Server
 
@@ -51,6 +51,20 @@ def test_on_every_address_it_says_that_the_names_that_others_use_must_be_set(hos
     (line,) = reached_as(Server(host=host, allowed_hosts=("ai.example",)))
     assert line.startswith("Other machines may call it ai.example; ")
     assert reached_as(Server(host=host, allowed_hosts=("*",))) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "url"),
+    [
+        ("127.0.0.1", ("ai.example",), "http://127.0.0.1:8780"),
+        ("0.0.0.0", ("*", "ai.example"), "http://ai.example:8780"),
+        ("::", ("fd00::1",), "http://[fd00::1]:8780"),
+        ("0.0.0.0", (), "http://127.0.0.1:8780"),
+    ],
+)
+def test_who_comes_by_a_listener_of_their_own_is_told_a_url_that_can_be_connected_to(host, allowed, url):
+    bound = URL if host == "127.0.0.1" else f"http://{host}:8780"
+    assert url_for_others(bound, Server(host=host, allowed_hosts=allowed)) == url
 
 
 def test_on_one_address_it_may_be_called_by_that():

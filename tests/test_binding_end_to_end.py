@@ -44,6 +44,8 @@ def test_dev_makes_the_secret_and_answers_on_loopback_and_on_a_unix_socket(tmp_p
             status, found = asked(connection, MODELS, bears(secret))
             assert (status, len(found["result"])) == (200, 1)
             assert asked(connection, MODELS, bears(secret + "x"))[0] == 403
+            found_at = asked(connection, "/ai-gateway/gateways/default/url/openai", bears(secret))[1]["result"]["url"]
+            assert found_at == f"{server.url}/v1/{'0' * 32}/default/openai"
             inside = {"MF-URL": f"https://{HOST}{MODELS}", "MF-Binding": "AI"}
             assert asked(connection, f"/binding/{secret}/", inside)[1] == found
         assert asked(Unix(str(path)), "/v1/models", {})[0] == 403

@@ -49,7 +49,7 @@ async def test_options_that_name_no_gateway_ask_for_none(desk, options):
 async def test_what_is_wrong_is_an_error_in_the_envelope(desk, gateway, code, words):
     answer = await asked(desk, f"/{LLAMA}", {**SAY, "options": {"gateway": gateway}})
     (error,) = answer.json["errors"]
-    assert (answer.status, error["code"]) == (400, code)
+    assert (answer.status, error["code"], error["message"].startswith("AiError")) == (400, code, code == 5006)
     assert words in error["message"]
 
 

@@ -1,4 +1,5 @@
-"""Errors in Cloudflare's v4 envelope: those of the models' layer bear the request's id, those of the API's do not.
+"""Errors in Cloudflare's v4 envelope: those of the models' layer bear the request's id, those of the API's and of the
+gateway's do not.
 
 Source: Cloudflare docs, Workers AI > Errors, read 2026-11; replies of the service as its users report them.
 """
@@ -20,6 +21,7 @@ from lowcloud.core.errors import (
     PromptTooLong,
     Unauthorized,
 )
+from lowcloud.gateway.errors import GatewayError
 from lowcloud.http.errors import Rendered
 
 _BY_THE_API = (Unauthorized, Forbidden, NotFound, MethodNotAllowed)
@@ -38,7 +40,7 @@ class NativeError:
 
 def native(error: LowcloudError, request_id: str) -> NativeError:
     """The error in the native API's words."""
-    if isinstance(error, _BY_THE_API) and not isinstance(error, _BY_THE_MODELS):
+    if isinstance(error, (*_BY_THE_API, GatewayError)) and not isinstance(error, _BY_THE_MODELS):
         return NativeError(_status(error), error.number, str(error), is_of_models=False)
     said = described(error)
     bad = "Bad input: " if said != str(error) else ""
