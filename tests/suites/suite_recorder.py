@@ -16,8 +16,8 @@ import openai
 import pytest
 import suite_table
 
-# How the native API says which field it is.
-NATIVE_FIELD = re.compile(r"AiError: Bad input: Error: ([\w.\[\]]+):")
+# How the native API says which field it is, and the gateway's management API.
+NATIVE_FIELD = re.compile(r"(?:AiError: Bad input: Error: |(?!AiError))([\w.\[\]]+):")
 
 
 class Recorder:

@@ -54,7 +54,13 @@ OPENAI = Suite(
 CLOUDFLARE = Suite(
     HERE / "cloudflare.toml",
     CACHE / "cloudflare",
-    ("tests/api_resources/test_ai.py", "tests/api_resources/ai"),
+    (
+        "tests/api_resources/test_ai.py",
+        "tests/api_resources/ai",
+        "tests/api_resources/test_ai_gateway.py",
+        "tests/api_resources/ai_gateway",
+    ),
+    ("cloudflare_objects",),
 )
 LLAMA_CPP = Suite(
     HERE / "llama_cpp.toml",

@@ -31,9 +31,10 @@ ENTRIES = [
 def did(server: str, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Did]]:
     """What each case of each suite did, by suite and case id."""
     account = f"{server}/client/v4/accounts/{live_server.ACCOUNT}/ai/v1"
+    database = f"sqlite:///{data_dir}/lowcloud.db"
     environments = {
-        "openai": {"TEST_API_BASE_URL": account, "SUITE_DATABASE": f"sqlite:///{data_dir}/lowcloud.db"},
-        "cloudflare": {"TEST_API_BASE_URL": f"{server}/client/v4"},
+        "openai": {"TEST_API_BASE_URL": account, "SUITE_DATABASE": database},
+        "cloudflare": {"TEST_API_BASE_URL": f"{server}/client/v4", "SUITE_DATABASE": database},
         "llama.cpp": {"PORT": server.rpartition(":")[2], "DEBUG_EXTERNAL": "1"},
     }
     return {
