@@ -301,3 +301,17 @@ def test_bindings_are_answered_in_dev_and_where_there_is_a_listener_for_them(tmp
 )
 def test_loopback_is_what_only_this_machine_reaches(host, answer):
     assert is_loopback(host) is answer
+
+
+def test_providers_can_be_elsewhere(tmp_path):
+    found = load(write(tmp_path, "[gateway.base_urls]\nanthropic = 'https://a.test/x/'"), {}).gateway
+    assert found.base_urls == {"anthropic": "https://a.test/x"}
+    variable = {"LOWCLOUD_GATEWAY__BASE_URLS": "openai=http://127.0.0.1:1/v1, groq = https://g.test"}
+    assert load(None, variable).gateway.base_urls == {"openai": "http://127.0.0.1:1/v1", "groq": "https://g.test"}
+
+
+@pytest.mark.parametrize("url", ["ftp://a.test", "https://user:key@a.test", "https://a.test?key=1", "a.test"])
+def test_a_providers_place_is_a_plain_url_and_no_message_repeats_it(tmp_path, url):
+    told = refusal(tmp_path, f"[gateway.base_urls]\nopenai = '{url}'")
+    assert told.startswith("gateway.base_urls.openai: must be")
+    assert url not in told

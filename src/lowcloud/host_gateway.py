@@ -1,6 +1,6 @@
 """The AI Gateway with all that it keeps, from the settings, and what goes on beside it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic, time
@@ -14,6 +14,7 @@ from lowcloud.gateway.directory import Shelves, StoredDirectory
 from lowcloud.gateway.http_upstream import HttpUpstream, UpstreamBounds
 from lowcloud.gateway.limiter import Limiter, MemoryLimiter
 from lowcloud.gateway.prices import SHIPPED, BadPricesError, Price, Prices, load
+from lowcloud.gateway.providers import Provider, moved
 from lowcloud.gateway.shelves import Entries, LogSink, Spent
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import LossMeter, Spool
@@ -45,6 +46,7 @@ class HostedGateway:
         self._is_open = is_open or own.allow_unauthenticated
         self._folder = data_dir / "gateway-spool"
         self._prices = _prices(own.prices, catalogue)
+        self._providers = _providers(own.base_urls)
         self._logs = LogStore(database, own.log_days)
         self._entries = CacheStore(database, own.cache_bytes)
         self._spend = SpendStore(database)
@@ -83,6 +85,7 @@ class HostedGateway:
                 tasks,
                 self._is_open,
                 Kept(self._shelves, self._directory, own.allowed_hosts),
+                self._providers,
             )
             tasks.cancel_scope.cancel()
         spool.close()
@@ -115,6 +118,13 @@ async def _limiter(redis_url: str) -> AsyncGenerator[Limiter, None]:
         yield RedisLimiter(client, MemoryLimiter())
     finally:
         await client.aclose()
+
+
+def _providers(base_urls: Mapping[str, str]) -> Mapping[str, Provider]:
+    try:
+        return moved(base_urls)
+    except KeyError as error:
+        raise SettingsError(f"gateway.base_urls.{error.args[0]}: there is no such provider to be elsewhere") from None
 
 
 def _prices(file: Path | None, catalogue: Catalogue) -> Prices:

@@ -15,6 +15,7 @@ from lowcloud.gateway.providers import (
     CustomProvider,
     Provider,
     credential_of,
+    moved,
     provider_of,
     url_of,
     with_key,
@@ -235,3 +236,23 @@ def test_every_base_is_https_without_a_slash_at_its_end(provider: Provider):
     bases = [provider.base_url, *(place.base_url for place in provider.places)]
     assert all(base.startswith("https://") and not base.endswith("/") for base in bases if base)
     assert provider.base_url or provider.places or provider.slug == "workers-ai"
+
+
+def test_a_provider_that_the_operator_moved_has_its_form_and_its_key_at_one_other_base():
+    table = moved({"anthropic": "http://proxy.internal/a/", "azure-openai": "https://azure.example"})
+    provider = provider_of("anthropic", CUSTOM, table)
+    assert url_of(provider, "v1/messages", "beta=1") == "http://proxy.internal/a/v1/messages?beta=1"
+    assert (provider.is_moved, provider.form, provider.credential) == (
+        True,
+        "anthropic",
+        PROVIDERS["anthropic"].credential,
+    )
+    azure = provider_of("azure-openai", CUSTOM, table)
+    assert url_of(azure, "resource/deployment/chat", "") == "https://azure.example/resource/deployment/chat"
+    assert provider_of("openai", CUSTOM, table) is PROVIDERS["openai"]
+
+
+@pytest.mark.parametrize("slug", ["workers-ai", "nobody", "custom-mine"])
+def test_what_isnt_in_the_table_or_is_ours_cant_be_moved(slug):
+    with pytest.raises(KeyError, match=slug):
+        moved({slug: "https://a.example"})

@@ -22,7 +22,15 @@ from lowcloud.gateway.journal import Journal
 from lowcloud.gateway.limiter import Limiter
 from lowcloud.gateway.options import Settled, merged
 from lowcloud.gateway.prices import Prices, cost, price_of
-from lowcloud.gateway.providers import CustomProvider, Provider, credential_of, provider_of, url_of, with_key
+from lowcloud.gateway.providers import (
+    PROVIDERS,
+    CustomProvider,
+    Provider,
+    credential_of,
+    provider_of,
+    url_of,
+    with_key,
+)
 from lowcloud.gateway.retry import delay_s, is_retried, parse_retry_after, timeout_s
 from lowcloud.gateway.spend import Facts, estimated_cost, max_tokens_of
 from lowcloud.gateway.spending import Reservation, Spending
@@ -80,6 +88,7 @@ class Tools:
     monotonic: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     is_open: bool = False
+    providers: Mapping[str, Provider] = field(default_factory=lambda: PROVIDERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +137,7 @@ class _Run:
         last = len(self._asked.steps) - 1
         for number, step in enumerate(self._asked.steps):
             settled = merged(step.options, self._asked.options, self._account.config)
-            provider = provider_of(step.call.provider, self._account.custom)
+            provider = provider_of(step.call.provider, self._account.custom, self._on.providers)
             self.journal.begin(number, step.call, provider, settled)
             try:
                 served = await self._serve(step, provider, settled)
@@ -211,7 +220,7 @@ class _Run:
             where = (self._asked.account_id, self._asked.gateway_id, provider.slug)
             key = await self._on.directory.key(*where, settled.byok_alias)
             headers = headers if key is None else with_key(provider, headers, key)
-        return Target(url_of(provider, call.path, call.query), headers, is_checked=True)
+        return Target(url_of(provider, call.path, call.query), headers, is_checked=not provider.is_moved)
 
     async def _count(self) -> None:
         """Once a call, when the first upstream call is due. Raises RateLimited."""

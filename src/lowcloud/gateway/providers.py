@@ -6,7 +6,7 @@ provider's own reference for hosts, headers and its OpenAI-compatible base. Read
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 from urllib.parse import unquote
 
@@ -54,6 +54,7 @@ class Provider:
     version: str = ""
     places: tuple[Place, ...] = ()
     is_custom: bool = False
+    is_moved: bool = False  # by the operator, to wherever that may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,24 @@ _TABLE = (
 PROVIDERS: Mapping[str, Provider] = {each.slug: each for each in _TABLE}
 
 
-def provider_of(slug: str, custom: Mapping[str, CustomProvider]) -> Provider:
+def moved(base_urls: Mapping[str, str]) -> Mapping[str, Provider]:
+    """The table, with providers of these slugs at other base URLs. Raises KeyError for a slug that isn't in it, and
+    for our own models', which are nowhere else.
+
+    A moved one has one base for all its paths, as in front of a proxy.
+    """
+    others = {
+        slug: replace(PROVIDERS[slug], base_url=url.rstrip("/"), places=(), is_moved=True)
+        for slug, url in base_urls.items()
+    }
+    if OURS in others:
+        raise KeyError(OURS)
+    return {**PROVIDERS, **others}
+
+
+def provider_of(slug: str, custom: Mapping[str, CustomProvider], table: Mapping[str, Provider] = PROVIDERS) -> Provider:
     """``custom`` is by slug, without ``custom-``. Raises InvalidProvider."""
-    found = PROVIDERS.get(slug)
+    found = table.get(slug)
     if found is not None:
         return found
     own = custom.get(slug.removeprefix(CUSTOM)) if slug.startswith(CUSTOM) else None

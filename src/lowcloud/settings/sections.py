@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ByteSize,
@@ -55,6 +56,25 @@ def _rates(value: object) -> object:
     return value if isinstance(value, dict) else {"*": value}
 
 
+def _pairs(value: object) -> object:
+    """``openai=https://a.example/v1, anthropic=https://b.example`` in a variable, as a table."""
+    if not isinstance(value, str):
+        return value
+    pairs = (part.partition("=") for part in _split(value))
+    return {name.strip(): url.strip() for name, _, url in pairs}
+
+
+def _base_of(url: str, hint: str = "") -> str:
+    """A server's base, without a slash at its end. Raises ValueError, which doesn't repeat the URL."""
+    parts = urlsplit(url)
+    if parts.port == 0 or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https URL, such as http://127.0.0.1:8081/v1")
+    if "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or not url.isprintable():
+        raise ValueError(f"must be a plain base URL{hint}")
+    return url.rstrip("/")
+
+
+BaseUrls: TypeAlias = Annotated[dict[str, Annotated[str, AfterValidator(_base_of)]], BeforeValidator(_pairs)]
 Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_parts)]
 Folder: TypeAlias = Annotated[Path, BeforeValidator(_path)]
 Ports: TypeAlias = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], BeforeValidator(_parts)]
@@ -149,11 +169,12 @@ class Responses(_Section):
 
 
 class Gateway(_Section):
-    """The AI Gateway. ``allowed_hosts``: hosts in this network that custom providers may be at; ``prices``: a file in
-    the place of ours."""
+    """The AI Gateway. ``allowed_hosts``: hosts in this network that custom providers may be at; ``base_urls``: where
+    providers are, by slug, in the place of where we know them; ``prices``: a file in the place of ours."""
 
     allow_unauthenticated: bool = False
     allowed_hosts: Names = ()
+    base_urls: BaseUrls = Field(default_factory=dict)
     connections: int = Field(1024, ge=1, le=65_535)
     redis_url: str = Field("", pattern=r"^((rediss?|valkeys?)://\S+|unix:/\S+)?$")
     cache_memory_bytes: Size = ByteSize(64 * 2**20)
@@ -289,7 +310,7 @@ class Model(_Section):
     @field_validator("upstream")
     @classmethod
     def _base(cls, url: str | None) -> str | None:
-        return None if url is None else _base_of(url)
+        return None if url is None else _base_of(url, "; a token belongs to upstream_token_env")
 
     @model_validator(mode="after")
     def _is_local_or_remote(self) -> "Model":
@@ -363,16 +384,6 @@ def _keys(section: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _keys(kind, f"{path}.ID." if kind is Model else f"{path}.")
         else:
             yield f"{path}.ID" if name == "map" else path
-
-
-def _base_of(url: str) -> str:
-    """An upstream's base, without a slash at its end. Raises ValueError, which doesn't repeat the URL."""
-    parts = urlsplit(url)
-    if parts.port == 0 or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http or https URL, such as http://127.0.0.1:8081/v1")
-    if "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or not url.isprintable():
-        raise ValueError("must be a plain base URL; a token belongs to upstream_token_env")
-    return url.rstrip("/")
 
 
 def _xdg(variable: str, default: str) -> Path:

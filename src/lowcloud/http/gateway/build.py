@@ -1,7 +1,7 @@
 """The gateway's objects, around the routes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from anyio.abc import TaskGroup
 from starlette.types import Receive, Scope, Send
@@ -14,6 +14,7 @@ from lowcloud.gateway.flight import Flights
 from lowcloud.gateway.limiter import Limiter
 from lowcloud.gateway.pipeline import Directory, Gateway, Tools
 from lowcloud.gateway.prices import Prices
+from lowcloud.gateway.providers import PROVIDERS, Provider
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import Spool
 from lowcloud.http.auth import Auth
@@ -47,6 +48,7 @@ class GatewayParts:
     tasks: TaskGroup
     is_open: bool = False
     kept: Kept | None = None
+    providers: Mapping[str, Provider] = field(default_factory=lambda: PROVIDERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def gatewayed(parts: GatewayParts, paths: Table, bare: Table, around: Around) ->
         clock.monotonic,
         clock.sleep,
         parts.is_open,
+        parts.providers,
     )
     gateway = Gateway(tools, Flights(parts.tasks))
 
@@ -108,7 +111,7 @@ def gatewayed(parts: GatewayParts, paths: Table, bare: Table, around: Around) ->
     router = Router(paths, around.auth, around.settings, by_gateway)
 
     async def answer(trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
-        inner = door if scope["type"] == "http" and door.takes(trace.path) else router
+        inner = door if door.takes(trace.path) else router
         await inner(trace, scope, receive, send)
 
     return Gatewayed(answer, by_gateway, parts.directory, Logs(parts.logs, parts.spool))

@@ -5,16 +5,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import anyio
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from lowcloud.core.errors import BadRequest, LowcloudError, MethodNotAllowed, Unauthorized
+from lowcloud.core.errors import BadRequest, Forbidden, LowcloudError, MethodNotAllowed, Unauthorized
 from lowcloud.core.principal import ACCOUNT_ID, Permission, Principal
 from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step
 from lowcloud.gateway.compat import Operation, compat_call
-from lowcloud.gateway.errors import GatewayUnauthorized, body
+from lowcloud.gateway.errors import FeatureUnsupported, FellBehind, GatewayUnauthorized, body
 from lowcloud.gateway.options import is_ours, options_of, options_of_config, over
 from lowcloud.gateway.pipeline import Directory, Gateway
 from lowcloud.http.auth import USES_MODELS, Auth
@@ -26,11 +25,10 @@ from lowcloud.http.gateway.chosen import refuse_later
 from lowcloud.http.origin import is_preflight, preflight_headers
 from lowcloud.http.router import WITH_BODY
 from lowcloud.http.settings import HttpSettings
-from lowcloud.http.sse import WriteTimeout
 from lowcloud.http.strict_json import parse_value
 from lowcloud.http.watch import close, while_connected
 
-PATH = re.compile(rf"/v1/(?i:(?P<account>{ACCOUNT_ID.pattern}))(?:/(?P<gateway>[^/]+)(?P<rest>/.*)?)?")
+PATH = re.compile(rf"/v1/(?i:(?P<account>{ACCOUNT_ID.pattern}))(?:/(?P<gateway>[^/]+)(?P<rest>/.*)?|/*)")
 RUNS = frozenset({Permission.AI_GATEWAY_RUN})
 COMPAT: Mapping[str, Operation] = {
     "compat/chat/completions": "chat/completions",
@@ -54,7 +52,10 @@ HOP = frozenset(
         "expect",
     }
 )
+# Beside that, what a client says to this server, or what one between them says of the client, is none of a provider's.
+NOT_PASSED = HOP | {"cookie", "forwarded", "via", "x-real-ip"}
 REPLY_HOP = (HOP - {"content-length"}) | {"server", "date"}
+ALLOWS = "access-control-"  # which pages of others may read a reply is this server's to say
 
 
 def shape(error: LowcloudError, _request_id: str) -> Rendered:
@@ -83,6 +84,11 @@ class Door:
             trace.route = "/v1/{account_id}"
             raise BadRequest("The path must name a gateway and a provider: /v1/{account_id}/{gateway_id}/{provider}.")
         headers = Headers(scope=scope)
+        if scope["type"] == "websocket":
+            trace.route = "/v1/{account_id}/{gateway_id}"
+            raise FeatureUnsupported("WebSockets of the gateway are not supported yet; ask over HTTP.")
+        if trace.method not in METHODS:
+            raise MethodNotAllowed(trace.method[:20], METHODS)
         if trace.method == "OPTIONS":
             shown = preflight_headers(headers, METHODS) if is_preflight(trace.method, headers) else {}
             await Response(None, 204, {"allow": ", ".join(METHODS), **shown})(scope, receive, send)
@@ -93,7 +99,7 @@ class Door:
         asked = await self._asked(found, trace, scope, raw, data)
 
         async def answer() -> None:
-            await reply_with(await self._gateway.answer(asked), send, self._settings.write_timeout_s)
+            await reply_with(await self._gateway.answer(asked), send, trace)
 
         await while_connected(receive, answer)
 
@@ -104,13 +110,14 @@ class Door:
         rest = (found["rest"] or "").strip("/")
         query = scope.get("query_string", b"").decode("latin-1")
         options = options_of(raw)
-        own = tuple((name, value) for name, value in raw if name not in HOP and not is_ours(name))
+        own = passed(raw)
         trace.account_id = account_id
         if not rest:
             trace.route, source = "/v1/{account_id}/{gateway_id}", "universal"
             steps = universal_steps(_parsed(trace, data))
         elif rest in COMPAT:
             trace.route, source = f"/v1/{{account_id}}/{{gateway_id}}/{rest}", "compat"
+            _check_post(trace)
             custom = (await self._directory.find(account_id, gateway_id)).custom
             made = compat_call(COMPAT[rest], data, custom)
             steps = (Step(Call(made.provider, trace.method, made.path, query, own, made.body)),)
@@ -128,19 +135,38 @@ class Door:
     async def _principal(
         self, raw: Sequence[tuple[str, str]], account_id: str, steps: Sequence[Step]
     ) -> Principal | None:
-        """Who calls: by ``cf-aig-authorization``, else, where all steps are our own models', by their key; None: nobody
-        says. Raises GatewayUnauthorized for a token that isn't good.
+        """Who calls: by ``cf-aig-authorization``, else by the key that our own models get; None: nobody says.
+
+        Raises GatewayUnauthorized for a token that isn't good, or not good for this: other people's models want leave
+        to run the gateway.
         """
         token = next((value for name, value in raw if name == "cf-aig-authorization"), "")
-        if not token and all(step.call.provider == OURS for step in steps):
-            token = steps[0].call.header("authorization") or ""
-        presented = Headers({"authorization": token} if token else {})
+        ours = [step.call for step in steps if step.call.provider == OURS]
+        presented = {"authorization": token} if token else credentials(ours[0]) if ours else {}
+        needed = RUNS | USES_MODELS if len(ours) == len(steps) else RUNS
         try:
-            return await self._auth.principal(presented, account_id, RUNS | USES_MODELS if token else RUNS)
-        except Unauthorized as error:
-            if token:
+            return await self._auth.principal(Headers(presented), account_id, needed)
+        except (Unauthorized, Forbidden) as error:
+            if presented:
                 raise GatewayUnauthorized(str(error)) from None
             return None
+
+
+def passed(headers: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """What of a client's headers goes on to a provider. ``headers`` have lower-case names."""
+    own = {each.strip().lower() for name, value in headers if name == "connection" for each in value.split(",")}
+    dropped = NOT_PASSED | own
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if name not in dropped and not name.startswith("x-forwarded-") and not is_ours(name)
+    )
+
+
+def credentials(call: Call) -> dict[str, str]:
+    """Where our own token may stand in a call to our own models."""
+    found = {name: call.header(name) for name in ("authorization", "x-api-key", "x-auth-key")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def universal_steps(value: object) -> tuple[Step, ...]:
@@ -163,8 +189,9 @@ def _step(value: Any, path: str) -> Step:
     ]
     if key := _text(value, "authorization", path):
         headers.append(("authorization", _header(key, f"{path}.authorization")))
+    refuse_later(headers)
     options = over(options_of(headers), options_of_config(_object(value, "config", path), at=f"{path}.config"))
-    own = [(name, each) for name, each in headers if name not in HOP and not is_ours(name)]
+    own = list(passed(headers))
     if not any(name == "content-type" for name, _ in own):
         own.append(("content-type", "application/json"))
     target, _, query = endpoint.lstrip("/").partition("?")
@@ -195,22 +222,43 @@ def _header(value: object, path: str) -> str:
 
 
 def _parsed(trace: Trace, data: bytes) -> object:
-    if trace.method != "POST":
-        raise MethodNotAllowed(trace.method[:20], ("POST", "OPTIONS"))
+    _check_post(trace)
     return parse_value(data)
 
 
-async def reply_with(reply: Reply, send: Send, write_timeout_s: float) -> None:
-    """Send a reply as it comes: nothing is put between its bytes. Raises WriteTimeout."""
-    shown = [each for each in reply.headers if each[0] not in REPLY_HOP]
+def _check_post(trace: Trace) -> None:
+    if trace.method != "POST":
+        raise MethodNotAllowed(trace.method[:20], ("POST", "OPTIONS"))
+
+
+async def reply_with(reply: Reply, send: Send, trace: Trace | None = None) -> None:
+    """Send a reply as it comes: nothing is put between its bytes.
+
+    Who fell behind gets an error as a stream's last event; of any other reply, and within an event, the transfer breaks
+    off. Raises what the body does.
+    """
+    shown = [each for each in reply.headers if each[0] not in REPLY_HOP and not each[0].startswith(ALLOWS)]
+    piece = b"\n\n"
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shown]
     try:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         async for piece in reply.body:
-            with anyio.fail_after(write_timeout_s):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except TimeoutError:
-        raise WriteTimeout from None
-    finally:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except FellBehind as error:
         await close(reply.body)
+        is_stream = (reply.header("content-type") or "").startswith("text/event-stream")
+        if not is_stream or not piece.endswith((b"\n\n", b"\r\n\r\n")):
+            raise
+        if trace is not None:
+            trace.outcome = "failed"
+        await send({"type": "http.response.body", "body": last_event(error), "more_body": True})
+    except BaseException:
+        await close(reply.body)
+        raise
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def last_event(error: LowcloudError) -> bytes:
+    """The end of a stream that is cut off, as the SDKs of OpenAI and of Anthropic both raise it."""
+    told = {"type": error.type, "code": error.code, "message": str(error)}
+    return b"event: error\ndata: " + to_json({"type": "error", "error": told}) + b"\n\n"

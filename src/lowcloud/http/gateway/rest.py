@@ -54,7 +54,7 @@ class ByGateway:
         reply = await self._gateway.answer(asked)
 
         async def send_it(_scope: Scope, _receive: Receive, send: Send) -> None:
-            await reply_with(reply, send, self._settings.write_timeout_s)
+            await reply_with(reply, send, call.trace)
 
         return send_it
 
