@@ -9,6 +9,7 @@ from lowcloud.core.errors import BadRequest, ConversationLocked
 from lowcloud.storage.conversations import CONVERSATION_BYTES, Conversation, ConversationStore, KeepConversations
 from lowcloud.storage.database import open_database
 from lowcloud.storage.items import ItemPage, StoredItem, clear_unlisted
+from lowcloud.storage.jobs import STARTS, JobGroup, JobLimits, JobStore, NewJob
 from lowcloud.storage.tables import conversation_items, conversations, items
 
 pytestmark = pytest.mark.anyio
@@ -161,6 +162,50 @@ async def test_a_lock_that_is_not_renewed_lapses(store, clock):
         await store.lock(ACCOUNT, "c", "s", clock.now + LOCK_S)
     clock.now += LOCK_S
     assert await store.lock(ACCOUNT, "c", "s", clock.now + LOCK_S) == ()
+
+
+@pytest.fixture
+async def queue(store, database, clock):
+    """The jobs of a database in which the response "r" has the conversation "c" and is queued."""
+    queue = JobStore(database, JobLimits(), clock)
+    await store.create(conversation())
+    await store.lock(ACCOUNT, "c", "r", clock.now + LOCK_S)
+    await queue.enqueue(JobGroup("r", "response", ACCOUNT, clock.now + 9 * LOCK_S), [NewJob("{}", 1)])
+    clock.now += LOCK_S
+    return queue
+
+
+async def locked(store, clock):
+    """Whether the response "s" is refused."""
+    try:
+        await store.lock(ACCOUNT, "c", "s", clock.now)
+    except ConversationLocked:
+        return True
+    return False
+
+
+async def test_a_lock_lasts_as_long_as_the_job_of_its_response(store, queue, clock):
+    assert await locked(store, clock)
+    (job,) = await queue.lease("response", LOCK_S, 1)
+    assert await locked(store, clock)
+    await queue.finish(job, "{}")
+    assert not await locked(store, clock)
+
+
+async def test_a_lock_ends_with_the_last_start_of_its_response(store, queue, clock):
+    for _ in range(STARTS):
+        assert await queue.lease("response", LOCK_S, 1)
+        clock.now += LOCK_S
+        assert await locked(store, clock)
+    assert await queue.lease("response", LOCK_S, 1) == ()
+    assert not await locked(store, clock)
+
+
+async def test_a_lock_ends_with_the_time_of_its_job(store, queue, clock):
+    clock.now += 7 * LOCK_S
+    assert await locked(store, clock)
+    clock.now += LOCK_S
+    assert not await locked(store, clock)
 
 
 async def test_a_conversation_has_so_many_items_and_no_more(make, clock):

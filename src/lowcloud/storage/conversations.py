@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, func, insert, or_, select, update
 
 from lowcloud.core.errors import BadRequest, ConversationLocked
 from lowcloud.storage.database import Database
 from lowcloud.storage.items import ItemPage, StoredItem, insert_items, on_page, stored, unlist
-from lowcloud.storage.tables import conversation_items, conversations, items
+from lowcloud.storage.jobs import QUEUED, RUNNING
+from lowcloud.storage.tables import conversation_items, conversations, items, jobs
 
 CONVERSATION_BYTES = 1_024  # what one takes beside its items, about; its metadata too
 
@@ -158,8 +159,9 @@ class ConversationStore:
     ) -> tuple[StoredItem, ...] | None:
         """All its items, for a response that goes on from them. None: there is no such conversation.
 
-        Raises ConversationLocked while another response has it, and BadRequest where it can't grow. A lock ends at
-        ``until``; a response may lock again what it has locked.
+        Raises ConversationLocked while another response has it, and BadRequest where it can't grow. A lock lasts until
+        ``until``, and for as long as the response has a job that hasn't ended, whoever runs it and however often the
+        server dies; a response may lock again what it has locked.
         """
         change = {"locked_by": response_id, "locked_until": until}
         listed = _listed(conversation_id).order_by(conversation_items.c.position)
@@ -168,7 +170,7 @@ class ConversationStore:
             row = _held(connection, account_id, conversation_id)
             if row is None:
                 return None
-            if row.locked_by not in (None, response_id) and row.locked_until > self._clock():
+            if row.locked_by not in (None, response_id) and _is_locked(connection, row, self._clock()):
                 raise ConversationLocked("Another response is being made in the conversation.", param="conversation")
             self._check_room(connection, account_id, row.n_items + 1)
             connection.execute(update(conversations).where(_is(account_id, conversation_id)).values(change))
@@ -246,6 +248,14 @@ def _held(connection: Connection, account_id: str, conversation_id: str) -> Row[
     """The conversation, which no other server changes until the transaction ends."""
     query = select(conversations).where(_is(account_id, conversation_id)).with_for_update()
     return connection.execute(query).one_or_none()
+
+
+def _is_locked(connection: Connection, row: Row[Any], now: float) -> bool:
+    if row.locked_until > now:
+        return True
+    is_its_job = and_(jobs.c.account_id == row.account_id, jobs.c.group_id == row.locked_by)
+    is_left = and_(is_its_job, jobs.c.state.in_([QUEUED, RUNNING]), jobs.c.expires_at > now)
+    return bool(connection.execute(select(exists().where(is_left))).scalar_one())
 
 
 def _listed(conversation_id: str) -> Select[Any]:

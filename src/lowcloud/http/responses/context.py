@@ -18,11 +18,13 @@ from lowcloud.storage.responses import OVER, ResponseStore
 
 LOCK_S = 30.0  # a lock ends so long after the server that holds it has died
 MOST_ITEMS = 100_000  # of a conversation
-BACKGROUND_LOCK_S = 3_600.0  # one of a response that may run in another process
 
 
 class Locks:
-    """The locks of conversations that responses of this process hold; ``run`` keeps them."""
+    """The locks of conversations that responses of this process hold; ``run`` keeps them.
+
+    That of a response in the background lasts as long as its job, which may run in another process.
+    """
 
     def __init__(
         self,
@@ -34,16 +36,17 @@ class Locks:
         self._held: set[tuple[str, str]] = set()
         self._log = structlog.get_logger("lowcloud.responses")
 
-    async def take(
-        self, account_id: str, conversation_id: str, response_id: str, *, is_background: bool
-    ) -> tuple[StoredItem, ...]:
+    async def take(self, account_id: str, conversation_id: str, response_id: str) -> tuple[StoredItem, ...]:
         """All items of the conversation. Raises NotFound, ConversationLocked, BadRequest."""
-        until = self._clock.wall() + (BACKGROUND_LOCK_S if is_background else LOCK_S)
+        until = self._clock.wall() + LOCK_S
         items = await self._store.lock(account_id, conversation_id, response_id, until)
         found = _there(items, conversation_id)
-        if not is_background:
-            self._held.add((conversation_id, response_id))
+        self._held.add((conversation_id, response_id))
         return found
+
+    def leave(self, conversation_id: str, response_id: str) -> None:
+        """Keep it no longer here: the response has a job."""
+        self._held.discard((conversation_id, response_id))
 
     async def peek(self, account_id: str, conversation_id: str) -> tuple[StoredItem, ...]:
         """The same without a lock. Raises NotFound."""
@@ -52,7 +55,7 @@ class Locks:
 
     async def release(self, conversation_id: str, response_id: str) -> None:
         """Let others have it, unless they have it already."""
-        self._held.discard((conversation_id, response_id))
+        self.leave(conversation_id, response_id)
         await self._store.unlock(conversation_id, response_id)
 
     async def run(self) -> None:
@@ -78,8 +81,7 @@ class Contexts:
             return await self._after(asked.previous_response_id, account_id)
         if asked.conversation_id is None:
             return Context()
-        name = asked.conversation_id
-        return context(await self.locks.take(account_id, name, response_id, is_background=asked.is_background))
+        return context(await self.locks.take(account_id, asked.conversation_id, response_id))
 
     async def peek(self, asked: ResponseAsked, account_id: str) -> Context:
         """The same for who only looks: nothing is locked."""

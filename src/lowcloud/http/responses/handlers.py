@@ -154,6 +154,7 @@ class Responses:
         except BaseException:
             await self._withdraw(order)
             raise
+        self._orders.leave(order)
         headers = answer_headers(asked.ignored, None)
         if asked.is_stream:
             return self._follow(call, -1, headers, pads=asked.include_obfuscation, response_id=order.plan.id)

@@ -92,6 +92,11 @@ class Orders:
         if order.asked.store:
             await self._on.store.save(new_response(order, response, pieces))
 
+    def leave(self, order: Order) -> None:
+        """Its job has its conversation from here on."""
+        if order.asked.conversation_id is not None:
+            self._on.contexts.locks.leave(order.asked.conversation_id, order.plan.id)
+
     async def release(self, order: Order) -> None:
         """Let others have its conversation."""
         await self._unlock(order.asked, order.plan.id)
