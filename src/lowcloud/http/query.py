@@ -1,8 +1,8 @@
 """The query of a request as a model, whose values are text."""
 
 import re
-from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeVar, get_origin
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel
 
@@ -13,15 +13,23 @@ Q = TypeVar("Q", bound=BaseModel)
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 
-def query_of(model: type[Q], query: Mapping[str, str]) -> Q:
-    """The query as ``model``. Raises BadRequest, also for a parameter that it hasn't."""
+def query_of(model: type[Q], query: str) -> Q:
+    """The raw query as ``model``: of one value it has the last of a name, of a list all.
+
+    Raises BadRequest, also for a parameter that it hasn't.
+    """
+    fields = model.model_fields
     labels: dict[str, str] = {}
-    known: dict[str, object] = {"metadata": labels} if "metadata" in model.model_fields else {}
-    for name, value in query.items():
+    known: dict[str, object] = {"metadata": labels} if "metadata" in fields else {}
+    lists: dict[str, list[str]] = {name: [] for name, field in fields.items() if get_origin(field.annotation) is list}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        plain = name.removesuffix("[]")
         if "metadata" in known and (key := _METADATA.fullmatch(name)):
             labels[key[1]] = value
-        elif (plain := name.removesuffix("[]")) in model.model_fields and plain != "metadata":
+        elif plain in lists:
+            lists[plain].append(value)
+        elif plain in fields and plain != "metadata":
             known[plain] = value
         else:
             raise BadRequest(f"{name[:64]}: there is no such parameter.", param=name[:64])
-    return validated(model, known)
+    return validated(model, known | lists)

@@ -135,6 +135,8 @@ async def test_include_adds_nothing_to_what_is_kept_and_an_unknown_one_is_named(
         assert (await desk.get(response["id"], f"{path}?include[]=file_search_call.results")).json == plain.json
         unknown = await desk.get(response["id"], f"{path}?include[]=nothing")
         assert error_of(unknown)[::2] == (400, "include")
+        both = await desk.get(response["id"], f"{path}?include[]=nothing&include[]=file_search_call.results")
+        assert error_of(both)[::2] == (400, "include")
 
 
 async def test_an_item_can_be_named_instead_of_sent(make_desk):

@@ -50,7 +50,7 @@ class Stored:
 
     async def index(self, call: Call) -> ASGIApp:
         """The account's completions, oldest first; ``model`` and ``metadata[key]`` narrow them."""
-        query = query_of(CompletionsQuery, call.query)
+        query = query_of(CompletionsQuery, call.trace.query)
         page = Page(query.limit + 1, query.after, query.order == "desc", query.model, query.metadata)
         found = await self._store.list(_account(call), page)
         if found is None:
@@ -75,7 +75,7 @@ class Stored:
 
     async def messages(self, call: Call) -> ASGIApp:
         """What one answered: the messages of its request."""
-        query = query_of(ListQuery, call.query)
+        query = query_of(ListQuery, call.trace.query)
         completion = await self._one(call)
         shown = [_message(completion.id, *each) for each in enumerate(json.loads(completion.messages))]
         if query.order == "desc":

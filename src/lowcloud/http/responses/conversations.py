@@ -112,14 +112,14 @@ class Conversations:
 
     async def items(self, call: Call) -> ASGIApp:
         """A page of one's items."""
-        query = query_of(ItemsQuery, call.query)
+        query = query_of(ItemsQuery, call.trace.query)
         page = ItemPage(query.limit + 1, query.after, query.order == "desc")
         found = await self._store.items(account_of(call), _id(call), page)
         return _json(listed(_there(found, call), query.limit))
 
     async def add(self, call: Call) -> ASGIApp:
         """More items, behind the others; they are the answer."""
-        query_of(IncludeQuery, call.query)
+        query_of(IncludeQuery, call.trace.query)
         owner_id = self._new_id()
         given = await self._offload.read(call.body, partial(_added, owner_id=owner_id))
         _there(await self._store.get(account_of(call), _id(call)), call)
@@ -130,7 +130,7 @@ class Conversations:
 
     async def item(self, call: Call) -> ASGIApp:
         """One item."""
-        query_of(IncludeQuery, call.query)
+        query_of(IncludeQuery, call.trace.query)
         item = await self._store.item(account_of(call), _id(call), call.params["item_id"])
         if item is None:
             await self._no_item(call)

@@ -31,16 +31,16 @@ HOW_IT_RUNS = ("stream", "stream_options", "background", "store")
 POLL_S = 0.5  # a response that runs in another process is looked at so often
 
 
-def _known(name: str) -> str:
-    if name not in INCLUDES:
+def _known(names: list[str]) -> list[str]:
+    if any(name not in INCLUDES for name in names):
         raise ValueError(f"must be one of {', '.join(INCLUDES)}")
-    return name
+    return names
 
 
 class IncludeQuery(BaseModel):
     """``include`` adds nothing: what is kept is shown whole."""
 
-    include: Annotated[str, AfterValidator(_known)] | None = None
+    include: Annotated[list[str], AfterValidator(_known)] = []
 
 
 class ItemsQuery(IncludeQuery):
@@ -98,7 +98,7 @@ class Responses:
 
     async def show(self, call: Call) -> ASGIApp:
         """One, as it is now or as a stream of its events."""
-        query = query_of(ShowQuery, call.query)
+        query = query_of(ShowQuery, call.trace.query)
         response = await self._on.background.settled(await self._one(call))
         if query.stream:
             after = -1 if query.starting_after is None else query.starting_after
@@ -127,7 +127,7 @@ class Responses:
 
     async def input_items(self, call: Call) -> ASGIApp:
         """What one saw: its own input, and the items that it goes on from."""
-        query = query_of(ItemsQuery, call.query)
+        query = query_of(ItemsQuery, call.trace.query)
         page = ItemPage(query.limit + 1, query.after, query.order == "desc")
         items = await self._on.store.input_items(account_of(call), _id(call), page)
         if items is None:
