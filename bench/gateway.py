@@ -161,7 +161,7 @@ def litellm(python: str, upstream: int) -> Iterator[System]:
         )
         binary = str(Path(python).with_name("litellm"))
         command = [binary, "--config", str(config), "--port", str(port), "--num_workers", "1"]
-        env = {"NO_PROXY": "*", "LITELLM_LOG": "ERROR"}
+        env = {"LITELLM_LOG": "ERROR", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
         with servers.started("litellm", command, port, "/health/liveliness", env) as server:
             yield System("litellm", server, "/v1/chat/completions")
 

@@ -20,8 +20,8 @@ def whole() -> bytes:
     return HEAD % b"application/json" + b"content-length: %d\r\n\r\n" % len(data) + data
 
 
-def stream() -> bytes:
-    """A stream, in HTTP chunks of one event each."""
+def stream() -> list[bytes]:
+    """A stream, in HTTP chunks of one event each, the head apart."""
     parts = [HEAD % b"text/event-stream" + b"transfer-encoding: chunked\r\n\r\n"]
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini"}
     for number in range(EVENTS):
@@ -31,8 +31,7 @@ def stream() -> bytes:
         event = b"data: " + json.dumps({**head, "choices": [choice]}).encode() + b"\n\n"
         parts.append(b"%x\r\n%b\r\n" % (len(event), event))
     done = b"data: [DONE]\n\n"
-    parts += [b"%x\r\n%b\r\n" % (len(done), done), b"0\r\n\r\n"]
-    return b"".join(parts)
+    return [*parts, b"%x\r\n%b\r\n0\r\n\r\n" % (len(done), done)]
 
 
 WHOLE, STREAM = whole(), stream()
@@ -42,7 +41,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 class Connection(asyncio.Protocol):
     """One connection, request after request."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as it is made
         self._transport, self._data = transport, b""
 
     def data_received(self, data: bytes) -> None:
@@ -54,7 +53,18 @@ class Connection(asyncio.Protocol):
                 return
             body, self._data = self._data[end + 4 : end + 4 + length], self._data[end + 4 + length :]
             is_stream = b'"stream": true' in body or b'"stream":true' in body
-            self._transport.write(OK if head.startswith(b"get") else STREAM if is_stream else WHOLE)
+            if is_stream:
+                self._event(0)
+            else:
+                self._transport.write(OK if head.startswith(b"get") else WHOLE)
+
+    def _event(self, number: int) -> None:
+        """One event at a time, as a model makes them: others have the loop between two."""
+        if self._transport.is_closing():
+            return
+        self._transport.write(STREAM[number])
+        if number + 1 < len(STREAM):
+            asyncio.get_running_loop().call_soon(self._event, number + 1)
 
 
 async def serve(port: int) -> None:

@@ -1,10 +1,10 @@
 """Ends the work of a request whose client has left: while it waits, in prefill, in decode."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
-from anyio.abc import TaskGroup
 from starlette.types import Receive
 
 CLOSE_BOUND_S = 5.0
@@ -19,25 +19,29 @@ async def while_connected(receive: Receive, work: Callable[[], Awaitable[None]])
 
     Raises ClientLeft, or what ``work`` raises.
     """
-    left = False
+    scope, ended, is_done = anyio.CancelScope(), False, False
 
-    async def watch(group: TaskGroup) -> None:
-        nonlocal left
+    async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        left = True
-        group.cancel_scope.cancel()
 
-    is_done = False
+    def gone(watcher: asyncio.Task[None]) -> None:
+        nonlocal ended
+        ended = not watcher.cancelled()
+        if ended:
+            scope.cancel()
+
+    # Owned here, as by a task group, which costs every request a tenth of what the server adds to it.
+    watcher = asyncio.get_running_loop().create_task(watch())
+    watcher.add_done_callback(gone)
     try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(watch, group)
+        with scope:
             await work()
             is_done = True
-            group.cancel_scope.cancel()
-    except BaseExceptionGroup as raised:
-        raise only(raised) from None
-    if left and not is_done:
+    finally:
+        watcher.cancel()
+    if ended and not is_done:
+        watcher.result()  # raises what receiving raised
         raise ClientLeft
 
 

@@ -175,4 +175,5 @@ async def test_a_model_that_doesnt_begin_in_time_is_given_up(desk):
     late = BY | {"cf-aig-request-timeout": "50"}
     answer = await desk.world.ask("POST", LONG + "/v1/chat/completions", CHAT, late)
     assert (answer.status, answer.json["errors"][0]["code"]) == (400, 2005)
+    await anyio.wait_all_tasks_blocked()
     assert len(desk.world.chat.cancelled) == 1
