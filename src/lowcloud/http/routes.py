@@ -67,6 +67,7 @@ from lowcloud.http.responses.routes import compaction_routes, conversation_route
 from lowcloud.http.responses.run import Maker
 from lowcloud.http.responses.sealed import Sealer
 from lowcloud.http.responses.socket import Sockets
+from lowcloud.http.responses.unrun import Ignores, ignores_none
 from lowcloud.http.router import Route, Router, SocketRoute, Table
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.sse import Pace
@@ -109,7 +110,7 @@ class ResponseParts:
     conversations: ConversationStore
     locks: Locks
     secret: str
-    ignores: Callable[[str, str], bool] = lambda _model, _token: False
+    ignores: Ignores = ignores_none
     new_seed: Callable[[], int] = lambda: secrets.randbits(63)
 
 
@@ -169,7 +170,8 @@ def build(parts: HttpParts) -> ASGIApp:
         return to_json(described), page(described)
 
     every = (*routes, *_described(Document(describe, Offload())))
-    surroundings = Surroundings(parts.metrics, parts.clock, parts.new_id, parts.logger)
+    # bound here: a logger that isn't makes itself anew for every line
+    surroundings = Surroundings(parts.metrics, parts.clock, parts.new_id, parts.logger.bind())
     paths = Table(every, sockets=_sockets(handlers.sockets))
     router: Inner = Router(paths, parts.auth, parts.settings)
     gateways: BindingGateways | None = None
@@ -283,7 +285,8 @@ def _handlers(parts: HttpParts) -> Handlers:
         Task.TEXT_CLASSIFICATION: ClassifyRunner(parts.service, offload),
     }
     native = Native(parts.service, runners)
-    runs = Runs(native, offload, _batch(parts, native, offload))
+    ignores = parts.responses.ignores if parts.responses else ignores_none
+    runs = Runs(native, offload, _batch(parts, native, offload), ignores)
     tools = _response_tools(parts, answerer, offload, new_id("resp_"))
     return Handlers(
         Chat(answerer, offload, parts.clock, new_id("chatcmpl-"), parts.completions),

@@ -10,6 +10,7 @@ from worker_binding import SETTINGS, direct, sent
 
 from lowcloud.core.errors import EngineFailed
 from lowcloud.engines.scripted import Said, SaidCall, Stage
+from lowcloud.http.responses.unrun import saying_so
 from lowcloud.http.workers_ai.model_schema import schemas, shape_of
 from lowcloud.models.catalogue import packaged_cards
 
@@ -63,6 +64,38 @@ async def test_items_and_tools_are_those_of_responses(make_desk):
         await result(desk, input=[carried, call, output], tools=[LOOK])
         said, heard = desk.world.chat.requests[-1].prompt.messages
     assert (said.reasoning, said.calls[0].name, heard.text) == ("hm", "look", "found")
+
+
+@pytest.mark.parametrize("lowcloud", [{}, {"lowcloud": {}}, {"lowcloud": {"ignore_unsupported_tools": False}}])
+@pytest.mark.parametrize("queued", [False, True], ids=["at once", "in a batch"])
+@pytest.mark.parametrize("said_by", ["header", "model", "nobody"])
+async def test_tools_that_are_not_run_are_left_out_where_a_header_or_the_settings_say_so(
+    make_desk, said_by, queued, lowcloud
+):
+    headers = {"lowcloud-ignore-unsupported-tools": "true"} if said_by == "header" else None
+    body = {"input": "hello", "tools": [LOOK, {"type": "web_search"}], **lowcloud}
+    path = f"/{GPT_OSS}?queueRequest=true" if queued else f"/{GPT_OSS}"
+    async with make_desk(ignores=lambda model, _token: said_by == "model" and model == GPT_OSS, runs=True) as desk:
+        answer = await run(desk, {"requests": [body]} if queued else body, path, headers)
+        if said_by == "nobody":
+            assert error_of(answer)[:2] == (400, 5006)
+            return
+        result = answer.json["result"]
+        while queued and "responses" not in result:
+            await checkpoint()
+            asked = {"request_id": result["request_id"]}
+            result = (await run(desk, asked, f"/{GPT_OSS}?queueRequest=true")).json["result"]
+    (one,) = result["responses"] if queued else [{"result": result, "headers": answer.headers}]
+    assert [tool["name"] for tool in one["result"]["tools"]] == ["look"]
+    assert "tools[].web_search" in one["headers"]["lowcloud-ignored"]
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [{"prompt": "hello"}, {"input": "hello"}, {"input": "hello", "tools": [LOOK], "lowcloud": 1}, {"requests": [1]}],
+)
+def test_inputs_without_such_tools_stay_as_they_are(inputs):
+    assert saying_so(inputs) == inputs
 
 
 async def test_a_stream_has_the_events_of_responses_as_they_are(desk):

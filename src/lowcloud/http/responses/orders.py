@@ -16,10 +16,9 @@ from lowcloud.http.responses.builder import Fields, Pieces
 from lowcloud.http.responses.context import Contexts
 from lowcloud.http.responses.request import ResponseAsked
 from lowcloud.http.responses.run import Context, Maker, Order, Told, new_response
+from lowcloud.http.responses.unrun import Ignores, ignores_tools
 from lowcloud.http.watch import CLOSE_BOUND_S
 from lowcloud.storage.responses import ResponseStore
-
-IGNORES_TOOLS = "lowcloud-ignore-unsupported-tools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Tools:
     offload: Offload
     clock: Clock
     new_id: Callable[[], str]
-    ignores: Callable[[str, str], bool]
+    ignores: Ignores
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +54,7 @@ class Orders:
 
     def ignores(self, raw: Mapping[str, object], call: Call) -> bool:
         """Whether tools that aren't run here are left out: the header says so, or the config. Raises BadRequest."""
-        said = call.headers.get(IGNORES_TOOLS, "").lower()
-        if said not in ("", "true", "false"):
-            raise BadRequest(f"{IGNORES_TOOLS}: must be true or false.", param=IGNORES_TOOLS)
-        token_id = call.principal.token_id if call.principal else ""
-        return said == "true" or self._on.ignores(str(raw.get("model")), token_id)
+        return ignores_tools(str(raw.get("model")), call, self._on.ignores)
 
     async def order(
         self, asked: ResponseAsked, response_id: str, account_id: str, context: Context | None = None

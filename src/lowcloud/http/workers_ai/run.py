@@ -14,6 +14,7 @@ from lowcloud.http.encode import header_list
 from lowcloud.http.generation import Whole
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai.parameters import named
+from lowcloud.http.responses.unrun import Ignores, ignores_none, ignores_tools, saying_so
 from lowcloud.http.workers_ai.batch import Batch, is_batch
 from lowcloud.http.workers_ai.envelope import enveloped
 from lowcloud.http.workers_ai.native import Native, NativeResult
@@ -42,10 +43,15 @@ class Answered:
 
 
 class Runs:
-    """Answers the two routes. Without a ``batch`` nothing is run later."""
+    """Answers the two routes. Without a ``batch`` nothing is run later.
 
-    def __init__(self, native: Native, offload: Offload, batch: Batch | None = None) -> None:
-        self._native, self._offload, self._batch = native, offload, batch
+    ``ignores``: for which model and token tools that aren't run here are left out.
+    """
+
+    def __init__(
+        self, native: Native, offload: Offload, batch: Batch | None = None, ignores: Ignores = ignores_none
+    ) -> None:
+        self._native, self._offload, self._batch, self._ignores = native, offload, batch, ignores
 
     async def of_model(self, call: Call) -> ASGIApp:
         """The path names the model, the body is its inputs."""
@@ -77,6 +83,8 @@ class Runs:
 
     async def answer(self, asked: Asked, call: Call) -> Answered:
         """The result, now or later, for who wraps it."""
+        if ignores_tools(asked.model, call, self._ignores):
+            asked = replace(asked, inputs=saying_so(asked.inputs))
         if is_batch(asked.inputs, asked.options):
             return await self._batched(asked, call)
         caller = replace(call.caller, rejects_if_busy=asked.options.rejects_if_busy)
