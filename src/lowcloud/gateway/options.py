@@ -72,6 +72,10 @@ class Options:
     zdr: bool | None = None
 
 
+NOTHING = Options()
+_NAMES = tuple(each.name for each in fields(Options))
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What counts for one step. ``cache_ttl_s`` 0: neither looked up nor kept. ``max_attempts`` has the first."""
@@ -113,8 +117,9 @@ def merged(step: Options, request: Options, config: GatewayConfig) -> Settled:
 
 def over(first: Options, second: Options) -> Options:
     """What ``first`` asks for, and for the rest ``second``. Metadata isn't mixed: one of them counts whole."""
-    names = [each.name for each in fields(Options)]
-    return Options(**{name: _first(getattr(first, name), getattr(second, name)) for name in names})
+    if first == NOTHING:
+        return second
+    return Options(**{name: _first(getattr(first, name), getattr(second, name)) for name in _NAMES})
 
 
 def _ttl_s(asked: Options, config: GatewayConfig) -> int:
@@ -154,6 +159,8 @@ def options_of(headers: Sequence[tuple[str, str]]) -> Options:
 
     Raises BadOption, which names the header.
     """
+    if not any(name[:3].lower() == "cf-" for name, _ in headers):
+        return NOTHING
     given = {name.lower(): value for name, value in reversed(headers)}
     found = {HEADERS[name]: (name, given[name]) for name in reversed(list(HEADERS)) if name in given}
     return _options(found)
