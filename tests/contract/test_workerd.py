@@ -22,6 +22,7 @@ from worker_binding import BINDING, SECRET
 from wrangler_dev import WRANGLERS, Wrangler, wrangler_dev
 
 from lowcloud.cli.capnp import capnp_file
+from lowcloud.settings import Gateway
 
 HERE = Path(__file__).resolve().parent / "workerd"
 EXAMPLE = HERE.parents[2] / "docs" / "gateway" / "workers.md"
@@ -71,7 +72,7 @@ THROWN = {
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     binding = replace(BINDING, account_id=ACCOUNT)
-    with scripted_server(is_open=False, sees_images=True, binding=binding, gateways=True) as running:
+    with scripted_server(is_open=False, sees_images=True, binding=binding, gateways=Gateway()) as running:
         running.reply = lambda turn: node_project.script(turn) if "break" in turn.prompt else "beep boop whirr"
         yield running
 

@@ -36,7 +36,7 @@ from lowcloud.serving.jobs import JobRunner, RunnerLimits
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
 from lowcloud.serving.usage import Ledger
-from lowcloud.settings import Settings
+from lowcloud.settings import Gateway, Settings
 from lowcloud.storage.completions import CompletionStore
 from lowcloud.storage.conversations import ConversationStore
 from lowcloud.storage.database import Database, open_database
@@ -80,6 +80,7 @@ class Kept:
 
     database: Database
     folder: Path
+    settings: Gateway = field(default_factory=Gateway)
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,8 @@ async def _gateway(
     if kept is None:
         yield None
         return
-    async with HostedGateway(Settings(), kept.database, kept.folder, catalogue, is_open=False).running(
-        metrics
-    ) as parts:
+    settings = Settings(gateway=kept.settings)
+    async with HostedGateway(settings, kept.database, kept.folder, catalogue, is_open=False).running(metrics) as parts:
         yield parts
 
 
@@ -204,11 +204,11 @@ def scripted_server(
     bounded: Bounded | None = None,
     port: int = 0,
     responses: bool = False,
-    gateways: bool = False,
+    gateways: Gateway | None = None,
 ) -> Iterator[Served]:
     """``dev`` where it is open; else ``serve``, which wants a token. ``completions`` keeps those that are stored;
     ``reranks``: with a model that does; ``binding``: with an answer to the bindings of Workers; ``responses``: with
-    responses, conversations and batches, on a database of its own; ``gateways``: with the AI Gateway, likewise."""
+    responses, conversations and batches, on a database of its own; ``gateways``: so set, with the AI Gateway."""
     card = CARDS[CHAT_STAND_IN].model_copy(update={"vision": sees_images})
     chat = ScriptedEngine(card, lambda turn: served.reply(turn) if callable(served.reply) else served.reply)
     listening = socket.create_server(("127.0.0.1", port))
@@ -218,7 +218,7 @@ def scripted_server(
     served.reranker = ScriptedReranker(CARDS[RERANKER]) if reranks else None
     stack = ExitStack()
     served.database = stack.enter_context(_new_database()).database if responses else None
-    served.gateways = stack.enter_context(_new_database()) if gateways else None
+    served.gateways = replace(stack.enter_context(_new_database()), settings=gateways) if gateways else None
     started: queue.SimpleQueue[uvicorn.Server] = queue.SimpleQueue()
     thread = threading.Thread(target=_serve, args=(served, listening, started), kwargs={"is_open": is_open})
     thread.start()
