@@ -1,4 +1,4 @@
-"""For whom tools of types that aren't run here are left out: where a header says so, or the settings of a model or token.
+"""For whom tools of types that aren't run here are left out: a header says so, or the settings of a model or a token.
 
 Coding agents always send some, and can't set a member of the body.
 """
