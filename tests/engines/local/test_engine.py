@@ -101,6 +101,20 @@ class Noting:
         return self._tokenizer.token_text(token)
 
 
+class Unasked:
+    """A tokenizer that encodes nothing but control tokens."""
+
+    def __init__(self, tokenizer):
+        self._tokenizer = tokenizer
+
+    def __getattr__(self, name):
+        return getattr(self._tokenizer, name)
+
+    def encode(self, text, *, specials):
+        assert text in self._tokenizer.control_strings
+        return self._tokenizer.encode(text, specials=specials)
+
+
 async def test_however_many_tokens_are_told_apart_the_loop_is_free(engine_of, fake, assets):
     """A request's body has room for millions of them."""
     noting = Noting(assets.tokenizer)
@@ -126,6 +140,22 @@ async def test_a_prompt_over_the_context_is_refused_with_both_counts(engine_of, 
     assert raised.value.param == "messages"
     with pytest.raises(PromptTooLong, match="128 tokens"):
         await engine_of(fake(context=128)).prepare(ask(Text("x" * 128)))
+
+
+@pytest.mark.parametrize("prompt", [Text("x" * 5_000), Messages((Message("user", "x" * 5_000),))])
+async def test_a_prompt_that_is_over_the_context_however_it_is_encoded_is_refused_before_it_is(
+    engine_of, fake, assets, prompt
+):
+    """Megabytes of text would take minutes, and gigabytes, to encode."""
+    engine = engine_of(fake(), tokenizer=Unasked(assets.tokenizer))
+    with pytest.raises(PromptTooLong, match=r"is 256 tokens, .*has at least 4\d\d tokens"):
+        await engine.prepare(ask(prompt))
+    assert await engine_of(fake()).count(prompt) >= 5_000  # what is counted may be of any length
+
+
+async def test_a_prompt_that_may_be_within_the_context_is_encoded(engine_of, fake):
+    with pytest.raises(PromptTooLong, match="has 3000 tokens"):
+        await engine_of(fake()).prepare(ask(Text("x" * 3_000)))
 
 
 async def test_more_tokens_than_the_context_leaves_are_refused(engine_of, fake):

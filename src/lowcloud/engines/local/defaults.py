@@ -32,6 +32,17 @@ def param_of(prompt: Prompt) -> str:
     return "messages" if isinstance(prompt, Messages) else "prompt"
 
 
+def check_characters(n_characters: int, longest: int, context: Context, param: str) -> None:
+    """Refuse a text that is over the context whatever its tokens are, before they are counted: that would take minutes
+    and gigabytes. No token has more than ``longest`` characters. Raises PromptTooLong."""
+    if n_characters > context.length * longest:
+        raise PromptTooLong(
+            f"The context length of {context.model} is {context.length} tokens, prompt and answer together; "
+            f"the prompt has at least {-(-n_characters // longest)} tokens.",
+            param=param,
+        )
+
+
 def length_of(prompt_tokens: int, asked: int | None, default: int | None, context: Context, param: str) -> Length:
     """The bound on an answer. ``asked`` is the caller's, ``default`` the card's; with neither, what the context leaves.
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -20,7 +20,15 @@ from lowcloud.engines.calls import new_call_id
 from lowcloud.engines.engine import Prepared, Token
 from lowcloud.engines.local.bounds import Bounds, bounds_of, outlook_of, refuse_images
 from lowcloud.engines.local.chat import Chat, chats_of
-from lowcloud.engines.local.defaults import Context, Length, check_bias, length_of, param_of, sampling_of
+from lowcloud.engines.local.defaults import (
+    Context,
+    Length,
+    check_bias,
+    check_characters,
+    length_of,
+    param_of,
+    sampling_of,
+)
 from lowcloud.engines.local.generation import Generation, Reading, Vocabulary
 from lowcloud.engines.local.infill import Infill
 from lowcloud.engines.local.process import WorkerProcess
@@ -30,8 +38,14 @@ from lowcloud.engines.sampling import default_length
 from lowcloud.models.card import Card
 from lowcloud.text.control import ControlledEncoder, Encoded
 from lowcloud.text.dialects.registry import fallback
+from lowcloud.text.turns import Hide
 
 T = TypeVar("T")
+Check: TypeAlias = Callable[[Prompt, str], None]  # of a prompt's text, before it is encoded
+
+
+def _any_length(_prompt: Prompt, _text: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +147,15 @@ class LocalEngine:
     def _prepared(self, request: Generate) -> tuple[list[int], bool, Bounds, list[int]]:
         """The prompt's tokens, whether the answer begins inside the reasoning, what it is bound to, and the tokens of
         the prediction. Blocking."""
-        ids, is_thinking = self._encode(request.prompt)
-        prediction = self._encoder.encode_text(request.prediction or "")
+        ids, is_thinking = self._encode(request.prompt, self._check_characters)
+        most = self._context_length * self._vocabulary.tokenizer.longest
+        prediction = self._encoder.encode_text((request.prediction or "")[:most])
         return ids, is_thinking, self._bounds(request, is_thinking), prediction[: self._context_length]
+
+    def _check_characters(self, prompt: Prompt, text: str) -> None:
+        """Of a prompt that is to be run; one that is counted may be of any length. Raises PromptTooLong."""
+        context = Context(self._context_length, self._card.id)
+        check_characters(len(text), self._vocabulary.tokenizer.longest, context, param_of(prompt))
 
     def _bounds(self, request: Generate, is_thinking: bool) -> Bounds:
         """What binds an answer that no template begins is the formats alone."""
@@ -156,24 +176,32 @@ class LocalEngine:
         detokenizer = Detokenizer(self._vocabulary.tokenizer, control)
         return "".join([*map(detokenizer.feed, ids), detokenizer.flush()])
 
-    def _encode(self, prompt: Prompt) -> tuple[list[int], bool]:
+    def _encode(self, prompt: Prompt, check: Check = _any_length) -> tuple[list[int], bool]:
         match prompt:
             case Tokens(ids=ids):
                 self._check_ids(prompt)
                 return list(ids), False
             case Text(text=text, suffix=suffix):
                 before, between, after = self._infill.around(suffix)
+                check(prompt, text + (suffix or ""))
                 rest = [] if suffix is None else self._encoder.encode_text(suffix)
                 return [*before, *self._encoder.encode_text(text), *between, *rest, *after], False
-        encoded = self._rendered(prompt)
+        encoded = self._rendered(prompt, check)
         return encoded.ids, self._required_chat(prompt).dialect.is_thinking(encoded.text)
 
     def _refuse_images(self, prompt: Messages) -> None:
         refuse_images(prompt, "this model can't see images")
 
-    def _rendered(self, prompt: Messages) -> Encoded:
+    def _rendered(self, prompt: Messages, check: Check = _any_length) -> Encoded:
         self._refuse_images(prompt)
-        return self._encoder.encode(partial(self._required_chat(prompt).rendered, prompt))
+        chat = self._required_chat(prompt)
+
+        def render(hide: Hide) -> str:
+            rendered = chat.rendered(prompt, hide)
+            check(prompt, rendered)
+            return rendered
+
+        return self._encoder.encode(render)
 
     def _reading(self, prepared: Prepared) -> Reading:
         """A text that no template touched is gone on with as it is: it has no reasoning and no calls."""

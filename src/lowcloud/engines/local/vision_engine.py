@@ -58,10 +58,11 @@ class VisionEngine(LocalEngine):
         match request.prompt:
             case Messages() as conversation:
                 told, images = tagged(conversation)
-                encoded = self._rendered(told)
+                encoded = self._rendered(told, self._check_characters)
                 check_tags(encoded.text, len(images))
                 is_thinking = self._required_chat(conversation).dialect.is_thinking(encoded.text)
             case Text(text=text):
+                self._check_characters(request.prompt, text)
                 encoded, images, is_thinking = Encoded(text, self._encoder.encode_text(text)), (), False
                 check_tags(text, 0)
             case _:

@@ -38,7 +38,10 @@ class _Decoder(BaseModel):
 
 
 class Tokenizer:
-    """One model's tokenizer. ``n_vocab`` counts added tokens; ids are below it. Safe for use by several threads."""
+    """One model's tokenizer. ``n_vocab`` counts added tokens; ids are below it. Safe for use by several threads.
+
+    No token stands for more than ``longest`` characters, so a text has at least so many tokens, whatever is in it.
+    """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         """Takes the tokenizer over. Raises ModelUnusable when it decodes in a way that isn't known here."""
@@ -52,6 +55,7 @@ class Tokenizer:
         self._byte_level, self.strips_first_space = _decoding(tokenizer)
         self._bytes = _byte_level_alphabet()
         self.n_vocab: int = tokenizer.get_vocab_size(with_added_tokens=True)
+        self.longest = max(map(len, tokenizer.get_vocab(with_added_tokens=True)), default=1)
         self.control_strings = tuple(sorted(self._control.values(), key=lambda text: (-len(text), text)))
 
     def encode(self, text: str, *, specials: bool) -> list[int]:
