@@ -1,7 +1,7 @@
 """A call's way: what comes before what, and what the caller and the log get to know."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.gateway.cache import Cache, Entry
-from lowcloud.gateway.call import OURS, Asked, Call, Headers, Reply, Step, Target
+from lowcloud.gateway.call import OURS, Asked, Call, Headers, Reply, Step, Target, begun
 from lowcloud.gateway.config import GatewayConfig
 from lowcloud.gateway.errors import GatewayUnauthorized, NoReply, NoSuchGateway, RateLimited, SpendLimitReached
 from lowcloud.gateway.flight import Flights
@@ -19,6 +19,7 @@ from lowcloud.gateway.limiter import MemoryLimiter
 from lowcloud.gateway.options import Options
 from lowcloud.gateway.pipeline import Account, Gateway, Tools
 from lowcloud.gateway.prices import Price
+from lowcloud.gateway.providers import PROVIDERS, Provider, moved
 from lowcloud.gateway.record import Record
 from lowcloud.gateway.spend import SpendRule
 from lowcloud.gateway.spending import Spending
@@ -150,7 +151,12 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    folder: Path, *script: object, is_open: bool = False, prices: dict | None = None, **config: object
+    folder: Path,
+    *script: object,
+    is_open: bool = False,
+    prices: dict | None = None,
+    providers: Mapping[str, Provider] = PROVIDERS,
+    **config: object,
 ) -> AsyncGenerator[Bench, None]:
     upstream, ours = Upstream(list(script) or [200]), Upstream()
     directory = Directory(replace(GatewayConfig("g"), **config))
@@ -176,6 +182,7 @@ async def bench(
         lambda: now[0],
         sleep,
         is_open,
+        providers,
     )
     async with anyio.create_task_group() as tasks:
         made = Gateway(tools, Flights(tasks))
@@ -398,3 +405,47 @@ async def test_secrets_of_a_body_are_not_in_the_log(tmp_path):
         await desk.read(Step(replace(CALL, body=body)))
         (path,) = list((tmp_path / "spool").iterdir())
         assert secret not in path.read_text()
+
+
+async def test_a_reply_that_nobody_begins_to_read_is_closed_paid_for_and_logged(tmp_path):
+    closed = []
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b""
+            yield ANSWER
+        finally:
+            closed.append(True)
+
+    async with bench(tmp_path, Reply(200, JSON, await begun(body()))) as desk:
+        reply = await desk.ask()
+        await reply.body.aclose()
+        assert closed == [True]
+        (record,) = await desk.logged()
+        assert (record.status_code, record.response_size) == (200, 0)
+
+
+@pytest.mark.parametrize("who", ["leader", "all", "nobody"])
+async def test_a_shared_call_is_paid_for_whoever_leaves(tmp_path, who):
+    rule = SpendRule("r", limit=0.0001, window_s=3600)
+    stream = Reply(200, (("content-type", "application/json"),), pieces(ANSWER[:20], ANSWER[20:]))
+    async with bench(tmp_path, stream, cache_ttl_s=60, spend_limits=(rule,)) as desk:
+        leader, follower = await desk.ask(), await desk.ask()
+        for reply in {"leader": [leader], "all": [leader, follower], "nobody": []}[who]:
+            await reply.body.aclose()
+        if who != "all":
+            assert b"".join([piece async for piece in follower.body]) == ANSWER
+        await anyio.wait_all_tasks_blocked()
+        amounts = desk.spending._ledgers[ACCOUNT, "g"]["r", "all"]
+        assert amounts.held == ()
+        spent = sum(amount for _, amount in amounts.entries)
+        assert spent == (pytest.approx(75e-6) if who != "all" else pytest.approx(spent))
+        await leader.body.aclose()
+        assert len(await desk.logged()) == 2
+
+
+async def test_a_provider_that_the_operator_moved_may_be_anywhere(tmp_path):
+    async with bench(tmp_path, providers=moved({"openai": "http://127.0.0.1:1/v1"})) as desk:
+        await desk.read()
+        ((_, target, _),) = desk.upstream.sent
+        assert (target.url, target.is_checked) == ("http://127.0.0.1:1/v1/chat/completions", False)
