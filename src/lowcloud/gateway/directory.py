@@ -31,8 +31,14 @@ class _Held(Generic[T]):
 
     def get(self, key: tuple[str, ...]) -> tuple[T] | None:
         """The answer in a tuple, as it may be None."""
-        at, value = self._held.get(key, (None, None))
-        return None if at is None or self._monotonic() - at > FRESH_S else (value,)  # type: ignore[return-value]
+        held = self._held.get(key)
+        if held is None:
+            return None
+        now = self._monotonic()
+        if now - held[0] > FRESH_S:
+            self._held[key] = (now, held[1])  # for those who ask while this one looks it up
+            return None
+        return (held[1],)
 
     def put(self, key: tuple[str, ...], value: T, n_changes: int) -> T:
         """Hold an answer to what was asked after so many changes."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from lowcloud.gateway.cache import Entry
@@ -99,6 +99,14 @@ class LogSink:
             await self._store.trim(*place, LogCount(bound.logs, MOST_BYTES))
 
 
+_NAMES = ("id", "account_id", "gateway_id")
+_TEXTS = (*_NAMES, *(each.name for each in fields(LogRow) if isinstance(each.default, str)))
+    "id",
+    "account_id",
+    "gateway_id",
+)
+
+
 def log_of(record: Record) -> NewLog:
     """A record as the database has it."""
     request_head, is_request_whole = _head(record.request)
@@ -136,8 +144,9 @@ def log_of(record: Record) -> NewLog:
         authentication=record.authenticated,
         compatibility_mode=record.source == "compat",
     )
-    texts: dict[str, Any] = {name: _clean(value) for name, value in asdict(row).items() if isinstance(value, str)}
-    return NewLog(replace(row, **texts), record.request, record.response)
+    given = {name: getattr(row, name) for name in _TEXTS}
+    texts: dict[str, Any] = {name: text for name, value in given.items() if (text := _clean(value)) != value}
+    return NewLog(replace(row, **texts) if texts else row, record.request, record.response)
 
 
 def _clean(text: str) -> str:
