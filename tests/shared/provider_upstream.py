@@ -88,6 +88,8 @@ class Exchange(BaseHTTPRequestHandler):
             self.upstream.asked.append((self.path, headers, self.asked))
         self.upstream.answer(self)
 
+    do_GET = do_HEAD = do_DELETE = do_POST  # noqa: N815 - http.server's names
+
     def log_message(self, *_: object) -> None:
         """Nothing is written."""
 

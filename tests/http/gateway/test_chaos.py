@@ -1,5 +1,6 @@
 """The gateway as a real server process: its upstream misbehaves, and it is killed in the middle of calls."""
 
+import gzip
 import http.client
 import json
 import signal
@@ -122,6 +123,14 @@ def ask(server: LiveServer, headers: dict[str, str] | None = None, **fields: obj
         connection.close()
 
 
+def gzipped(exchange: Exchange) -> None:
+    """Compressed, though nobody asked for that."""
+    data = gzip.compress(json.dumps(CHAT).encode())
+    length = {"content-length": str(len(data)), "content-encoding": "gzip", "content-type": "application/json"}
+    exchange.head(200, length)
+    exchange.wfile.write(data)
+
+
 def manage(server: LiveServer, path: str) -> dict[str, object]:
     url = f"{server.url}/client/v4/accounts/{ACCOUNT}/ai-gateway/gateways/default{path}"
     with urllib.request.urlopen(url, timeout=BOUND_S) as answer:  # noqa: S310 - loopback
@@ -186,6 +195,31 @@ def test_nonsense_passes_and_is_logged_without_counts(server, upstream):
     assert json.loads(answer.body)["id"] == [{}]
     log = log_of(server, answer)
     assert (log["success"], log["tokens_in"] >= 0, log["tokens_out"] >= 0) == (True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "code", "length"), [("HEAD", 200, "1000"), ("DELETE", 204, None), ("GET", 304, None), ("GET", 200, "0")]
+)
+def test_replies_without_a_body_leave_the_connection_to_the_next_call(server, upstream, method, code, length):
+    upstream.answer = lambda exchange: exchange.head(
+        code, {"etag": "x"} | ({"content-length": length} if length else {})
+    )
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=BOUND_S)
+    for _ in range(2):
+        connection.request(method, f"/v1/{ACCOUNT}/default/openai/files/f")
+        answer = Answer(connection)
+        assert (answer.status, answer.headers["etag"], answer.body, answer.is_whole) == (code, "x", b"", True)
+        assert answer.headers.get("content-length") == length
+        assert log_of(server, answer)["status_code"] == code
+    connection.close()
+
+
+def test_a_reply_that_comes_compressed_is_one_that_the_caller_can_read(server, upstream):
+    upstream.answer = gzipped
+    answer = ask(server, {"accept-encoding": "gzip"})
+    assert json.loads(answer.body) == CHAT
+    assert "content-encoding" not in answer.headers
+    assert log_of(server, answer)["tokens_out"] == 3
 
 
 def test_after_all_that_it_answers_as_ever(server, upstream):
