@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from lowcloud.core.errors import BadRequest, ModelUnusable, PromptTooLong
 from lowcloud.core.messages import Text, Tokens
 from lowcloud.engines.local.encoder_folder import EncoderFolder, describe
-from lowcloud.engines.local.encoder_inputs import InputTokenizer
+from lowcloud.engines.local.encoder_inputs import PIECE, InputTokenizer
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "b", "c", "[", "]", "sep"]
 PAD, CLS, SEP, UNK, A, B, C, OPEN, CLOSE, SEP_WORD = range(len(WORDS))
@@ -73,6 +73,29 @@ def test_an_input_over_the_limit_is_refused_with_both_counts(tokenizer: InputTok
 @pytest.mark.parametrize("item", [Text("a b c a b c a"), Tokens((A, B, C, A, B, C, A))])
 def test_truncation_cuts_the_end_and_keeps_the_special_tokens(tokenizer: InputTokenizer, item: Text | Tokens):
     assert tokenizer.ids([item], truncate=True) == [[CLS, A, B, C, A, SEP]]
+
+
+def test_a_long_text_has_the_same_tokens_in_pieces(tmp_path: Path):
+    tokenizer = InputTokenizer.load(encoder_folder(tmp_path, bert_tokenizer(), max_seq_length=PIECE))
+    text = " " * PIECE + "a b]c\n" * 10 + "x" * PIECE + "-a-b " + "\t" * PIECE + "c"
+    (ids,) = tokenizer.ids([Text(text)], truncate=False)
+    assert ids == [CLS, *whole(text), SEP]
+    assert len(ids) > 40
+
+
+def whole(text: str) -> list[int]:
+    tokenizer = bert_tokenizer()
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer.encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("text", ["a " * 5 * PIECE, "a." * 5 * PIECE])
+def test_a_text_far_over_the_limit_is_not_encoded_to_its_end(tokenizer: InputTokenizer, text: str):
+    with pytest.raises(PromptTooLong, match=r"has at least (3|6)\d{4} tokens, .* limit is 6"):
+        tokenizer.ids([Text(text)], truncate=False)
+    assert len(tokenizer.ids([Text(text)], truncate=True)[0]) == LIMIT
 
 
 @pytest.mark.parametrize("token", [-1, len(WORDS), 2**40])
