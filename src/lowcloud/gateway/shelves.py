@@ -101,10 +101,6 @@ class LogSink:
 
 _NAMES = ("id", "account_id", "gateway_id")
 _TEXTS = (*_NAMES, *(each.name for each in fields(LogRow) if isinstance(each.default, str)))
-    "id",
-    "account_id",
-    "gateway_id",
-)
 
 
 def log_of(record: Record) -> NewLog:
