@@ -132,7 +132,7 @@ ROWS = (
     Row("too slow an answer", 408, 3007, body=SAY, server="slow"),
     Row("a conversation in use", 409, 5006, body=SAY, meanwhile=failing("prepare", ConversationLocked("It's in use."))),
     Row("too large a body", 413, 3006, body={"prompt": "x" * MAX_BODY_BYTES}),
-    Row("no JSON", 415, 5004, body=SAY, headers={"Content-Type": "audio/wav"}),
+    Row("no JSON", 415, 5004, body=SAY, headers={"Content-Type": "multipart/form-data; boundary=x"}),
     Row("a full queue", 429, 3040, body=SAY, server="full"),
     Row("the requests of the minute are used up", 429, 3036, f"{AI}/run/{CHAT_STAND_IN}", SAY, server="limited"),
     Row("the neurons of the day are used up", 429, 3036, body=SAY, server="limited"),

@@ -29,7 +29,15 @@ def error_of(answer):
 
 
 @pytest.mark.parametrize(
-    "path", [LLAMA, LLAMA.replace("/", "%2F"), LLAMA.replace("@", "%40"), f"{LLAMA}/", LLAMA.replace("/m", "%2fm")]
+    "path",
+    [
+        LLAMA,
+        LLAMA.replace("/", "%2F"),
+        LLAMA.replace("@", "%40"),
+        f"{LLAMA}/",
+        f"{LLAMA}/".replace("/", "%2F"),
+        LLAMA.replace("/m", "%2fm"),
+    ],
 )
 async def test_the_model_of_the_path_answers_however_it_is_encoded(world, path):
     answer = await world.ask("POST", f"{RUN}/{path}", SAY)
@@ -56,7 +64,10 @@ async def test_the_universal_form_needs_a_model_and_its_input(world, body):
     assert "required properties at '/'" in message
 
 
-@pytest.mark.parametrize("media_type", [None, "application/x-www-form-urlencoded", "text/plain", "application/json"])
+@pytest.mark.parametrize(
+    "media_type",
+    [None, "application/x-www-form-urlencoded", "text/plain", "application/json", "audio/wav", "image/png"],
+)
 async def test_a_body_is_json_whatever_it_is_labelled_as(world, media_type):
     headers = {} if media_type is None else {"content-type": media_type}
     answer = await run(world, json.dumps(SAY).encode(), headers=headers)

@@ -28,7 +28,6 @@ from lowcloud.http.watch import while_connected
 
 MAX_SHOWN_PATH = 200
 WITH_BODY = ("POST", "PUT", "PATCH")
-WITH_BODY = ("POST", "PUT", "PATCH")
 _GATEWAY_ACCOUNT = re.compile(rf"/v1/(?i:{ACCOUNT_ID.pattern})(/|$)")
 
 
@@ -112,7 +111,7 @@ def _match(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | 
     params: dict[str, str] = {}
     for place, part in enumerate(pattern):
         if part.endswith("...}"):
-            rest = "/".join(segments[place:])
+            rest = "/".join(segments[place:]).removesuffix("/")
             return {**params, part[1:-4]: rest} if rest else None
         if place >= len(segments):
             return None

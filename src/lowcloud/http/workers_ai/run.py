@@ -92,7 +92,7 @@ class Runs:
         return Answered(result, (*asked.options.ignored, *asked.ignored))
 
     async def _read(self, call: Call) -> dict[str, object]:
-        _check_media_type(call.headers)
+        _check_media_type(call)
         return await self.read(call)
 
     async def _batched(self, asked: Asked, call: Call) -> Answered:
@@ -144,9 +144,10 @@ def refuse_gateway(headers: Headers) -> None:
         raise Unsupported(f"{GATEWAY_HEADER}: there is no AI Gateway here.", param=GATEWAY_HEADER)
 
 
-def _check_media_type(headers: Headers) -> None:
+def _check_media_type(call: Call) -> None:
     """The body is JSON whatever it is labelled as, but for what surely isn't. Raises UnsupportedMediaType."""
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data" or kind.startswith(("audio/", "image/", "video/")):
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_media = kind.startswith(("audio/", "image/", "video/")) and not call.body.lstrip().startswith(b"{")
+    if kind == "multipart/form-data" or is_media:
         raise UnsupportedMediaType(f"The model's inputs are JSON, not {kind[:100]}.")
-    check_encoding(headers)
+    check_encoding(call.headers)
