@@ -198,7 +198,7 @@ def _keep(storage: Storage) -> Keep:
 def _auth(settings: Settings, mode: Mode, announce: Announce, database: Database) -> Auth:
     loopback = is_loopback(settings.server.host)
     if loopback and (mode == "dev" or settings.server.insecure_loopback):
-        return OpenAuth()
+        return OpenAuth(TokenStore(database))
     if mode == "dev":
         token = "lowcloud_" + secrets.token_urlsafe(32)
         announce(f"Other machines reach this address, so every request needs this token: {token}")

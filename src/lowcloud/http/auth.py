@@ -5,7 +5,14 @@ from typing import Protocol
 
 from starlette.datastructures import Headers
 
-from lowcloud.core.errors import Forbidden, LacksPermission, MalformedCredentials, MissingCredentials, Unauthorized
+from lowcloud.core.errors import (
+    ExpiredToken,
+    Forbidden,
+    LacksPermission,
+    MalformedCredentials,
+    MissingCredentials,
+    Unauthorized,
+)
 from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
 
 USES_MODELS = frozenset({Permission.WORKERS_AI_READ, Permission.WORKERS_AI_WRITE})
@@ -29,14 +36,26 @@ class Auth(Protocol):
         Raises MalformedCredentials, Unauthorized, Forbidden.
         """
 
+    async def knows(self, token: str, /) -> bool:
+        """Whether a token is this server's, good or not any more."""
 
+
+@dataclass(frozen=True, slots=True)
 class OpenAuth:
-    """Lets everyone in, as whatever account the path names: for ``dev`` and ``insecure_loopback``."""
+    """Lets everyone in, as whatever account the path names: for ``dev`` and ``insecure_loopback``.
+
+    ``verifier`` knows the tokens that there are all the same.
+    """
+
+    verifier: TokenVerifier | None = None
 
     async def principal(
         self, _headers: Headers, account_id: str | None, _any_of: frozenset[Permission], /
     ) -> Principal:
         return Principal("open", account_id or DEV_ACCOUNT, frozenset(Permission))
+
+    async def knows(self, token: str, /) -> bool:
+        return self.verifier is not None and await _is_known(self.verifier, token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +77,16 @@ class TokenAuth:
             needed = " or ".join(sorted(any_of))
             raise LacksPermission(f"Authentication error: this API token lacks the permission {needed}.")
         return principal
+
+    async def knows(self, token: str, /) -> bool:
+        return await _is_known(self.verifier, token)
+
+
+async def _is_known(verifier: TokenVerifier, token: str) -> bool:
+    try:
+        return await verifier.verify(token) is not None
+    except ExpiredToken:
+        return True
 
 
 def _bearer(headers: Headers) -> str:

@@ -7,10 +7,11 @@ import anyio
 import pytest
 from asgi_socket import knocking
 
+from lowcloud.core.errors import ExpiredToken
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.gateway.call import Reply
 from lowcloud.gateway.errors import FellBehind, NoReply
-from lowcloud.http.auth import TokenAuth
+from lowcloud.http.auth import OpenAuth, TokenAuth
 from lowcloud.http.gateway.door import METHODS, PATH
 from lowcloud.http.settings import HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN
@@ -67,7 +68,10 @@ KEYS = {
 
 
 class Tokens:
-    """Tokens by name: all permissions, the gateway's alone, the models' alone, none; and another account's."""
+    """Tokens by name: all permissions, the gateway's alone, the models' alone, none; and another account's.
+
+    ``lowcloud_``, as real ones begin with, may stand before a name.
+    """
 
     async def verify(self, token: str) -> Principal | None:
         known = {
@@ -76,6 +80,9 @@ class Tokens:
             "models": frozenset({Permission.WORKERS_AI_READ}),
             "none": frozenset[Permission](),
         }
+        token = token.removeprefix("lowcloud_")
+        if token == "expired":
+            raise ExpiredToken("Invalid API Token: it is expired or revoked.")
         if token == "foreign":
             return Principal("foreign", "b" * 32, frozenset(Permission))
         return Principal(token, ACCOUNT, known[token]) if token in known else None
@@ -370,6 +377,53 @@ async def test_steps_of_ours_beside_others_want_a_token_that_may_run_the_gateway
 
     assert failure(await serve.ask("POST", "/g", steps("models")))[:2] == (401, 2009)
     assert (await serve.ask("POST", "/g", steps("run"))).status == 200
+
+
+OWN_PLACES = {"openai": "authorization", "anthropic": "x-api-key", "google-ai-studio": "x-goog-api-key"}
+
+
+@pytest.mark.parametrize("provider", OWN_PLACES)
+@pytest.mark.parametrize("beside", [{}, bearer("run")])
+async def test_our_token_in_the_place_of_a_providers_key_says_who_calls_and_the_kept_key_is_sent(
+    serve, provider, beside
+):
+    await serve.keep_key(provider, "sk-kept")
+    header = OWN_PLACES[provider]
+    scheme = "Bearer " if header == "authorization" else ""
+    sent = {**beside, header: f"{scheme}lowcloud_run"}
+    assert (await serve.ask("POST", f"/g/{provider}/v1/x", CHAT, sent)).status == 200
+    assert dict(serve.upstream.sent[0][1].headers) == {header: f"{scheme}sk-kept"}
+    (row,) = await serve.logged()
+    assert row.authentication
+
+
+async def test_our_token_in_a_query_or_a_step_goes_to_no_provider(serve):
+    assert (await serve.ask("POST", "/g/google-ai-studio/v1/m?key=lowcloud_run&alt=sse", CHAT)).status == 200
+    steps = [step(headers=bearer("lowcloud_run", "authorization"))]
+    assert (await serve.ask("POST", "/g", steps)).status == 200
+    assert "lowcloud_" not in repr([target for _, target in serve.upstream.sent])
+    assert serve.upstream.sent[0][1].url.endswith("/v1/m?alt=sse")
+
+
+@pytest.mark.parametrize("token", ["lowcloud_models", "lowcloud_foreign", "lowcloud_expired"])
+async def test_our_token_that_isnt_good_for_this_is_refused_and_goes_nowhere(serve, token):
+    answer = await serve.ask("POST", "/g/openai/chat/completions", CHAT, bearer(token, "authorization"))
+    assert failure(answer)[:2] == (401, 2009)
+    assert serve.upstream.sent == []
+
+
+async def test_a_token_of_another_server_like_this_one_is_a_key_as_any_other(serve):
+    sent = {**bearer("run"), "authorization": "Bearer lowcloud_theirs"}
+    assert (await serve.ask("POST", "/g/openai/chat/completions", CHAT, sent)).status == 200
+    assert dict(serve.upstream.sent[0][1].headers) == {"authorization": "Bearer lowcloud_theirs"}
+
+
+async def test_where_nobody_needs_a_token_ours_goes_to_no_provider_either(make_desk):
+    async with make_desk(auth=OpenAuth(Tokens())) as desk:
+        await desk.make_gateway()
+        sent = bearer("lowcloud_run", "authorization")
+        assert (await desk.ask("POST", "/g/openai/chat/completions", CHAT, sent)).status == 200
+        assert dict(desk.upstream.sent[0][1].headers) == {}
 
 
 async def test_without_authentication_a_gateway_answers_only_where_the_settings_allow_it(make_desk):

@@ -28,6 +28,9 @@ class BindingAuth:
     def __init__(self, account_id: str) -> None:
         self._principal = Principal(TOKEN_ID, account_id, frozenset(Permission))
 
+    async def knows(self, _token: str, /) -> bool:
+        return False
+
     async def principal(self, *_: object) -> Principal:
         """The same for every request: whose account a path names makes no difference."""
         return self._principal

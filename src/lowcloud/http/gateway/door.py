@@ -22,6 +22,7 @@ from lowcloud.http.call import Trace
 from lowcloud.http.encode import to_json
 from lowcloud.http.errors import Rendered
 from lowcloud.http.gateway.chosen import refuse_later
+from lowcloud.http.gateway.own_tokens import without_own_tokens
 from lowcloud.http.origin import is_preflight, preflight_headers
 from lowcloud.http.router import WITH_BODY
 from lowcloud.http.settings import HttpSettings
@@ -125,7 +126,8 @@ class Door:
             trace.route, source = "/v1/{account_id}/{gateway_id}/{provider}/{path}", "provider"
             provider, _, path = rest.partition("/")
             steps = (Step(Call(provider, trace.method, path, query, own, data)),)
-        principal = await self._principal(raw, account_id, steps)
+        steps, own_token = await without_own_tokens(steps, self._auth)
+        principal = await self._principal(raw, account_id, steps, own_token)
         if principal is not None:
             trace.token_id = principal.token_id
         trace.completion_id = call_id = self._new_id()
@@ -133,9 +135,10 @@ class Door:
         return Asked(call_id, account_id, gateway_id, steps, options, source, principal, None, agent)
 
     async def _principal(
-        self, raw: Sequence[tuple[str, str]], account_id: str, steps: Sequence[Step]
+        self, raw: Sequence[tuple[str, str]], account_id: str, steps: Sequence[Step], own_token: str
     ) -> Principal | None:
-        """Who calls: by ``cf-aig-authorization``, else by the key that our own models get; None: nobody says.
+        """Who calls: by ``cf-aig-authorization``, else by the key that our own models get, else by a token of ours that
+        stood for a provider's key; None: nobody says.
 
         Raises GatewayUnauthorized for a token that isn't good, or not good for this: other people's models want leave
         to run the gateway.
@@ -143,6 +146,8 @@ class Door:
         token = next((value for name, value in raw if name == "cf-aig-authorization"), "")
         ours = [step.call for step in steps if step.call.provider == OURS]
         presented = {"authorization": token} if token else credentials(ours[0]) if ours else {}
+        if not presented and own_token:
+            presented = {"authorization": f"Bearer {own_token}"}
         needed = RUNS | USES_MODELS if len(ours) == len(steps) else RUNS
         try:
             return await self._auth.principal(Headers(presented), account_id, needed)

@@ -11,11 +11,12 @@ from lowcloud.gateway.call import OURS, Asked, Call, Step
 from lowcloud.gateway.options import Options, is_ours
 from lowcloud.gateway.pipeline import Gateway
 from lowcloud.http import call as http
+from lowcloud.http.auth import Auth
 from lowcloud.http.encode import to_json
 from lowcloud.http.gateway.chosen import Chosen, chosen, without_gateway
 from lowcloud.http.gateway.door import HOP, reply_with
+from lowcloud.http.gateway.own_tokens import without_own_tokens
 from lowcloud.http.offload import Offload
-from lowcloud.http.settings import HttpSettings
 from lowcloud.http.workers_ai.run import naming
 
 ACCOUNT_BASE = "/client/v4/accounts/{account_id}/ai/"
@@ -25,8 +26,8 @@ SHORT_BASE = "/v1/"
 class ByGateway:
     """Takes the calls that name a gateway. ``new_id`` makes lowercase UUIDv7s."""
 
-    def __init__(self, gateway: Gateway, settings: HttpSettings, offload: Offload, new_id: Callable[[], str]) -> None:
-        self._gateway, self._settings, self._offload, self._new_id = gateway, settings, offload, new_id
+    def __init__(self, gateway: Gateway, auth: Auth, offload: Offload, new_id: Callable[[], str]) -> None:
+        self._gateway, self._auth, self._offload, self._new_id = gateway, auth, offload, new_id
 
     async def reply(self, template: str, call: http.Call) -> ASGIApp | None:
         """The answer to a call of a route; None: it names no gateway. Raises LowcloudError."""
@@ -47,6 +48,7 @@ class ByGateway:
         self, call: http.Call, gateway_id: str, steps: tuple[Step, ...], options: Options, source: str
     ) -> ASGIApp:
         """The reply to a call that is authenticated, by the first of its steps that succeeds. Raises LowcloudError."""
+        steps, _ = await without_own_tokens(steps, self._auth)
         call.trace.completion_id = call_id = self._new_id()
         agent = call.headers.get("user-agent", "")
         account_id = account_of(call.principal)
