@@ -5,10 +5,16 @@ from collections.abc import Sequence
 
 import pytest
 from image_site import JPEG, PNG, site
+from usage_sums import Sums, UsageTold
 
 from lowcloud.core.errors import BadRequest
 from lowcloud.core.messages import Image
 from lowcloud.http.image_links import MAX_LINKS, LinkedImage
+from lowcloud.models.card import Task
+from lowcloud.serving.admission import Bounds
+from lowcloud.serving.limits import Allowance
+from lowcloud.serving.service import Limits
+from lowcloud.serving.usage import Ledger
 
 pytestmark = pytest.mark.anyio
 
@@ -96,6 +102,23 @@ async def test_nothing_is_fetched_for_a_model_that_cant_see(make_world, route):
         status, message = error(await world.ask("POST", route, body(route, URL)))
     assert (status, shelf.asked) == (400, [])
     assert message == "messages[0].content: @local/smollm2-135m-instruct doesn't take images."
+
+
+@pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/messages"])
+async def test_nothing_is_fetched_for_a_run_that_is_over_its_accounts_limit(make_world, route):
+    shelf = Shelf()
+    ledger = Ledger(Sums(), UsageTold(), Allowance(requests_per_minute={Task.TEXT_GENERATION: 1}), lambda: 0.0)
+    async with make_world(images=shelf, sees=True, ledger=ledger) as world:
+        answers = [await world.ask("POST", route, body(route, URL)) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 429]
+    assert shelf.asked == [URL]
+
+
+async def test_nothing_is_fetched_for_a_model_whose_queue_is_full(make_world):
+    shelf = Shelf()
+    async with make_world(images=shelf, sees=True, limits=Limits(queue=Bounds(requests=0))) as world:
+        answer = await world.ask("POST", ROUTES[0], body(ROUTES[0], URL))
+    assert (answer.status, shelf.asked) == (429, [])
 
 
 async def test_nothing_is_fetched_for_a_model_that_isnt_here(make_world):

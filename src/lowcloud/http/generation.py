@@ -125,8 +125,8 @@ class Answerer:
     async def begin(self, asked: Asked, caller: Caller, trace: Trace) -> Begun:
         """A generation that has started: until then every failure is raised. Who gets it closes its events."""
         trace.model = asked.model
-        prompt = await self._links.followed(asked.model, asked.generate.prompt)
         caller = replace(caller, rejects_if_busy=caller.rejects_if_busy or asked.rejects_if_busy)
+        prompt = await self._links.followed(asked.model, asked.generate.prompt, caller)
         events = self._service.generate(asked.model, replace(asked.generate, prompt=prompt), caller)
         try:
             started = await _started(events)

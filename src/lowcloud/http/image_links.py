@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Image, Message, Messages, Prompt
-from lowcloud.core.requests import Generate
+from lowcloud.core.requests import Caller, Generate
 from lowcloud.serving.service import Service
 
 P = TypeVar("P", bound=Prompt)
@@ -44,10 +44,11 @@ class ImageLinks:
     def __init__(self, service: Service, fetcher: ImageFetcher | None) -> None:
         self._service, self._fetcher = service, fetcher
 
-    async def followed(self, model_id: str, prompt: P) -> P:
-        """``prompt`` with the bytes of every image; nothing is fetched for a model that can't see it.
+    async def followed(self, model_id: str, prompt: P, caller: Caller | None = None) -> P:
+        """``prompt`` with the bytes of every image; nothing is fetched for a model that can't see it, nor for a
+        ``caller`` whose run wouldn't be admitted.
 
-        Raises BadRequest, Unsupported, ModelNotFound.
+        Raises BadRequest, Unsupported, ModelNotFound; Overloaded, LimitReached.
         """
         if not isinstance(prompt, Messages):
             return prompt
@@ -60,7 +61,7 @@ class ImageLinks:
         if len(links) > MAX_LINKS:
             path = links[MAX_LINKS].path
             raise BadRequest(f"{path}: at most {MAX_LINKS} images of a request are fetched.", param=path)
-        await self._service.check(model_id, Generate(id="", prompt=prompt))
+        await self._service.check(model_id, Generate(id="", prompt=prompt), caller)
         images = iter(await self._fetcher.fetch(links))
         return replace(prompt, messages=tuple(_filled(message, images) for message in prompt.messages))
 

@@ -144,9 +144,12 @@ class Service:
         answer = self._accepted(model_id, Task.TEXT_CLASSIFICATION)
         return await self._once(answer, rough_tokens(request), caller, lambda on: _classifier(on).classify(request))
 
-    async def check(self, model_id: str, request: Generate) -> None:
-        """Refuse what the model that answers can't do, before anything is done for it. Raises as ``generate`` does."""
+    async def check(self, model_id: str, request: Generate, caller: Caller | None = None) -> None:
+        """Refuse what the model that answers can't do, before anything is done for it; with a ``caller`` also what
+        wouldn't be admitted now. Raises as ``generate`` does."""
         answer = self._accepted(model_id, Task.TEXT_GENERATION)
+        if caller is not None:
+            await self._check_admission(answer, caller)
         with self._deadline() as deadline:
             engine = _generator(await deadline.bound(lambda: self._pool.engine(answer.by.id)))
         engine.check(request)
@@ -214,6 +217,13 @@ class Service:
             yield deadline
         finally:
             self._live.discard(deadline)
+
+    async def _check_admission(self, answer: Answer, caller: Caller) -> None:
+        """A place is taken, and left at once. Raises Overloaded, LimitReached."""
+        if self._ledger is not None:
+            await self._ledger.check(caller, answer.card)
+        with self._enter(answer, caller):
+            pass
 
     def _enter(self, answer: Answer, caller: Caller) -> Place:
         return self._queue(answer.by.id).enter(caller.admission, rejects_if_busy=caller.rejects_if_busy)

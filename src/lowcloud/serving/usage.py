@@ -82,13 +82,20 @@ class Ledger:
 
         Raises LimitReached, DailyLimitReached; what is refused isn't counted.
         """
+        await self.check(caller, card)
+        if _is_request(caller) and card.task in self._allowance.requests_per_minute:
+            key = caller.account_id, card.task
+            self._requests[key] = self._requests.get(key, 0) + 1
+
+    async def check(self, caller: Caller, card: Card) -> None:
+        """Refuse what ``admit`` would refuse now; nothing is counted. Raises as it does."""
         self._turn()
         try:
             if self._allowance.neurons_per_day is not None and card.price:
                 used = await self._neurons_today(caller.account_id)
                 check_day(used, self._allowance.neurons_per_day, self._clock())
-            if caller.admission == "live" and not caller.is_part:
-                self._count_request(caller.account_id, card.task)
+            if _is_request(caller):
+                self._check_minute(caller.account_id, card.task)
         except LimitReached as error:
             self._meter.refused("neurons_per_day" if isinstance(error, DailyLimitReached) else "requests_per_minute")
             raise
@@ -156,13 +163,15 @@ class Ledger:
         if minute != self._minute:
             self._minute, self._used, self._requests = minute, {}, {}
 
-    def _count_request(self, account_id: str, task: Task) -> None:
+    def _check_minute(self, account_id: str, task: Task) -> None:
         limit = self._allowance.requests_per_minute.get(task)
-        if limit is None:
-            return
-        requests = self._requests.get((account_id, task), 0)
-        check_minute(task, requests, limit, self._clock())
-        self._requests[account_id, task] = requests + 1
+        if limit is not None:
+            check_minute(task, self._requests.get((account_id, task), 0), limit, self._clock())
+
+
+def _is_request(caller: Caller) -> bool:
+    """What is counted by the minute: not what is run later, nor a part of a request."""
+    return caller.admission == "live" and not caller.is_part
 
 
 def _counts(record: UsageRecord) -> UsageCounts:
