@@ -208,7 +208,8 @@ async def test_an_embedding_that_is_left_or_fails_is_counted(rig, books):
         r.embedder.stage.open("embed")
         with pytest.raises(BadRequest):
             await r.service.embed(BGE, Embed("long", (Text(" ".join("x" * 257)),)), CALLER)
-    assert await books.rows() == {(BGE, EMBEDDING_STAND_IN): UsageCounts(2, 1, 1, 0, 0, 0, 0.0)}
+    cost = neurons(CARDS[BGE], 4, 0, 0)  # of what the engine had begun to work on
+    assert await books.rows() == {(BGE, EMBEDDING_STAND_IN): UsageCounts(2, 1, 1, 4, 0, 0, cost)}
 
 
 async def test_what_a_limit_refuses_is_no_run_takes_no_place_and_reaches_no_engine(rig, hello):

@@ -1,6 +1,6 @@
 """What an engine is: the protocols between ``serving`` and everything that can run a model."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -9,6 +9,12 @@ from lowcloud.core.messages import Messages, Prompt
 from lowcloud.core.requests import Classify, Embed, Generate, Rerank
 from lowcloud.core.results import Classified, Embedded, Reranked
 from lowcloud.models.card import Card
+
+Counted: TypeAlias = Callable[[int], None]  # is told how many tokens a request has
+
+
+def unheard(_n_tokens: int) -> None:
+    """A ``Counted`` that nobody reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +91,9 @@ class Embedder(Protocol):
     @property
     def card(self) -> Card: ...
 
-    async def embed(self, request: Embed) -> Embedded:
-        """Vectors of the model's own dimension. Raises BadRequest with the counts for an input over the limit."""
+    async def embed(self, request: Embed, counted: Counted = unheard) -> Embedded:
+        """Vectors of the model's own dimension. ``counted`` is told the tokens once they are known, if that is before
+        the end. Raises BadRequest with the counts for an input over the limit."""
 
 
 class Reranker(Protocol):
@@ -95,8 +102,9 @@ class Reranker(Protocol):
     @property
     def card(self) -> Card: ...
 
-    async def rerank(self, request: Rerank) -> Reranked:
-        """A score a document. Raises BadRequest with the counts for a query and a document over the limit."""
+    async def rerank(self, request: Rerank, counted: Counted = unheard) -> Reranked:
+        """A score a document; ``counted`` as for ``embed``. Raises BadRequest with the counts for a query and a
+        document over the limit."""
 
 
 class Classifier(Protocol):
@@ -105,7 +113,7 @@ class Classifier(Protocol):
     @property
     def card(self) -> Card: ...
 
-    async def classify(self, request: Classify) -> Classified:
+    async def classify(self, request: Classify, counted: Counted = unheard) -> Classified:
         """The labels of each input. Raises BadRequest with the counts for an input over the limit."""
 
 

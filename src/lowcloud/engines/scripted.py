@@ -19,7 +19,7 @@ from lowcloud.core.events import Alternative, Event, Finished, Started, TextDelt
 from lowcloud.core.messages import Messages, Prompt, Text, Tokens
 from lowcloud.core.requests import Embed, Generate
 from lowcloud.core.results import Embedded
-from lowcloud.engines.engine import Prepared, RuntimeState
+from lowcloud.engines.engine import Counted, Prepared, RuntimeState, unheard
 from lowcloud.engines.sampling import default_length, filled
 from lowcloud.engines.scripted_reply import BABBLE, Delta, Line, Reply, Said, SaidCall, Turn, babble, line_of, words
 from lowcloud.models.card import Card
@@ -278,7 +278,7 @@ class ScriptedEmbedder:
     def card(self) -> Card:
         return self._card
 
-    async def embed(self, request: Embed) -> Embedded:
+    async def embed(self, request: Embed, counted: Counted = unheard) -> Embedded:
         self.requests.append(request)
         limit = self._card.max_input_tokens or UNBOUNDED_INPUT
         inputs = [words(_rendered(text)) for text in request.inputs]
@@ -288,12 +288,13 @@ class ScriptedEmbedder:
                     f"{request.name(index)} has {len(tokens)} tokens; this model takes at most {limit}.",
                     param=request.name(index),
                 )
+        kept = [tokens[:limit] for tokens in inputs]
+        counted(sum(map(len, kept)))
         try:
             await self.stage.at("embed")
         except anyio.get_cancelled_exc_class():
             self.cancelled.append(request.id)
             raise
-        kept = [tokens[:limit] for tokens in inputs]
         pooling = request.pooling or self._card.pooling or "mean"
         vectors = tuple(unit_vector("".join(tokens), self._dimensions, pooling) for tokens in kept)
         return Embedded(vectors, sum(len(tokens) for tokens in kept), self._weights, pooling=pooling)

@@ -8,6 +8,7 @@ import anyio
 from lowcloud.core.errors import PromptTooLong
 from lowcloud.core.requests import Classify, Rerank
 from lowcloud.core.results import Classified, Label, Reranked
+from lowcloud.engines.engine import Counted, unheard
 from lowcloud.engines.scripted import UNBOUNDED_INPUT, Stage
 from lowcloud.engines.scripted_reply import words
 from lowcloud.models.card import Card
@@ -33,7 +34,7 @@ class ScriptedReranker:
     def card(self) -> Card:
         return self._card
 
-    async def rerank(self, request: Rerank) -> Reranked:
+    async def rerank(self, request: Rerank, counted: Counted = unheard) -> Reranked:
         self.requests.append(request)
         limit = self._card.max_input_tokens or UNBOUNDED_INPUT
         query = words(request.query)
@@ -44,9 +45,11 @@ class ScriptedReranker:
             if len(query) + len(document) > limit and not request.truncate:
                 raise _too_long(f"{request.name(place)}, with the query,", len(query) + len(document), limit)
         documents = [document[: limit - len(query)] for document in kept]
+        n_tokens = sum(len(query) + len(document) for document in documents)
+        counted(n_tokens)
         await _pass(self.stage, "rerank", request.id, self.cancelled)
         scores = tuple(_share(query, document) for document in documents)
-        return Reranked(scores, sum(len(query) + len(document) for document in documents), self._weights)
+        return Reranked(scores, n_tokens, self._weights)
 
 
 class ScriptedClassifier:
@@ -65,7 +68,7 @@ class ScriptedClassifier:
     def card(self) -> Card:
         return self._card
 
-    async def classify(self, request: Classify) -> Classified:
+    async def classify(self, request: Classify, counted: Counted = unheard) -> Classified:
         self.requests.append(request)
         limit = self._card.max_input_tokens or UNBOUNDED_INPUT
         inputs = [words(text) for text in request.inputs]
@@ -73,6 +76,7 @@ class ScriptedClassifier:
             if len(tokens) > limit and not request.truncate:
                 raise _too_long(request.name(place), len(tokens), limit)
         kept = [tokens[:limit] for tokens in inputs]
+        counted(sum(map(len, kept)))
         await _pass(self.stage, "classify", request.id, self.cancelled)
         return Classified(tuple(map(_labels, kept)), sum(map(len, kept)), self._weights)
 

@@ -26,7 +26,8 @@ class Meter(Protocol):
 class Run:
     """A run from its arrival to its ``end``. ``clock`` is in seconds, monotonic.
 
-    Of a generation without ``Usage``, cancelled or failed, what the caller got is counted: a token a delta.
+    Of a generation without ``Usage``, cancelled or failed, what the caller got is counted: a token a delta; of another
+    run what the engine had begun to work on.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Run:
         self._started: Started | None = None
         self._completion = 0
         self._usage: Usage | None = None
+        self._begun: Usage | None = None
 
     async def bound(self, call: Callable[[], Awaitable[T]]) -> T:
         """What ``call`` gives, if it comes within the run's time. Raises RequestTimeout."""
@@ -64,6 +66,10 @@ class Run:
             case Usage():
                 return self.complete(event)
         return event
+
+    def counted(self, prompt_tokens: int) -> None:
+        """The engine has begun to work on so many, of what it gives all at once."""
+        self._begun = Usage(prompt_tokens, 0, 0)
 
     def complete(self, usage: Usage) -> Usage:
         """The model has done its work, for so many tokens; returns them with their neurons."""
@@ -90,7 +96,7 @@ class Run:
 
     def _used(self) -> Usage | None:
         if self._usage is not None or self._started is None:
-            return self._usage
+            return self._usage or self._begun
         return Usage(self._started.prompt_tokens, self._started.cached_tokens, self._completion)
 
     def _outcome(self, error: BaseException | None) -> Outcome:

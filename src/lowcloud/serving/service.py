@@ -18,7 +18,7 @@ from lowcloud.core.events import Event, Started, Usage
 from lowcloud.core.messages import Messages, Prompt
 from lowcloud.core.requests import Admission, Caller, Classify, Embed, Generate, Rerank
 from lowcloud.core.results import Classified, Embedded, Reranked
-from lowcloud.engines.engine import Classifier, Embedder, Engine, Reranker, Token, Wording
+from lowcloud.engines.engine import Classifier, Counted, Embedder, Engine, Reranker, Token, Wording
 from lowcloud.models.card import Task
 from lowcloud.models.catalogue import Answer, Catalogue, Listing
 from lowcloud.serving.admission import RANKS, Bounds, Place, Queue
@@ -131,18 +131,20 @@ class Service:
         answer = self._accepted(model_id, Task.TEXT_EMBEDDINGS)
         dimensions = dimensions_of(answer, request.dimensions)
         whole = replace(request, dimensions=None, rank=RANKS[caller.admission])
-        embedded = await self._once(answer, rough_tokens(request), caller, lambda on: _embedder(on).embed(whole))
+        embedded = await self._once(answer, rough_tokens(request), caller, lambda on, n: _embedder(on).embed(whole, n))
         return replace(embedded, vectors=await self._sized(embedded.vectors, dimensions))
 
     async def rerank(self, model_id: str, request: Rerank, caller: Caller) -> Reranked:
         """A score a document, in their order. Raises as ``generate`` does."""
         answer = self._accepted(model_id, Task.RERANK)
-        return await self._once(answer, rough_tokens(request), caller, lambda on: _reranker(on).rerank(request))
+        return await self._once(answer, rough_tokens(request), caller, lambda on, n: _reranker(on).rerank(request, n))
 
     async def classify(self, model_id: str, request: Classify, caller: Caller) -> Classified:
         """The labels of each input, in their order. Raises as ``generate`` does."""
         answer = self._accepted(model_id, Task.TEXT_CLASSIFICATION)
-        return await self._once(answer, rough_tokens(request), caller, lambda on: _classifier(on).classify(request))
+        return await self._once(
+            answer, rough_tokens(request), caller, lambda on, n: _classifier(on).classify(request, n)
+        )
 
     async def check(self, model_id: str, request: Generate, caller: Caller | None = None) -> None:
         """Refuse what the model that answers can't do, before anything is done for it; with a ``caller`` also what
@@ -260,13 +262,15 @@ class Service:
             return await anyio.to_thread.run_sync(_resized, vectors, dimensions, limiter=self._cutters)
         return _resized(vectors, dimensions)
 
-    async def _once(self, answer: Answer, n_tokens: int, caller: Caller, ask: Callable[[Served], Awaitable[R]]) -> R:
+    async def _once(
+        self, answer: Answer, n_tokens: int, caller: Caller, ask: Callable[[Served, Counted], Awaitable[R]]
+    ) -> R:
         """What an engine gives all at once; ``n_tokens`` is what waits for it meanwhile."""
         async with self._run(answer, caller) as run:
             with self._enter(answer, caller) as place:
                 place.count(n_tokens)
                 await run.bound(place.turn)
-                result = await run.bound(lambda: self._leased(answer, ask))
+                result = await run.bound(lambda: self._leased(answer, lambda engine: ask(engine, run.counted)))
                 place.started()
             usage = run.complete(Usage(result.prompt_tokens, 0, 0))
         return replace(result, stand_in=_stand_in(answer), neurons=usage.neurons)

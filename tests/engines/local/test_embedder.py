@@ -180,6 +180,15 @@ async def test_no_inputs_give_no_vectors(tmp_path: Path):
     assert (await embedder(tmp_path, Worker()).embed(texts(dimensions=8))).vectors == ()
 
 
+async def test_the_tokens_are_told_when_the_work_begins(tmp_path: Path):
+    worker, told = Worker(), list[int]()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(embedder(tmp_path, worker).embed, texts("a", "a b"), told.append)
+        await worker.opened(2)
+        assert told == [3 + 4]
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_caller_that_leaves_takes_its_inputs_from_the_worker(tmp_path: Path):
     worker, room = Worker(), Room()
     async with anyio.create_task_group() as tasks:

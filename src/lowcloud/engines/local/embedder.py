@@ -17,6 +17,7 @@ import anyio.to_thread
 from lowcloud.core.errors import BadRequest, EngineFailed, LowcloudError, Overloaded
 from lowcloud.core.requests import Embed, Pooling
 from lowcloud.core.results import Embedded
+from lowcloud.engines.engine import Counted, unheard
 from lowcloud.engines.local.encoder_folder import EncoderFolder, describe
 from lowcloud.engines.local.encoder_inputs import InputTokenizer
 from lowcloud.engines.local.frames import Encode, Ready, Refused
@@ -111,7 +112,7 @@ class LocalEmbedder:
         """Whose model this is."""
         return self._card
 
-    async def embed(self, request: Embed) -> Embedded:
+    async def embed(self, request: Embed, counted: Counted = unheard) -> Embedded:
         """Unit vectors in the order of the inputs; tokens are counted with the special ones, as they are encoded.
 
         A call that is cancelled, or fails, has the worker forget those of its inputs that wait for a batch. Raises
@@ -132,6 +133,7 @@ class LocalEmbedder:
             for place, tokens in enumerate(ids)
         ]
         async with self._entered(request.rank, len(ids), n_tokens):
+            counted(n_tokens)
             with self._opened(inputs):
                 vectors = await gathered.vectors()
         ready = self._worker.loaded

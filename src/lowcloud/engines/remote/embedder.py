@@ -13,6 +13,7 @@ from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Text
 from lowcloud.core.requests import Embed
 from lowcloud.core.results import Embedded
+from lowcloud.engines.engine import Counted, unheard
 from lowcloud.engines.remote.body import rough_tokens
 from lowcloud.engines.remote.failure import broken, complained
 from lowcloud.engines.remote.runtime import RemoteRuntime
@@ -34,7 +35,7 @@ class RemoteEmbedder:
     def card(self) -> Card:
         return self._card
 
-    async def embed(self, request: Embed) -> Embedded:
+    async def embed(self, request: Embed, _counted: Counted = unheard) -> Embedded:
         """Raises Unsupported for what the format has no words for, and the upstream's failures as ours."""
         upstream = self._runtime.upstream
         body = embeddings_body(request, upstream)

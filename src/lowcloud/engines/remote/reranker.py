@@ -7,6 +7,7 @@ from lowcloud.core.errors import Unsupported
 from lowcloud.core.messages import Text
 from lowcloud.core.requests import Rerank
 from lowcloud.core.results import Reranked
+from lowcloud.engines.engine import Counted, unheard
 from lowcloud.engines.remote.body import rough_tokens
 from lowcloud.engines.remote.failure import broken, complained
 from lowcloud.engines.remote.runtime import RemoteRuntime
@@ -24,7 +25,7 @@ class RemoteReranker:
     def card(self) -> Card:
         return self._card
 
-    async def rerank(self, request: Rerank) -> Reranked:
+    async def rerank(self, request: Rerank, _counted: Counted = unheard) -> Reranked:
         """Raises Unsupported for what not every such server has words for, and the upstream's failures as ours."""
         upstream = self._runtime.upstream
         body = rerank_body(request, upstream)
