@@ -449,3 +449,19 @@ async def test_a_provider_that_the_operator_moved_may_be_anywhere(tmp_path):
         await desk.read()
         ((_, target, _),) = desk.upstream.sent
         assert (target.url, target.is_checked) == ("http://127.0.0.1:1/v1/chat/completions", False)
+
+
+async def test_a_model_without_a_price_and_a_body_that_is_no_json_hold_nothing(tmp_path):
+    rule = SpendRule("r", limit=0.0001, window_s=3600)
+    async with bench(tmp_path, spend_limits=(rule,), prices={}) as desk:
+        for body in (BODY, b"\xff", b"[" * 100_000):
+            reply, _ = await desk.read(Step(replace(CALL, body=body)))
+            assert reply.status == 200
+        amounts = desk.spending._ledgers[ACCOUNT, "g"]["r", "all"]
+        assert (amounts.held, amounts.entries) == ((), ())
+
+
+async def test_a_reply_that_cant_be_kept_is_answered_and_asked_for_again(tmp_path):
+    video = [Reply(200, (("content-type", "video/mp4"),), pieces(b"x")) for _ in range(2)]
+    async with bench(tmp_path, *video, cache_ttl_s=60) as desk:
+        assert [dict((await desk.read())[0].headers)["cf-aig-cache-status"] for _ in video] == ["MISS"] * 2
