@@ -1,12 +1,14 @@
 """What is written down of one call, whatever becomes of it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import anyio
 import pytest
 
 from lowcloud.core.principal import Permission, Principal
+from lowcloud.core.threads import LARGE_BYTES, Threads
 from lowcloud.gateway import journal as module
 from lowcloud.gateway.call import Asked, Call, Headers, Reply, Step
 from lowcloud.gateway.config import GatewayConfig
@@ -15,8 +17,10 @@ from lowcloud.gateway.journal import CLIENT_LEFT, Journal
 from lowcloud.gateway.options import CustomCost, Options, merged
 from lowcloud.gateway.prices import Price
 from lowcloud.gateway.providers import PROVIDERS
-from lowcloud.gateway.record import Record
+from lowcloud.gateway.record import Record, record_of
+from lowcloud.gateway.usage import request_facts
 
+T = TypeVar("T")
 pytestmark = pytest.mark.anyio
 WHO = Principal("t", "a" * 32, frozenset(Permission))
 CALL = Call("openai", "POST", "chat/completions", "key=sk-secret&a=1", (("content-type", "text/x"),), b'{"model":"m"}')
@@ -31,21 +35,35 @@ class Spool:
 
     records: list[Record] = field(default_factory=list)
 
-    def append(self, record: Record) -> bool:
+    def append(self, record: Record, line: bytes) -> bool:
+        assert record_of(line) == record
         self.records.append(replace(record))
         return True
+
+
+class CountedThreads(Threads):
+    """Says how much was done in threads."""
+
+    n_run = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        self.n_run += 1
+        return await super().run(work)
 
 
 class Desk:
     """A journal on a clock that a test sets, with what was settled."""
 
-    def __init__(self, *, is_begun: bool = True, asked_by: Principal | None = WHO, **options: object) -> None:
-        self.spool, self.now, self.settled = Spool(), 5.0, []
-        asked = Asked("id", "a" * 32, "g", (Step(CALL),), Options(), "provider", asked_by, None, "curl/8")
-        self.journal = Journal(asked, 1_800_000_000.0, lambda: self.now, PRICES, self.spool)
+    def __init__(
+        self, *, is_begun: bool = True, asked_by: Principal | None = WHO, call: Call = CALL, **options: object
+    ) -> None:
+        self.spool, self.now, self.settled, self.threads = Spool(), 5.0, [], CountedThreads(1, "test")
+        asked = Asked("id", "a" * 32, "g", (Step(call),), Options(), "provider", asked_by, None, "curl/8")
+        self.journal = Journal(asked, 1_800_000_000.0, lambda: self.now, PRICES, self.spool, self.threads)
         if is_begun:
             settled = merged(Options(**options), Options(), GatewayConfig("g"))
-            self.journal.begin(2, CALL, PROVIDERS["openai"], settled)
+            provider = PROVIDERS["openai"]
+            self.journal.begin(2, call, provider, settled, request_facts(provider, call.path, call.body))
 
     def answered(self, *pieces: bytes | Exception, headers: Headers = WHOLE, status: int = 200, is_hit: bool = False):
         reply = Reply(status, headers, said(*pieces))
@@ -164,8 +182,8 @@ async def test_a_hit_costs_nothing_and_has_its_tokens():
 )
 async def test_a_call_without_a_reply_is_logged_with_its_errors_status(error, status):
     desk = Desk(asked_by=None)
-    desk.journal.failed(error)
-    desk.journal.end()
+    await desk.journal.failed(error)
+    await desk.journal.end()
     assert (desk.record.status_code, desk.record.success, desk.record.authenticated) == (status, False, False)
     assert desk.record.cost is None
 
@@ -173,7 +191,7 @@ async def test_a_call_without_a_reply_is_logged_with_its_errors_status(error, st
 async def test_where_no_step_began_there_is_nothing_to_log():
     desk = Desk(is_begun=False)
     assert desk.journal.event_id == "id"
-    desk.journal.failed(NoReply(kind="timeout"))
+    await desk.journal.failed(NoReply(kind="timeout"))
     assert desk.spool.records == []
 
 
@@ -195,3 +213,40 @@ async def test_of_long_bodies_the_beginning_is_kept_and_the_size_is_told(monkeyp
     await read(desk.answered(b"123456", b"789012", b"345", headers=()))
     assert (desk.record.response, desk.record.request) == (b"1234567890", CALL.body[:10])
     assert (desk.record.response_size, desk.record.request_size) == (15, len(CALL.body))
+
+
+SECRET = b"sk-proj-abcdefghijklmnopqrstuvwx"
+
+
+async def test_neither_body_keeps_its_secrets():
+    desk = Desk(call=replace(CALL, body=b'{"model":"m","api_key":"' + SECRET + b'"}'))
+    await read(desk.answered(b'{"text":"' + SECRET + b'"}', headers=()))
+    assert desk.record.request == b'{"model":"m","api_key":"[redacted]"}'
+    assert desk.record.response == b'{"text":"[redacted]"}'
+
+
+async def test_large_bodies_are_written_in_a_thread_and_before_the_last_byte_all_the_same():
+    large = b"x" * LARGE_BYTES
+    desk = Desk()
+    body = desk.answered(large, b"y", headers=(("content-length", str(len(large) + 1)),))
+    await anext(body)
+    assert [await anext(body), len(desk.spool.records)] == [large, 0]
+    assert [await anext(body), len(desk.spool.records), desk.threads.n_run] == [b"y", 1, 1]
+    assert await anext(body, None) is None
+    assert desk.record.response == large + b"y"
+
+
+async def test_small_bodies_are_written_at_once():
+    desk = Desk()
+    await read(desk.answered(ANSWER))
+    assert desk.threads.n_run == 0
+
+
+async def test_a_client_that_leaves_a_large_answer_has_its_log_too():
+    desk = Desk()
+    body = desk.answered(b"x" * LARGE_BYTES, b"y", headers=())
+    assert [len(await anext(body)), len(await anext(body))] == [0, LARGE_BYTES]
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await body.aclose()
+    assert (desk.record.response, desk.threads.n_run) == (b"x" * LARGE_BYTES, 1)

@@ -10,6 +10,7 @@ from contextvars import copy_context
 from typing import TypeVar
 
 T = TypeVar("T")
+LARGE_BYTES = 2**18  # worth a thread: a millisecond's work or so
 
 
 class Threads:
@@ -21,3 +22,7 @@ class Threads:
     async def run(self, work: Callable[[], T]) -> T:
         """What ``work`` returns. A caller that is cancelled doesn't wait; what hasn't begun then never does."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, work)
+
+    async def sized(self, n_bytes: int, work: Callable[[], T]) -> T:
+        """What ``work`` returns: from a thread where what it works on is large."""
+        return work() if n_bytes <= LARGE_BYTES else await self.run(work)

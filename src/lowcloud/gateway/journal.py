@@ -2,24 +2,36 @@
 
 from collections.abc import AsyncGenerator, Callable
 
+import anyio
+
 from lowcloud.core.errors import LowcloudError
+from lowcloud.core.threads import LARGE_BYTES, Threads
 from lowcloud.gateway.call import Asked, Call, Reply
 from lowcloud.gateway.options import Settled
 from lowcloud.gateway.prices import Prices, cost
 from lowcloud.gateway.providers import Provider
-from lowcloud.gateway.record import BODY_BYTES, Record
+from lowcloud.gateway.record import BODY_BYTES, Record, line_of, make_safe
 from lowcloud.gateway.redact import redacted_query
 from lowcloud.gateway.spool import Spool
-from lowcloud.gateway.usage import UsageReader, request_facts
+from lowcloud.gateway.usage import Facts, UsageReader
 
 CLIENT_LEFT = 499
 
 
 class Journal:
-    """One call's. ``end`` writes the record, once, whatever became of the call."""
+    """One call's. ``end`` writes the record, once, whatever became of the call; ``threads`` make large ones."""
 
-    def __init__(self, asked: Asked, now: float, monotonic: Callable[[], float], prices: Prices, spool: Spool) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        now: float,
+        monotonic: Callable[[], float],
+        prices: Prices,
+        spool: Spool,
+        threads: Threads,
+    ) -> None:
         self._asked, self._monotonic, self._prices, self._spool = asked, monotonic, prices, spool
+        self._threads = threads
         self._started = monotonic()
         self._record = Record(asked.id, asked.account_id, asked.gateway_id, now)
         self._usage = UsageReader()
@@ -39,9 +51,9 @@ class Journal:
         asked = self._settled.event_id if self._settled else None
         return asked or self._asked.id
 
-    def begin(self, number: int, call: Call, provider: Provider, settled: Settled) -> None:
-        """A step is due."""
-        record, facts = self._record, request_facts(provider, call.path, call.body)
+    def begin(self, number: int, call: Call, provider: Provider, settled: Settled, facts: Facts) -> None:
+        """A step is due; ``facts`` are its request's."""
+        record = self._record
         self._settled, self._request = settled, call.body
         record.step, record.provider, record.method = number, provider.slug, call.method
         record.path = call.path + (f"?{redacted_query(call.query)}" if call.query else "")
@@ -71,41 +83,52 @@ class Journal:
                 self._take(piece)
                 n_left -= len(piece)
                 if n_left == 0:
-                    self.end()
+                    await self.end()
                 yield piece
         except Exception:  # it broke off; that the client left is no failure of the call
             self._record.success = False
             raise
         finally:
-            self.end()
+            await self.end()
             await reply.body.aclose()
 
-    def failed(self, error: BaseException) -> None:
+    async def failed(self, error: BaseException) -> None:
         """There is no reply but the error's own."""
         self._record.status_code = error.status if isinstance(error, LowcloudError) else CLIENT_LEFT
-        self.end()
+        await self.end()
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Write the record, unless it is written."""
         if self._is_over:
             return
         self._is_over = True
+        self._record.duration_ms = round(1_000 * (self._monotonic() - self._started), 3)
+        if len(self._request) + self._kept <= LARGE_BYTES:
+            line = self._line()
+        else:
+            with anyio.CancelScope(shield=True):
+                line = await self._threads.run(self._line)
+        if self._settle is not None:
+            self._settle(self._record.cost or 0.0)
+        if line:
+            self._spool.append(self._record, line)
+
+    def _line(self) -> bytes:
+        """The record, filled in, as a line; b"" where none is to be kept."""
         record, settled = self._record, self._settled
-        record.duration_ms = round(1_000 * (self._monotonic() - self._started), 3)
         used = self._usage.used(self._request)
         if 0 < record.status_code < 400:  # what came before it broke off is paid for too
             record.tokens_in, record.tokens_out = used.tokens_in, used.tokens_out
             record.model = record.model or used.model
             price = cost(self._prices, record.provider, record.model, used, settled.custom_cost if settled else None)
             record.cost = 0.0 if record.cached else price
-        if self._settle is not None:
-            self._settle(record.cost or 0.0)
         if settled is None or not settled.collect_log:
-            return
+            return b""
         if self._keeps_bodies:
             record.request = self._request[:BODY_BYTES]
             record.response = b"".join(self._response or ())
-        self._spool.append(record)
+            make_safe(record)
+        return line_of(record)
 
     @property
     def _keeps_bodies(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import anyio
 
+from lowcloud.core.threads import Threads
 from lowcloud.gateway.cache import Cache, Entry
 from lowcloud.gateway.cache_key import cache_key, is_cacheable
 from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step, Target, Upstream, begun
@@ -35,10 +36,12 @@ from lowcloud.gateway.retry import delay_s, is_retried, parse_retry_after, timeo
 from lowcloud.gateway.spend import Facts, estimated_cost, max_tokens_of
 from lowcloud.gateway.spending import Reservation, Spending
 from lowcloud.gateway.spool import Spool
+from lowcloud.gateway.usage import Facts as Said
 from lowcloud.gateway.usage import UsageReader, request_facts
 from lowcloud.gateway.windows import Held
 
 MILLION = 1_000_000
+MAX_THREADS = 2
 FIRST_BYTE_S = 600.0  # the server's own bound, where the caller sets none
 
 
@@ -73,7 +76,7 @@ class Directory(Protocol):
 class Tools:
     """What the gateway works with. ``ours`` carries calls of our own models; ``clock`` gives seconds since 1970.
 
-    ``is_open``: a gateway without authentication answers everybody.
+    ``is_open``: a gateway without authentication answers everybody. ``threads`` read and write large bodies.
     """
 
     directory: Directory
@@ -89,6 +92,7 @@ class Tools:
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     is_open: bool = False
     providers: Mapping[str, Provider] = field(default_factory=lambda: PROVIDERS)
+    threads: Threads = field(default_factory=lambda: Threads(MAX_THREADS, "lowcloud.gateway"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ class Gateway:
         try:
             return await run.answer()
         except BaseException as error:
-            run.journal.failed(error)
+            await run.journal.failed(error)
             raise
 
 
@@ -131,14 +135,16 @@ class _Run:
     def __init__(self, tools: Tools, flights: Flights, asked: Asked, account: Account) -> None:
         self._on, self._flights, self._asked, self._account = tools, flights, asked, account
         self._is_counted = False
-        self.journal = Journal(asked, tools.clock(), tools.monotonic, tools.prices, tools.spool)
+        self._said = Said()  # by the step's request
+        self.journal = Journal(asked, tools.clock(), tools.monotonic, tools.prices, tools.spool, tools.threads)
 
     async def answer(self) -> Reply:
         last = len(self._asked.steps) - 1
         for number, step in enumerate(self._asked.steps):
             settled = merged(step.options, self._asked.options, self._account.config)
             provider = provider_of(step.call.provider, self._account.custom, self._on.providers)
-            self.journal.begin(number, step.call, provider, settled)
+            self._said = await self._read(step.call, provider)
+            self.journal.begin(number, step.call, provider, settled, self._said)
             try:
                 served = await self._serve(step, provider, settled)
             except NoReply:
@@ -150,6 +156,9 @@ class _Run:
             self._settle(served.reservation, 0.0)
             await _close(served.reply)
         raise RuntimeError("a call has at least one step")
+
+    async def _read(self, call: Call, provider: Provider) -> Said:
+        return await self._on.threads.sized(len(call.body), partial(request_facts, provider, call.path, call.body))
 
     async def _serve(self, step: Step, provider: Provider, settled: Settled) -> Served:
         """A step's reply: kept, shared, or its own. Raises NoReply."""
@@ -239,16 +248,17 @@ class _Run:
         rules = self._account.config.spend_limits
         if not rules:
             return None
-        facts = request_facts(provider, call.path, call.body)
-        price = price_of(self._on.prices, provider.slug, facts.model)
+        model = self._said.model
+        price = price_of(self._on.prices, provider.slug, model)
         amount = 0.0
         if price is not None:
             per_in, per_out = price.tokens_in / MILLION, price.tokens_out / MILLION
-            amount = estimated_cost(len(call.body), max_tokens_of(_json(call.body)), per_in, per_out)
+            most = await self._on.threads.sized(len(call.body), lambda: max_tokens_of(_json(call.body)))
+            amount = estimated_cost(len(call.body), most, per_in, per_out)
         wanted = Held(self._asked.id, self._on.clock(), amount)
         place = (self._asked.account_id, self._asked.gateway_id)
         return await self._on.spending.reserve(
-            place, rules, Facts(provider.slug, facts.model or None, settled.metadata), wanted
+            place, rules, Facts(provider.slug, model or None, settled.metadata), wanted
         )
 
     def _settle(self, held: Reservation | None, amount: float) -> None:
@@ -257,7 +267,7 @@ class _Run:
 
     async def _paid(self, reply: Reply, held: Reservation, call: Call, provider: Provider, settled: Settled) -> Reply:
         """A reply that settles what it cost at its end, whoever of its readers is left by then."""
-        usage = UsageReader()
+        usage, said = UsageReader(), self._said
 
         async def metered() -> AsyncGenerator[bytes, None]:
             try:
@@ -266,8 +276,9 @@ class _Run:
                     usage.feed(piece)
                     yield piece
             finally:
-                used = usage.used(call.body)
-                model = request_facts(provider, call.path, call.body).model or used.model
+                with anyio.CancelScope(shield=True):
+                    used = await self._on.threads.sized(len(call.body), lambda: usage.used(call.body))
+                model = said.model or used.model
                 dollars = cost(self._on.prices, provider.slug, model, used, settled.custom_cost)
                 self._settle(held, (dollars or 0.0) if reply.status < 400 else 0.0)
                 await reply.body.aclose()

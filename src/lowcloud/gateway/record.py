@@ -3,7 +3,7 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lowcloud.gateway.redact import redacted
@@ -50,18 +50,27 @@ class Record:
     response: bytes | None = None
 
 
+FIELDS = tuple(each.name for each in fields(Record))
+
+
+def make_safe(record: Record) -> None:
+    """Take secrets out of its bodies: neither the disk nor the database has them."""
+    record.request = None if record.request is None else redacted(record.request)
+    record.response = None if record.response is None else redacted(record.response)
+
+
 def line_of(record: Record) -> bytes:
-    """A line of JSON, without secrets in its bodies."""
-    told: dict[str, Any] = asdict(record)
+    """A line of JSON."""
+    told: dict[str, Any] = {name: getattr(record, name) for name in FIELDS}
     for name in ("request", "response"):
-        told[name] = None if told[name] is None else _text(redacted(told[name]))
+        told[name] = None if told[name] is None else _text(told[name])
     return json.dumps(told, separators=(",", ":")).encode() + b"\n"
 
 
 def record_of(line: bytes) -> Record:
     """The record of a line. Raises ValueError for what isn't one whole."""
     told = json.loads(line)
-    if not isinstance(told, dict) or told.keys() != {each.name for each in fields(Record)}:
+    if not isinstance(told, dict) or told.keys() != set(FIELDS):
         raise ValueError("not a record")
     for name in ("request", "response"):
         told[name] = None if told[name] is None else _bytes(told[name])

@@ -64,11 +64,12 @@ class Spool:
             self._size += self._sizes[number]
             self._number = max(self._number, number + 1)
 
-    def append(self, record: Record) -> bool:
-        """Keep a record. Blocking, for as long as the system takes to copy it. False: it is lost, and counted."""
-        line = line_of(record)
+    def append(self, record: Record, line: bytes = b"") -> bool:
+        """Keep a record, whose ``line`` the caller may have at hand. Blocking, for as long as the system takes to copy
+        it. False: it is lost, and counted.
+        """
         try:
-            self._write(line)
+            self._write(line or line_of(record))
         except OSError as error:
             self._lose(str(error))
             return False

@@ -478,6 +478,14 @@ async def test_a_bug_is_told_by_the_id_of_its_request_alone(make_desk):
         assert b"secret" not in answer.body
 
 
+async def test_the_database_has_a_log_without_its_secrets(desk):
+    secret = "sk-proj-abcdefghijklmnopqrstuvwx"
+    assert (await desk.ask("POST", f"/g/openai/x?api_key={secret}", {"api_key": secret})).status == 200
+    (row,) = await desk.logged()
+    body = await desk.logs.body(desk.account, "g", row.id, "request")
+    assert (json.loads(body), secret in repr(row)) == ({"api_key": "[redacted]"}, False)
+
+
 async def test_bodies_are_bounded(make_desk):
     async with make_desk(settings=HttpSettings(any_account=True, max_body_bytes=10)) as desk:
         await desk.make_gateway()

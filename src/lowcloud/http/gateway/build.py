@@ -106,8 +106,9 @@ def gatewayed(parts: GatewayParts, paths: Table, bare: Table, around: Around) ->
     def new_id() -> str:
         return new_uuid7(clock.wall)
 
-    door = Door(gateway, parts.directory, around.auth, around.settings, new_id)
-    by_gateway = ByGateway(gateway, around.auth, Offload(), new_id)
+    offload = Offload()
+    door = Door(gateway, parts.directory, around.auth, around.settings, offload, new_id)
+    by_gateway = ByGateway(gateway, around.auth, offload, new_id)
     router = Router(paths, around.auth, around.settings, by_gateway)
 
     async def answer(trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:

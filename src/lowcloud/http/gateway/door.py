@@ -23,6 +23,7 @@ from lowcloud.http.encode import to_json
 from lowcloud.http.errors import Rendered
 from lowcloud.http.gateway.chosen import refuse_later
 from lowcloud.http.gateway.own_tokens import without_own_tokens
+from lowcloud.http.offload import Offload
 from lowcloud.http.origin import is_preflight, preflight_headers
 from lowcloud.http.router import WITH_BODY
 from lowcloud.http.settings import HttpSettings
@@ -68,10 +69,16 @@ class Door:
     """Answers at the gateway's URLs. ``new_id`` makes lowercase UUIDv7s."""
 
     def __init__(
-        self, gateway: Gateway, directory: Directory, auth: Auth, settings: HttpSettings, new_id: Callable[[], str]
+        self,
+        gateway: Gateway,
+        directory: Directory,
+        auth: Auth,
+        settings: HttpSettings,
+        offload: Offload,
+        new_id: Callable[[], str],
     ) -> None:
         self._gateway, self._directory, self._auth = gateway, directory, auth
-        self._settings, self._new_id = settings, new_id
+        self._settings, self._offload, self._new_id = settings, offload, new_id
 
     def takes(self, path: str) -> bool:
         """Whether a raw path is one of these URLs."""
@@ -115,12 +122,13 @@ class Door:
         trace.account_id = account_id
         if not rest:
             trace.route, source = "/v1/{account_id}/{gateway_id}", "universal"
-            steps = universal_steps(_parsed(trace, data))
+            _check_post(trace)
+            steps = await self._offload.sized(len(data), lambda: universal_steps(parse_value(data)))
         elif rest in COMPAT:
             trace.route, source = f"/v1/{{account_id}}/{{gateway_id}}/{rest}", "compat"
             _check_post(trace)
             custom = (await self._directory.find(account_id, gateway_id)).custom
-            made = compat_call(COMPAT[rest], data, custom)
+            made = await self._offload.sized(len(data), lambda: compat_call(COMPAT[rest], data, custom))
             steps = (Step(Call(made.provider, trace.method, made.path, query, own, made.body)),)
         else:
             trace.route, source = "/v1/{account_id}/{gateway_id}/{provider}/{path}", "provider"
@@ -224,11 +232,6 @@ def _header(value: object, path: str) -> str:
     if not text.isascii() or any(not (" " <= each <= "~" or each == "\t") for each in text):
         raise BadRequest(f"{path}: a header's value must be printable ASCII.", param=path)
     return text
-
-
-def _parsed(trace: Trace, data: bytes) -> object:
-    _check_post(trace)
-    return parse_value(data)
 
 
 def _check_post(trace: Trace) -> None:
