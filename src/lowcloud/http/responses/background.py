@@ -23,7 +23,7 @@ from lowcloud.http.responses.live import Live
 from lowcloud.http.responses.request import ResponseAsked, response_asked
 from lowcloud.http.responses.run import Maker, Order, Told, kept, new_response
 from lowcloud.serving.jobs import JobRunner, retry_after_s
-from lowcloud.storage.jobs import JobError, LeasedJob, NewJob
+from lowcloud.storage.jobs import GroupState, JobError, LeasedJob, NewJob
 from lowcloud.storage.responses import OVER, Kept, ResponseStore
 
 KIND = "response"
@@ -77,14 +77,13 @@ class Background:
         return self._bell
 
     async def settled(self, response: Kept) -> Kept:
-        """The response as it is: one whose job has given up, or is gone, has failed."""
+        """The response as it is: one whose job has given up, is over without it, or is gone, has failed."""
         if response.status in OVER or response.id in self._running:
             return response
         group = await self._jobs.group(KIND, response.account_id, response.id)
-        if group is not None and not group.failed:
+        if group is not None and not group.is_over:
             return response
-        why = "It was started several times, and none of the starts came to an end."
-        await self._fail(response, EngineFailed(why))
+        await self._fail(response, EngineFailed(_why(group)))
         return await self._store.get(response.account_id, response.id) or response
 
     async def cancel(self, account_id: str, response_id: str) -> Kept | None:
@@ -116,9 +115,11 @@ class Background:
             response = await self._store.get(job.account_id, job.group_id)
             if response is not None:
                 await self._fail(response, error)
-            running.live.close()
-        finally:
+        except anyio.get_cancelled_exc_class():
             running.live.close(Unavailable("The server is stopping; the response goes on once it is back."))
+            raise
+        finally:
+            running.live.close()
             del self._running[job.group_id]
         return DONE
 
@@ -174,6 +175,14 @@ class Background:
     async def _fail(self, response: Kept, error: LowcloudError) -> None:
         failed = {**json.loads(response.head), "status": "failed", "error": error_fields(error)}
         await self._store.finish(replace(response, status="failed", head=to_json(failed).decode(), pieces="[]"))
+
+
+def _why(group: GroupState | None) -> str:
+    """Why there is no end of a response whose job is over, or gone."""
+    if group is None:
+        return "It waited for longer than what is run later is kept."
+    outcome = group.ended[0].outcome
+    return outcome.message if isinstance(outcome, JobError) else "Its end could not be stored."
 
 
 def _is_worth(error: LowcloudError, job: LeasedJob) -> bool:

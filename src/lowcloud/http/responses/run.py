@@ -227,6 +227,9 @@ class Told:
             await self._keep(response, self.builder.pieces)
         except LowcloudError as error:
             return self._failed(error)[1]
+        except Exception:  # as above: what can't be written is told of like any other failure
+            self._around.logger.exception("a response can't be kept", route=self._trace.route)
+            return self._failed(internal_error(self._trace.id))[1]
         return response
 
 

@@ -1,0 +1,87 @@
+"""Responses in the background whose jobs come to no end of their own, and those whose end can't be written."""
+
+import anyio
+import pytest
+from sqlalchemy import update
+
+from lowcloud.engines.scripted import Stage
+from lowcloud.storage.jobs import GAVE_UP, JobError, JobLimits, JobStore
+from lowcloud.storage.tables import jobs
+
+pytestmark = pytest.mark.anyio
+NOW = 1_800_000_000.0  # as the desk's clocks say
+
+
+async def broken(database, event, condition="1"):
+    """From now on the database refuses such a change of a response, as a full disk would."""
+    refusal = f"CREATE TRIGGER full BEFORE {event} ON responses WHEN {condition} BEGIN SELECT RAISE(ABORT, 'full'); END"
+    await database.writer.put(lambda connection: connection.exec_driver_sql(refusal))
+
+
+async def mended(database):
+    await database.writer.put(lambda connection: connection.exec_driver_sql("DROP TRIGGER full"))
+
+
+async def leased(database):
+    """The only job, as a server has it that is about to die."""
+    store = JobStore(database, JobLimits(), lambda: NOW)
+    (job,) = await store.lease("response", 30, 1)
+    return store, job
+
+
+async def test_a_stream_whose_response_cant_be_written_ends_as_failed(desk, database):
+    await broken(database, "INSERT")
+    events = await desk.events()
+    assert events[-1]["type"] == "response.failed"
+    assert events[-1]["response"]["error"]["code"] == "server_error"
+    assert (await desk.get(events[-1]["response"]["id"])).status == 404
+
+
+async def test_one_whose_end_cant_be_written_has_failed_for_who_follows_it_and_for_who_looks(desk, database):
+    await broken(database, "UPDATE", "new.status = 'completed'")
+    events = await desk.events(background=True)
+    await mended(database)
+    told = events[-1]["response"]
+    assert (events[-1]["type"], told["status"]) == ("response.failed", "failed")
+    shown = (await desk.get(told["id"])).json
+    assert (shown["status"], shown["error"]["code"]) == ("failed", told["error"]["code"])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [("{}", "could not be stored"), (JobError("x", "It broke."), "It broke."), (GAVE_UP, "started several times")],
+)
+async def test_one_whose_job_is_over_without_it_has_failed(make_desk, database, outcome, why):
+    async with make_desk() as desk:
+        response = await desk.response(background=True)
+        store, job = await leased(database)
+        assert (await desk.get(response["id"])).json["status"] == "queued"
+        await store.finish(job, outcome)
+        shown = (await desk.get(response["id"])).json
+        assert (shown["status"], shown["error"]["code"]) == ("failed", "server_error")
+        assert why in shown["error"]["message"]
+        events = desk.events_of(await desk.get(response["id"], "?stream=true"))
+        assert events[-1]["response"] == shown
+
+
+async def test_one_that_waited_for_too_long_has_failed(make_desk, database):
+    async with make_desk() as desk:
+        response = await desk.response(background=True)
+        await database.writer.put(lambda connection: connection.execute(update(jobs).values(expires_at=NOW)))
+        shown = (await desk.get(response["id"])).json
+        assert (shown["status"], shown["error"]["code"]) == ("failed", "server_error")
+        assert "waited" in shown["error"]["message"]
+
+
+async def test_who_follows_one_hears_that_the_server_stops(make_desk, database):
+    stage = Stage()
+    stage.hold("token:1")
+    async with make_desk(stage=stage, runs=True) as desk:
+        path = f"/client/v4/accounts/{desk.account}/ai/v1/responses"
+        body = {"model": "@local/smollm2-135m-instruct", "input": "hi", "background": True, "stream": True}
+        exchange = desk.world.exchange("POST", path, body)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(exchange.run)
+            await stage.reached("token:1")
+            desk.jobs.stop()
+        assert b"response goes on once it is back" in exchange.answer.body
