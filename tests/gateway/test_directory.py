@@ -146,7 +146,9 @@ async def test_a_kept_key_is_opened_by_its_alias(desk):
 async def test_a_gateways_bound_on_logs_is_its_settings(desk, fields, bound):
     await desk.gateways.create(ACCOUNT, "g", json.dumps(fields))
     assert await desk.directory.log_bound(ACCOUNT, "g") == bound
-    assert await desk.directory.log_bound(ACCOUNT, "gone") is None
+    for absent in ("gone", "default"):
+        with pytest.raises(NoSuchGateway):
+            await desk.directory.log_bound(ACCOUNT, absent)
 
 
 async def test_what_is_remembered_is_bounded(desk, monkeypatch):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from lowcloud.gateway.cache import Entry
+from lowcloud.gateway.errors import NoSuchGateway
 from lowcloud.gateway.record import Record
 from lowcloud.gateway.shelves import HEAD_BYTES, Entries, LogBound, LogSink, Spent, log_of
 from lowcloud.storage.database import Database, open_database
@@ -29,12 +30,14 @@ def record(number: int, gateway_id: str = "g", **fields: object) -> Record:
 
 
 class Bounds:
-    """All gateways' one bound."""
+    """All gateways' one bound; ``gone`` is none of them."""
 
     def __init__(self, bound: LogBound | None = None) -> None:
         self.bound = bound
 
-    async def log_bound(self, _account_id: str, _gateway_id: str) -> LogBound | None:
+    async def log_bound(self, _account_id: str, gateway_id: str) -> LogBound | None:
+        if gateway_id == "gone":
+            raise NoSuchGateway(gateway_id)
         return self.bound
 
 
@@ -89,6 +92,20 @@ async def test_a_gateway_that_stops_takes_no_more_and_each_has_its_own_bound(dat
     await sink.add([*(record(number) for number in range(2, 6)), record(9, "other")])
     await sink.add([record(7)])
     assert (await ids(logs), await ids(logs, "other")) == (["id-000", "id-001", "id-002"], ["id-009"])
+
+
+async def test_what_a_gateway_that_stops_has_already_takes_no_room_again(database):
+    logs = LogStore(database, clock=lambda: NOW)
+    sink = LogSink(logs, Bounds(LogBound(3, stops=True)))
+    await sink.add([record(0), record(1)])
+    await sink.add([record(0), record(1), record(2), record(2), record(3)])
+    assert await ids(logs) == ["id-000", "id-001", "id-002"]
+
+
+async def test_a_gateway_that_is_gone_takes_none_and_holds_up_no_other(database):
+    logs = LogStore(database, clock=lambda: NOW)
+    await LogSink(logs, Bounds()).add([record(0, "gone"), record(1)])
+    assert (await ids(logs, "gone"), await ids(logs)) == ([], ["id-001"])
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800", "a\0b\udfffc", "é"])

@@ -98,11 +98,12 @@ class StoredDirectory:
         return self._keys.put(where, None if row is None else self._on.cipher.open(row.sealed, account_id), n_changes)
 
     async def log_bound(self, account_id: str, gateway_id: str) -> LogBound | None:
-        """How many logs a gateway keeps; None: there is no bound, or no such gateway."""
-        try:
-            config = (await self.find(account_id, gateway_id)).config
-        except NoSuchGateway:
-            return None
+        """How many logs a gateway keeps; None: there is no bound. Raises NoSuchGateway, also for a ``default`` that
+        hasn't made itself."""
+        account = await self.find(account_id, gateway_id)
+        if not account.is_made:
+            raise NoSuchGateway(gateway_id)
+        config = account.config
         most = config.log_management
         return None if most is None else LogBound(most, config.log_management_strategy == "STOP_INSERTING")
 

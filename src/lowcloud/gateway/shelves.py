@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 from lowcloud.gateway.cache import Entry
+from lowcloud.gateway.errors import NoSuchGateway
 from lowcloud.gateway.record import Record
 from lowcloud.gateway.spend import Key
 from lowcloud.storage.gateway_cache import CacheRow, CacheStore
@@ -29,7 +30,7 @@ class Bounds(Protocol):
     """Knows gateways' bounds."""
 
     async def log_bound(self, account_id: str, gateway_id: str) -> LogBound | None:
-        """None: there is none, or no such gateway."""
+        """None: there is none. Raises NoSuchGateway."""
 
 
 class Entries:
@@ -79,24 +80,31 @@ class LogSink:
         self._store, self._bounds = store, bounds
 
     async def add(self, records: Sequence[Record]) -> None:
-        """Each once, by its id. A gateway that is full and keeps the oldest takes no more."""
+        """Each once, by its id. A gateway that is full and keeps the oldest takes no more; one that is gone, none."""
         taken: list[NewLog] = []
+        bounds: dict[tuple[str, str], LogBound] = {}
         for place in dict.fromkeys((each.account_id, each.gateway_id) for each in records):
             theirs = [each for each in records if (each.account_id, each.gateway_id) == place]
-            bound = await self._bounds.log_bound(*place)
+            try:
+                bound = await self._bounds.log_bound(*place)
+            except NoSuchGateway:  # deleted after the call began, with its logs
+                continue
             if bound is not None and bound.stops:
-                room = max(0, bound.logs - (await self._store.count(*place)).logs)
-                theirs = theirs[:room]
+                theirs = await self._fitting(place, theirs, bound.logs)
+            elif bound is not None:
+                bounds[place] = bound
             taken += map(log_of, theirs)
         await self._store.add(taken)
-        await self._trim(records)
-
-    async def _trim(self, records: Sequence[Record]) -> None:
-        for place in dict.fromkeys((each.account_id, each.gateway_id) for each in records):
-            bound = await self._bounds.log_bound(*place)
-            if bound is None or bound.stops:
-                continue
+        for place, bound in bounds.items():
             await self._store.trim(*place, LogCount(bound.logs, MOST_BYTES))
+
+    async def _fitting(self, place: tuple[str, str], records: Sequence[Record], most: int) -> list[Record]:
+        """Those that a gateway which keeps the oldest still takes; what it has already, as after a crash, needs no
+        room."""
+        known = await self._store.known([each.id for each in records])
+        new = {each.id: each for each in records if each.id not in known}
+        room = max(0, most - (await self._store.count(*place)).logs)
+        return list(new.values())[:room]
 
 
 _NAMES = ("id", "account_id", "gateway_id")

@@ -156,6 +156,11 @@ class LogStore:
         by_id = {each.row.id: each for each in reversed(list(new))}
         return await self._database.writer.put(lambda connection: _add(connection, by_id))
 
+    async def known(self, ids: Iterable[str]) -> set[str]:
+        """Those of the ids that there are logs of, whosever."""
+        wanted = list(dict.fromkeys(ids))
+        return await self._database.run(lambda connection: _known(connection, wanted))
+
     async def get(self, account_id: str, gateway_id: str, log_id: str) -> LogRow | None:
         """One of a gateway's."""
         query = _one(account_id, gateway_id, log_id)
@@ -256,12 +261,16 @@ def _one(account_id: str, gateway_id: str, log_id: str) -> Select[Any]:
     return select(*_columns).where(gateway_logs.c.id == log_id, _of(account_id, gateway_id))
 
 
-def _add(connection: Connection, by_id: Mapping[str, NewLog]) -> int:
-    ids = list(by_id)
+def _known(connection: Connection, ids: Sequence[str]) -> set[str]:
     there: set[str] = set()
     for start in range(0, len(ids), IDS):
         known = select(gateway_logs.c.id).where(gateway_logs.c.id.in_(ids[start : start + IDS]))
         there.update(connection.execute(known).scalars())
+    return there
+
+
+def _add(connection: Connection, by_id: Mapping[str, NewLog]) -> int:
+    there = _known(connection, list(by_id))
     new = [each for log_id, each in sorted(by_id.items()) if log_id not in there]
     if not new:
         return 0
