@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lowcloud.gateway import redact as module
 from lowcloud.gateway.redact import REDACTED, redacted, redacted_query
 
 WORD = "abcDEF123456789012345678901234567890"
@@ -99,6 +100,17 @@ def test_text_that_can_hold_no_key_stays_as_it_is(text):
     data = text.encode()
     if b"earer" not in data.lower() and b"asic" not in data.lower() and b"AIza" not in data:
         assert redacted(data) == data
+
+
+PIECES = [b"sk-", b"gsk_", b"Bearer ", b"basic\t", b"A1" * 12, b"a", b" ", b"-", b"\xc3\xa9", b"lowcloud_", b"AIza"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40))
+def test_where_marks_are_few_and_where_they_are_many_the_same_is_redacted(pieces):
+    data = b"".join(pieces)
+    for marks, patterns, safe in module._STEPS[1:]:
+        (pattern,) = patterns
+        assert module._at_marks(pattern, marks, safe, data) == pattern.sub(safe, data)
 
 
 @given(st.lists(st.sampled_from([b"sk-", b"Bearer ", b'"api_key":"', b"\\", b'"', b"a1", b"?key=", b" "]), max_size=40))

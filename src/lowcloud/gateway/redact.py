@@ -1,6 +1,7 @@
 """Secrets out of what is logged. Pure, and linear in time. Values of headers are never logged, so none come here."""
 
 import re
+from collections.abc import Iterator, Sequence
 
 REDACTED = b"[redacted]"
 _NAMES = rb"api[_-]?key|apikey|access[_-]?token|auth[_-]?token|client[_-]?secret|x-api-key|xi-api-key|x-goog-api-key"
@@ -28,9 +29,13 @@ _INNER_MEMBERS = re.compile(  # of JSON in a string
 
 
 # Without these in it no pattern can match; looking for them is a hundred times as fast as matching.
-_OF_KEYS = (b"sk-", b"sk_", b"aiza", b"xai-", b"r8_", b"hf_", b"pplx-", b"fw_", b"ya29.", b"lowcloud_")
+_OF_KEYS = (
+    *(b"sk-", b"sk_", b"aiza", b"gsk_", b"xai-", b"r8_", b"hf_", b"pplx-", b"csk-", b"fw_", b"ya29.", b"lowcloud_"),
+)
 _OF_SCHEMES = (b"bearer", b"basic")
 _OF_NAMES = (b"key", b"secret", b"access", b"auth")
+_BEGUN = (_SCHEMES, _KEYS)  # these patterns' matches begin with a mark
+MOST_MARKS = 10_000
 _WITH_MARK = rb"\1" + REDACTED
 _STEPS = (
     (_OF_NAMES, (_MEMBERS, _INNER_MEMBERS, _PARAMETERS), _WITH_MARK),
@@ -45,8 +50,31 @@ def redacted(data: bytes) -> bytes:
     for marks, patterns, safe in _STEPS:
         if any(mark in small for mark in marks):
             for pattern in patterns:
-                data = pattern.sub(safe, data)
+                data = pattern.sub(safe, data) if pattern not in _BEGUN else _at_marks(pattern, marks, safe, data)
     return data
+
+
+def _at_marks(pattern: re.Pattern[bytes], marks: Sequence[bytes], safe: bytes, data: bytes) -> bytes:
+    """As ``pattern.sub``, where each match begins with a mark: those are found in a tenth of the time, and others
+    run between them, who can't while a pattern goes through ten megabytes.
+    """
+    small = data.lower()
+    if sum(map(small.count, marks)) > MOST_MARKS:
+        return pattern.sub(safe, data)
+    kept, end = [], 0
+    for place in sorted({place for mark in marks for place in _places(small, mark)}):
+        found = pattern.match(data, place) if place >= end else None
+        if found is not None:
+            kept += [data[end:place], found.expand(safe)]
+            end = found.end()
+    return b"".join([*kept, data[end:]])
+
+
+def _places(data: bytes, mark: bytes) -> Iterator[int]:
+    place = data.find(mark)
+    while place >= 0:
+        yield place
+        place = data.find(mark, place + 1)
 
 
 def redacted_query(query: str) -> str:
