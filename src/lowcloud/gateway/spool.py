@@ -77,6 +77,11 @@ class Spool:
         return True
 
     @property
+    def n_bytes(self) -> int:
+        """Of the records that aren't in the database yet."""
+        return self._size
+
+    @property
     def is_empty(self) -> bool:
         """Whether all is in the database."""
         return not self._held

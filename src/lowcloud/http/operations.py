@@ -5,6 +5,7 @@ from collections.abc import Callable
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from lowcloud.gateway.spool import Spool
 from lowcloud.http.call import Call
 from lowcloud.http.encode import to_json
 from lowcloud.http.offload import Offload
@@ -18,11 +19,12 @@ PAGE_POLICY = (
 
 
 class Operations:
-    """Handles the open routes. ``exposition`` renders the metrics."""
+    """Handles the open routes. ``exposition`` renders the metrics; ``spool`` has the gateway's logs, if there is one."""
 
-    def __init__(self, service: Service, exposition: Callable[[], bytes]) -> None:
+    def __init__(self, service: Service, exposition: Callable[[], bytes], spool: Spool | None = None) -> None:
         self._service = service
         self._exposition = exposition
+        self._spool = spool
 
     async def health(self, _call: Call) -> ASGIApp:
         """The process answers."""
@@ -34,9 +36,11 @@ class Operations:
             {"id": status.id, "state": status.state, "preload": status.preload} for status in self._service.status()
         ]
         is_ready = self._service.is_ready()
-        body = to_json({"ready": is_ready, "models": models})
+        told: dict[str, object] = {"ready": is_ready, "models": models}
+        if self._spool is not None:
+            told["gateway"] = {"logs_lost": self._spool.n_lost, "spool_bytes": self._spool.n_bytes}
         headers = {} if is_ready else {"retry-after": RETRY_S}
-        return Response(body, 200 if is_ready else 503, headers, "application/json")
+        return Response(to_json(told), 200 if is_ready else 503, headers, "application/json")
 
     async def metrics(self, _call: Call) -> ASGIApp:
         """Prometheus' text format."""

@@ -299,7 +299,7 @@ def _handlers(parts: HttpParts) -> Handlers:
         CatalogueSearch(parts.service, offload, parts.clock),
         runs,
         BindingRuns(runs, offload),
-        Operations(parts.service, parts.metrics.render),
+        Operations(parts.service, parts.metrics.render, None if parts.gateway is None else parts.gateway.spool),
         Stored(parts.completions, offload) if parts.completions else None,
         Responses(tools) if tools else None,
         _conversations(parts, offload, new_id("conv_")),

@@ -486,6 +486,20 @@ async def test_the_database_has_a_log_without_its_secrets(desk):
     assert (json.loads(body), secret in repr(row)) == ({"api_key": "[redacted]"}, False)
 
 
+async def test_readiness_tells_of_logs_that_wait_and_that_are_lost_and_is_there_all_the_same(desk):
+    async def health() -> dict[str, int]:
+        answer = await desk.world.ask("GET", "/readyz")
+        assert (answer.status, answer.json["ready"]) == (200, True)
+        return answer.json["gateway"]
+
+    assert await health() == {"logs_lost": 0, "spool_bytes": 0}
+    await desk.ask("POST", "/g/openai/chat/completions", CHAT)
+    assert (await health())["spool_bytes"] > 0
+    await desk.spool.move()
+    desk.spool.n_lost = 2
+    assert await health() == {"logs_lost": 2, "spool_bytes": 0}
+
+
 async def test_bodies_are_bounded(make_desk):
     async with make_desk(settings=HttpSettings(any_account=True, max_body_bytes=10)) as desk:
         await desk.make_gateway()

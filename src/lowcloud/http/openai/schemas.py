@@ -264,9 +264,17 @@ class ModelState(_Shape):
     preload: bool
 
 
+class GatewayHealth(_Shape):
+    """Of its logs: those that were lost since the start, and the bytes that are on their way to the database."""
+
+    logs_lost: int
+    spool_bytes: int
+
+
 class Readiness(_Shape):
     ready: bool
     models: list[ModelState]
+    gateway: GatewayHealth | None = None
 
 
 class CompletionLogprobs(_Shape):
