@@ -200,23 +200,24 @@ class _Run:
         attempt = 0
         while True:
             attempt += 1
-            reply, error = None, None
             try:
                 reply = await upstream.send(call, target, timeout_s(attempt, settled) or FIRST_BYTE_S)
-            except NoReply as failure:
-                error = failure
-            outcome = reply.status if reply is not None else error.kind  # type: ignore[union-attr]  # one of both
-            wait_s = None
-            if is_retried(outcome):
-                asked_for = parse_retry_after(reply.header("retry-after"), self._on.clock()) if reply else None
-                wait_s = delay_s(attempt, settled, asked_for)
-            if wait_s is None:
-                if reply is None:
-                    raise error  # type: ignore[misc]  # there is one
-                return reply
-            if reply is not None:
+            except NoReply as error:
+                wait_s = delay_s(attempt, settled, None) if is_retried(error.kind) else None
+                if wait_s is None:
+                    raise
+            else:
+                wait_s = self._wait_s(reply, attempt, settled)
+                if wait_s is None:
+                    return reply
                 await _close(reply)
             await self._on.sleep(wait_s)
+
+    def _wait_s(self, reply: Reply, attempt: int, settled: Settled) -> float | None:
+        """Seconds until a reply's call is tried again; None: it isn't."""
+        if not is_retried(reply.status):
+            return None
+        return delay_s(attempt, settled, parse_retry_after(reply.header("retry-after"), self._on.clock()))
 
     async def _target(self, call: Call, provider: Provider, settled: Settled) -> Target:
         """Where the call goes, with the client's own key, else with the one that is kept."""
