@@ -19,7 +19,7 @@ PAGE_POLICY = (
 
 
 class Operations:
-    """Handles the open routes. ``exposition`` renders the metrics; ``spool`` has the gateway's logs, if there is one."""
+    """Handles the open routes. ``exposition`` renders the metrics; ``spool`` has a gateway's logs."""
 
     def __init__(self, service: Service, exposition: Callable[[], bytes], spool: Spool | None = None) -> None:
         self._service = service
