@@ -17,7 +17,7 @@ from lowcloud.storage.completions import DAY_S
 from lowcloud.storage.conversations import append, unlock
 from lowcloud.storage.database import Database
 from lowcloud.storage.items import ItemPage, StoredItem, clear_unlisted, insert_items, on_page, stored
-from lowcloud.storage.tables import conversation_items, items, response_items, responses
+from lowcloud.storage.tables import ITEM_ID, conversation_items, items, response_items, responses
 from lowcloud.storage.writer import Work
 
 Part: TypeAlias = Literal["context", "input", "output"]
@@ -168,7 +168,9 @@ class ResponseStore:
             found: list[Row[Any]] = []
             for chunk in chunks:
                 found += connection.execute(query.where(items.c.id.in_(chunk)))
-            return {row.item_id: stored(row) for row in found}
+            by_id = {row.item_id: stored(row) for row in found}
+            as_stored = {name: ITEM_ID.stored(name) for name in wanted}
+            return {name: by_id[row_id] for name, row_id in as_stored.items() if row_id in by_id}
 
         return await self._database.run(look_up)
 

@@ -1,5 +1,7 @@
 """The tables, as the newest migration leaves them. Times are seconds since 1970; a test compares the two."""
 
+from hashlib import sha256
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -40,6 +42,19 @@ class Name(TypeDecorator[str]):
         if value is None or (len(value) <= self.length and value.isascii() and "\0" not in value):
             return value
         return storable(value[: self.length])
+
+
+class WireId(Name):
+    """A Name of which no two that differ are stored as one: of what is too long the end is a digest of all of it."""
+
+    cache_ok = True
+
+    def stored(self, value: str | None) -> str | None:
+        """As the database has it."""
+        if value is None or len(value) <= self.length:
+            return super().stored(value)
+        digest = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[: self.length // 2]
+        return super().stored(value[: self.length - len(digest)] + digest)
 
 
 class Prose(TypeDecorator[str]):
@@ -177,13 +192,15 @@ responses = Table(
     Index("ix_responses_account_id", "account_id", "created_at", "size_bytes"),
 )
 
+ITEM_ID = WireId(64)
+
 # Immutable. ``key`` is ours, ``id`` the wire's, which two may share; ``body`` is JSON. ``unlisted_at`` is when a
 # response or a conversation last ceased to list it: whether another still does is looked up later.
 items = Table(
     "items",
     metadata,
     Column("key", String(64), primary_key=True),
-    Column("id", Name(64), nullable=False),
+    Column("id", ITEM_ID, nullable=False),
     Column("account_id", Name(200), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("unlisted_at", Double, index=True),

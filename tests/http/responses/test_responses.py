@@ -149,6 +149,21 @@ async def test_an_item_can_be_named_instead_of_sent(make_desk):
         assert error_of(refused)[::2] == (400, "input[0].id")
 
 
+async def test_items_are_told_apart_by_their_whole_ids(make_desk):
+    long = "msg_" + 1_000 * "x"
+    async with make_desk(reply=echo) as desk:
+        given = [{"id": long + end, "role": "user", "content": f"say {end}"} for end in ("one", "two")]
+        first = await desk.response(input=given)
+        page = await desk.ask("GET", f"/responses/{first['id']}/input_items?order=asc&after={long}one")
+        assert [item["id"] for item in page.json["data"]] == [f"{long}two"]
+        for end in ("one", "two"):
+            second = await desk.response(input=[{"type": "item_reference", "id": long + end}])
+            assert f"say {end}" in texts(second)[0]
+        name = (await desk.ask("POST", "/conversations", {"items": given})).json["id"]
+        item = await desk.ask("GET", f"/conversations/{name}/items/{long}one")
+        assert item.json["id"] == f"{long}one"
+
+
 async def test_calls_have_ids_of_ours_and_their_results_go_in_again(make_desk):
     calls = (SaidCall("look", '{"at": "x"}'),)
     async with make_desk(reply=lambda turn: "seen" if "found it" in turn.prompt else Said(calls=calls)) as desk:
