@@ -682,3 +682,19 @@ async def test_a_websocket_is_refused_in_the_gateways_words(desk):
         status, told = await socket.refusal()
     assert (status, told["name"]) == (400, "AiGatewayError")
     assert "WebSockets" in told["message"]
+
+
+@pytest.mark.parametrize("path", ["/g", "/g/openai?model=x"])
+async def test_so_is_one_that_comes_as_a_request(desk, path):
+    sent = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    status, code, message = failure(await desk.ask("GET", path, headers=sent))
+    assert (status, code) == (400, 7001)
+    assert "WebSockets" in message
+    assert desk.upstream.sent == []
+
+
+async def test_a_header_of_the_gateway_that_nobody_knows_is_named_as_ignored(desk):
+    sent = {"cf-aig-colour": "blue", "x-colour": "blue"}
+    answer = await desk.ask("POST", "/g/openai/chat/completions", CHAT, sent)
+    assert (answer.status, answer.headers["lowcloud-ignored"]) == (200, "cf-aig-colour")
+    assert "lowcloud-ignored" not in (await desk.ask("POST", "/g/openai/chat/completions", CHAT)).headers

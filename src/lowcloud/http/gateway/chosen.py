@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lowcloud.core.errors import BadRequest
 from lowcloud.gateway.errors import FeatureUnsupported
-from lowcloud.gateway.options import BINDING, Options, later_of, options_of, options_of_binding, over
+from lowcloud.gateway.options import BINDING, Options, later_of, options_of, options_of_binding, over, unknown_of
 from lowcloud.http.openai.parameters import named
 
 GATEWAY_HEADER = "cf-aig-gateway-id"
@@ -14,7 +14,7 @@ AT = "options.gateway"
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """``ignored`` names those of the options that nothing reads."""
+    """``ignored`` names those of the options and of the gateway's headers that nothing reads."""
 
     gateway_id: str
     options: Options
@@ -32,13 +32,13 @@ def chosen(options: object, headers: Sequence[tuple[str, str]]) -> Chosen | None
         return None
     refuse_later(headers)
     if given is None:
-        return Chosen(gateway_id or "", options_of(headers))
+        return Chosen(gateway_id or "", options_of(headers), tuple(unknown_of(headers)))
     if not isinstance(given, Mapping):
         raise BadRequest(f"{AT}: must be an object.", param=AT)
     gateway_id = given.get("id", gateway_id)
     if not isinstance(gateway_id, str) or not gateway_id:
         raise BadRequest(f"{AT}.id: must be a string.", param=f"{AT}.id")
-    unread = tuple(f"{AT}.{name}" for name in named(given, {"id", "retries", *BINDING}, {}))
+    unread = (*(f"{AT}.{name}" for name in named(given, {"id", "retries", *BINDING}, {})), *unknown_of(headers))
     return Chosen(gateway_id, over(options_of_binding(given, at=AT), options_of(headers)), unread)
 
 

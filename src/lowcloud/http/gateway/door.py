@@ -14,7 +14,7 @@ from lowcloud.core.principal import ACCOUNT_ID, Permission, Principal
 from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step
 from lowcloud.gateway.compat import Operation, compat_call
 from lowcloud.gateway.errors import FeatureUnsupported, FellBehind, GatewayUnauthorized, body
-from lowcloud.gateway.options import is_ours, options_of, options_of_config, over
+from lowcloud.gateway.options import is_ours, options_of, options_of_config, over, unknown_of
 from lowcloud.gateway.pipeline import Directory, Gateway
 from lowcloud.http.auth import USES_MODELS, Auth
 from lowcloud.http.body import read_body
@@ -29,6 +29,7 @@ from lowcloud.http.router import WITH_BODY
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.strict_json import parse_value
 from lowcloud.http.watch import close, while_connected
+from lowcloud.http.workers_ai.run import naming
 
 PATH = re.compile(rf"/v1/(?i:(?P<account>{ACCOUNT_ID.pattern}))(?:/(?P<gateway>[^/]+)(?P<rest>/.*)?|/*)")
 RUNS = frozenset({Permission.AI_GATEWAY_RUN})
@@ -92,7 +93,7 @@ class Door:
             trace.route = "/v1/{account_id}"
             raise BadRequest("The path must name a gateway and a provider: /v1/{account_id}/{gateway_id}/{provider}.")
         headers = Headers(scope=scope)
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" or headers.get("upgrade", "").lower() == "websocket":
             trace.route = "/v1/{account_id}/{gateway_id}"
             raise FeatureUnsupported("WebSockets of the gateway are not supported yet; ask over HTTP.")
         if trace.method not in METHODS:
@@ -106,10 +107,11 @@ class Door:
         data = await read_body(headers, receive, self._settings) if trace.method in WITH_BODY else b""
         asked = await self._asked(found, trace, scope, raw, data)
 
-        async def answer() -> None:
+        async def reply(_scope: Scope, _receive: Receive, send: Send) -> None:
             await reply_with(await self._gateway.answer(asked), send, trace)
 
-        await while_connected(receive, answer)
+        app = naming(tuple(unknown_of(raw)), reply)
+        await while_connected(receive, lambda: app(scope, receive, send))
 
     async def _asked(
         self, found: re.Match[str], trace: Trace, scope: Scope, raw: Sequence[tuple[str, str]], data: bytes
