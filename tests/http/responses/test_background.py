@@ -1,5 +1,8 @@
 """Responses in the background whose jobs come to no end of their own, and those whose end can't be written."""
 
+import json
+import re
+
 import anyio
 import pytest
 from sqlalchemy import update
@@ -40,6 +43,7 @@ async def test_a_stream_whose_response_cant_be_written_ends_as_failed(desk, data
 async def test_one_whose_end_cant_be_written_has_failed_for_who_follows_it_and_for_who_looks(desk, database):
     await broken(database, "UPDATE", "new.status = 'completed'")
     events = await desk.events(background=True)
+    assert [event["type"] for event in events].count("response.failed") == 1
     await mended(database)
     told = events[-1]["response"]
     assert (events[-1]["type"], told["status"]) == ("response.failed", "failed")
@@ -85,3 +89,21 @@ async def test_who_follows_one_hears_that_the_server_stops(make_desk, database):
             await stage.reached("token:1")
             desk.jobs.stop()
         assert b"response goes on once it is back" in exchange.answer.body
+
+
+async def test_who_follows_one_that_is_deleted_hears_that_and_nothing_else(make_desk):
+    stage = Stage()
+    stage.hold("token:1")
+    async with make_desk(stage=stage, runs=True) as desk:
+        path = f"/client/v4/accounts/{desk.account}/ai/v1/responses"
+        body = {"model": "@local/smollm2-135m-instruct", "input": "hi", "background": True, "stream": True}
+        exchange = desk.world.exchange("POST", path, body)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(exchange.run)
+            await stage.reached("token:1")
+            name = re.search(rb'"id":"(resp_\w+)"', exchange.answer.body)[1].decode()
+            await desk.ask("DELETE", f"/responses/{name}")
+        events = [json.loads(line[6:]) for line in exchange.answer.body.decode().splitlines() if line[:5] == "data:"]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert (events[-1]["type"], events[-1]["code"]) == ("error", "not_found")
+    assert not any("response" in event and event["response"]["status"] == "cancelled" for event in events)

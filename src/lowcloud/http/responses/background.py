@@ -138,8 +138,10 @@ class Background:
                 await self._tell(told.events(), told, running.live)
                 tasks.cancel_scope.cancel()
         if running.scope.cancelled_caught:
+            if await self._store.get(job.account_id, job.group_id) is None:
+                return  # deleted: those who follow it find that out
             await self._tell(told.cancelled(), told, running.live)
-        running.live.close()
+        running.live.end()
 
     async def _tell(self, events: AsyncGenerator[Fields, None], told: Told, live: Live) -> None:
         try:

@@ -203,6 +203,8 @@ class Following:
                     async for event in events:
                         self.number += 1
                         yield padded_delta(event) if pads else event
+                if live.has_ended:
+                    return
             response = await self._settled()
             known = replayed_of(response) if response.status in OVER else queued(shown(response))
             for each in known[self.number + 1 :]:

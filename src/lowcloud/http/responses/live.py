@@ -8,12 +8,16 @@ from lowcloud.core.errors import LowcloudError
 
 
 class Live:
-    """Events by their numbers, from 0 on. It grows by one response, whose length is bounded by its model's context."""
+    """Events by their numbers, from 0 on. It grows by one response, whose length is bounded by its model's context.
+
+    ``has_ended``: the last one is among them.
+    """
 
     def __init__(self) -> None:
         self._events: list[bytes] = []
         self._changed = anyio.Event()
         self._is_closed = False
+        self.has_ended = False
         self._error: LowcloudError | None = None
 
     def add(self, event: bytes) -> None:
@@ -21,6 +25,11 @@ class Live:
         self._events.append(event)
         self._changed.set()
         self._changed = anyio.Event()
+
+    def end(self) -> None:
+        """The last event was told, and there is nothing to be looked for elsewhere."""
+        self.has_ended = True
+        self.close()
 
     def close(self, error: LowcloudError | None = None) -> None:
         """No event comes any more, unless it is closed already; ``error`` is why there was no last one."""
