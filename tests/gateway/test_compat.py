@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lowcloud.core.errors import BadRequest
 from lowcloud.gateway.compat import CompatCall, compat_call
-from lowcloud.gateway.errors import InvalidProvider
+from lowcloud.gateway.errors import FeatureUnsupported, InvalidProvider
 from lowcloud.gateway.providers import PROVIDERS, CustomProvider
 
 CUSTOM = {
@@ -78,7 +78,7 @@ def test_a_provider_of_another_form_is_refused_by_name(slug):
     ],
 )
 def test_what_comes_later_says_so(named, says):
-    with pytest.raises(BadRequest, match=says) as caught:
+    with pytest.raises(FeatureUnsupported, match=says) as caught:
         compat_call("chat/completions", json.dumps({"model": named}).encode(), {})
     assert caught.value.param == "model"
 

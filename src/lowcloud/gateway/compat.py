@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lowcloud.core.errors import BadRequest
-from lowcloud.gateway.errors import InvalidProvider
+from lowcloud.gateway.errors import FeatureUnsupported, InvalidProvider
 from lowcloud.gateway.providers import CustomProvider, provider_of
 
 Operation: TypeAlias = Literal["chat/completions", "embeddings"]
@@ -46,7 +46,8 @@ class _Member:
 def compat_call(operation: Operation, body: bytes, custom: Mapping[str, CustomProvider]) -> CompatCall:
     """The call that ``body`` asks for; but for its model it goes on as it is.
 
-    Raises BadRequest; InvalidProvider where the model names no provider, or one that doesn't speak OpenAI's form.
+    Raises BadRequest; FeatureUnsupported where the gateway is to choose the model; InvalidProvider where that names no
+    provider, or one that doesn't speak OpenAI's form.
     """
     text = _text(body)
     members = [member for member in _members(text) if member.name == "model"]
@@ -55,7 +56,7 @@ def compat_call(operation: Operation, body: bytes, custom: Mapping[str, CustomPr
         raise BadRequest("model must be a string: {provider}/{model}.", param="model")
     slug, _, model = named.partition("/")
     if slug in _LATER:
-        raise BadRequest(_LATER[slug], param="model")
+        raise FeatureUnsupported(_LATER[slug], param="model")
     provider = provider_of(_NAMES.get(slug, slug), custom)
     if not model:
         raise InvalidProvider()

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import unquote
 
 from lowcloud.core.errors import BadRequest
-from lowcloud.gateway.call import OURS, Headers
+from lowcloud.gateway.call import OURS, Call, Headers
 from lowcloud.gateway.errors import InvalidProvider
 
 CUSTOM = "custom-"
@@ -84,6 +84,7 @@ _VERTEX_REGION = Place(
 _BASETEN_MODEL = Place(
     re.compile(r"model/(?P<model>[A-Za-z0-9]{1,32})(?:/|\Z)"), "https://model-{model}.api.baseten.co/production/predict"
 )
+_FAL_HOST = Place(re.compile(r"(?P<host>(?:[a-z0-9-]{1,32}\.){1,2}fal\.(?:run|ai))(?:/|\Z)"), "https://{host}")
 _X_API_KEY = Credential("x-api-key", "")
 _TABLE = (
     Provider(OURS, "", "openai", openai_base="v1/"),
@@ -121,7 +122,7 @@ _TABLE = (
     ),
     Provider("parallel", "https://api.parallel.ai", "openai", _X_API_KEY, openai_base=""),
     Provider("deepgram", "https://api.deepgram.com", "none", Credential(scheme="Token")),
-    Provider("fal", "https://fal.run", "none", Credential(scheme="Key")),
+    Provider("fal", "https://fal.run", "none", Credential(scheme="Key"), places=(_FAL_HOST,)),
     Provider("ideogram", "https://api.ideogram.ai", "none", Credential("api-key", "")),
     Provider("adobe-firefly", "https://firefly-api.adobe.io", "none"),
 )
@@ -169,6 +170,31 @@ def url_of(provider: Provider, path: str, query: str) -> str:
     base, rest = _placed(provider, path)
     url = f"{base}/{rest}" if rest else base
     return f"{url}?{query}" if query else url
+
+
+def aimed(call: Call) -> Call:
+    """The call as fal's own client means it, which sends a proxy the whole URL in a header: its host goes before the
+    path, unless it is fal.run. Raises BadRequest for a URL that isn't fal's. Other providers' calls stay as they are.
+    """
+    url = call.header(FAL_TARGET) if call.provider == "fal" else None
+    if url is None:
+        return call
+    found = _FAL_URL.fullmatch(url)
+    if found is None:
+        raise BadRequest(f"{FAL_TARGET}: a URL at https://fal.run or another host of fal is needed.", param=FAL_TARGET)
+    headers = tuple(each for each in call.headers if each[0] != FAL_TARGET)
+    return replace(
+        call,
+        path=(found["host"] + "/" if found["host"] else "") + found["path"],
+        query=found["query"] or "",
+        headers=headers,
+    )
+
+
+FAL_TARGET = "x-fal-target-url"
+_FAL_URL = re.compile(
+    r"https://(?:fal\.run|(?P<host>(?:[a-z0-9-]{1,32}\.){1,2}fal\.(?:run|ai)))/(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?"
+)
 
 
 def credential_of(provider: Provider, headers: Headers, query: str) -> str:

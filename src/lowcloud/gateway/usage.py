@@ -237,10 +237,11 @@ def request_facts(provider: Provider, path: str, body: bytes) -> Facts:
     if provider.slug == "azure-openai":
         model = model or (path.split("/")[1] if "/" in path else "")
     elif provider.slug in ("huggingface", "fal"):
-        model = model or path
+        model = model or _FAL_HOST.sub("", path)
     return Facts(model, is_stream, model_type, request_type)
 
 
+_FAL_HOST = re.compile(r"^[a-z0-9.-]+\.fal\.(?:run|ai)/")
 # In a path: models/{model}:generateContent, model/{model}/invoke, models/{owner}/{model}/predictions.
 _NAMED = re.compile(r"(?:^|/)models?/(.+?)(?=:[A-Za-z]+$|/(?:invoke|converse|predictions)|$)")
 _STREAMS = (":streamGenerateContent", "/invoke-with-response-stream", "/converse-stream")

@@ -115,6 +115,30 @@ def spoken(*pieces: bytes | Exception, status: int = 200, headers=EVENTS) -> Rep
 # --- where URLs lead
 
 
+@pytest.mark.parametrize(
+    ("named", "url"),
+    [
+        ("https://fal.run/fal-ai/flux?a=1", "https://fal.run/fal-ai/flux?a=1"),
+        ("https://queue.fal.run/fal-ai/flux", "https://queue.fal.run/fal-ai/flux"),
+        ("https://rest.alpha.fal.ai/storage", "https://rest.alpha.fal.ai/storage"),
+    ],
+)
+async def test_fals_own_client_names_the_whole_url_in_a_header(desk, named, url):
+    sent = {"x-fal-target-url": named, "authorization": "Key sk"}
+    assert (await desk.ask("POST", "/g/fal", {"prompt": "tea"}, sent)).status == 200
+    target = desk.upstream.sent[0][1]
+    assert (target.url, dict(target.headers)) == (url, {"authorization": "Key sk"})
+    (row,) = await desk.logged()
+    assert row.model in ("fal-ai/flux", "storage")
+
+
+@pytest.mark.parametrize("named", ["https://evil.example/x", "http://fal.run/x", "https://fal.run.evil.example/x", "x"])
+async def test_a_url_in_that_header_is_fals(desk, named):
+    status, _, message = failure(await desk.ask("POST", "/g/fal", {}, {"x-fal-target-url": named}))
+    assert (status, message.partition(":")[0]) == (400, "x-fal-target-url")
+    assert desk.upstream.sent == []
+
+
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_providers_path_leads_there_with_its_own_key_query_and_body(desk, path, slash):

@@ -16,6 +16,7 @@ from lowcloud.gateway.compat import Operation, compat_call
 from lowcloud.gateway.errors import FeatureUnsupported, FellBehind, GatewayUnauthorized, body
 from lowcloud.gateway.options import is_ours, options_of, options_of_config, over, unknown_of
 from lowcloud.gateway.pipeline import Directory, Gateway
+from lowcloud.gateway.providers import aimed
 from lowcloud.http.auth import USES_MODELS, Auth
 from lowcloud.http.body import read_body
 from lowcloud.http.call import Trace
@@ -135,7 +136,7 @@ class Door:
         else:
             trace.route, source = "/v1/{account_id}/{gateway_id}/{provider}/{path}", "provider"
             provider, _, path = rest.partition("/")
-            steps = (Step(Call(provider, trace.method, path, query, own, data)),)
+            steps = (Step(aimed(Call(provider, trace.method, path, query, own, data))),)
         steps, own_token = await without_own_tokens(steps, self._auth)
         principal = await self._principal(raw, account_id, steps, own_token)
         if principal is not None:
