@@ -107,7 +107,7 @@ class GatewayFields(_Strict):
     log_management: Annotated[int, Field(ge=1, le=MAX_LOGS)] | None = Field(None, description="how many logs are kept")
     log_management_strategy: Literal["STOP_INSERTING", "DELETE_OLDEST"] | None = None
     retry_backoff: Literal["constant", "linear", "exponential"] | None = None
-    retry_delay: Annotated[int, Field(ge=0, le=60_000)] | None = Field(None, description="milliseconds")
+    retry_delay: Annotated[int, Field(ge=0, le=5_000)] | None = Field(None, description="milliseconds")
     retry_max_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
     spend_limits: SpendLimitsBody | None = None
     workers_ai_billing_mode: Literal["postpaid", "unified"] = "postpaid"
