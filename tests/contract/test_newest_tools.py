@@ -20,6 +20,7 @@ from worker_binding import BINDING, SECRET
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = Path(os.environ.get("NEWEST_TOOLS", ""))
 pytestmark = pytest.mark.skipif(not TOOLS.name, reason="needs the network: run scripts/test_workers")
+EXAMPLE = ROOT / "examples" / "worker"
 RUN = [sys.executable, "-c", "from lowcloud.cli.main import main; main()", "run", "--", node_project.node()]
 LOCAL_AI = ROOT / "src" / "lowcloud" / "workers" / "vite.cjs"
 BOUND_S = 120
@@ -170,6 +171,13 @@ def test_vitest_with_cloudflares_pool(served, project):
     (project / "vitest.config.mjs").write_text(VITEST)
     (project / "it.test.mjs").write_text(TEST)
     assert "1 passed" in done(served, project, "node_modules/vitest/vitest.mjs", "run")
+
+
+def test_the_examples_own_tests(project):
+    shutil.copytree(EXAMPLE, project, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules", ".wrangler"))
+    with scripted_server(is_open=False, binding=BINDING) as behind:
+        behind.reply = node_project.script
+        assert "5 passed" in done(behind, project, "node_modules/vitest/vitest.mjs", "run")
 
 
 def test_wrangler_pages_dev(served, project):
