@@ -10,7 +10,7 @@ from lowcloud.core.errors import BadRequest, BodyTooLarge, LowcloudError, Overlo
 from lowcloud.http.call import Admit, Call, Wire
 from lowcloud.http.clock import Clock
 from lowcloud.http.encode import to_json
-from lowcloud.http.responses.builder import Fields
+from lowcloud.http.responses.builder import OVER, Fields
 from lowcloud.http.responses.events import socket_error
 from lowcloud.http.responses.memory import Memory
 from lowcloud.http.responses.orders import Tools
@@ -20,6 +20,7 @@ from lowcloud.http.watch import ClientLeft, only
 
 IDLE_S = 1_800.0
 MOST_WAITING = 16
+LAST = frozenset(OVER.values())  # the events that end a response
 MEMORY_BODIES = 4  # as many of the largest messages as are remembered of responses that aren't stored
 NORMAL, GOING_AWAY = 1000, 1001
 
@@ -145,4 +146,6 @@ class _Connection:
             await self._tell(socket_error(error))
 
     async def _tell(self, event: Fields) -> None:
-        await self._wire.send({"type": "websocket.send", "text": to_json(event).decode()})
+        """A client that has the last event of a response may leave at once: it hasn't left within one."""
+        with anyio.CancelScope(shield=event["type"] in LAST):
+            await self._wire.send({"type": "websocket.send", "text": to_json(event).decode()})

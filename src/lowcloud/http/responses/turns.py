@@ -25,7 +25,7 @@ from lowcloud.http.responses.orders import Orders, Tools
 from lowcloud.http.responses.request import ResponseAsked, response_asked
 from lowcloud.http.responses.run import Context, Order
 from lowcloud.http.sse import WriteTimeout
-from lowcloud.http.watch import ClientLeft, close
+from lowcloud.http.watch import CLOSE_BOUND_S, ClientLeft, close
 
 CREATE = "response.create"
 UNSENT = ("stream", "stream_options", "background")  # every response is a stream, and none in the background
@@ -94,7 +94,8 @@ class Turns:
         order = await self._orders.order(asked.response, turn.trace.completion_id or "", account_id, remembered)
         run = self._generate if asked.generates else self._prepare
         response = await run(turn, order, tell)
-        await self._remember(turn, order, response)
+        with anyio.move_on_after(CLOSE_BOUND_S, shield=True):  # who leaves from here on has the whole response
+            await self._remember(turn, order, response)
 
     async def _generate(self, turn: _Turn, order: Order, tell: Tell) -> Fields:
         making = await self._orders.begin(order, turn.call)
