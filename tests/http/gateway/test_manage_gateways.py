@@ -59,7 +59,7 @@ async def test_two_gateways_cannot_have_one_id(desk):
         ({"rate_limiting_technique": "leaky"}, "rate_limiting_technique:"),
         ({"log_management": 10_000_001}, "log_management:"),
         ({"retry_max_attempts": 6}, "retry_max_attempts:"),
-        ({"retry_delay": 60_001}, "retry_delay:"),
+        ({"retry_delay": 5_001}, "retry_delay:"),
         ({"spend_limits": {"rules": [RULE] * 21}}, "spend_limits.rules:"),
         ({"spend_limits": {"rules": [RULE | {"limit": 0}]}}, "spend_limits.rules[0].limit:"),
         ({"spend_limits": {"rules": [RULE | {"id": "x"}, RULE | {"id": "x"}]}}, "spend_limits.rules:"),

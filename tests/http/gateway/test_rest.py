@@ -49,6 +49,11 @@ async def test_the_answer_is_the_same_and_one_log_says_so(desk, path, body, slas
     assert row.tokens_in > 0
 
 
+async def test_a_header_of_the_gateway_that_nobody_knows_is_named_as_ignored(desk):
+    answer = await desk.world.ask("POST", LONG + "/v1/chat/completions", CHAT, BY | {"cf-aig-colour": "blue"})
+    assert (answer.status, answer.headers["lowcloud-ignored"]) == (200, "cf-aig-colour")
+
+
 async def test_the_short_base_has_the_gateways_of_its_own_account(desk):
     answer = await desk.world.ask("POST", "/v1/chat/completions", CHAT, {"cf-aig-gateway-id": "default"})
     assert answer.status == 200
