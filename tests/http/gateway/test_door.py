@@ -722,3 +722,6 @@ async def test_a_header_of_the_gateway_that_nobody_knows_is_named_as_ignored(des
     answer = await desk.ask("POST", "/g/openai/chat/completions", CHAT, sent)
     assert (answer.status, answer.headers["lowcloud-ignored"]) == (200, "cf-aig-colour")
     assert "lowcloud-ignored" not in (await desk.ask("POST", "/g/openai/chat/completions", CHAT)).headers
+    one = {**step(), "colour": 1, "config": {"colour": 1, "cacheTtl": 60}, "headers": {"cf-aig-colour": "blue"}}
+    answer = await desk.ask("POST", "/g", [step(), one])
+    assert answer.headers["lowcloud-ignored"] == "[1].colour, [1].headers.cf-aig-colour, [1].config.colour"

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lowcloud.core.errors import NotFound
 from lowcloud.gateway.call import OURS, Step
 from lowcloud.gateway.call import Call as Upstreamed
-from lowcloud.gateway.options import options_of
+from lowcloud.gateway.options import options_of, unknown_of
 from lowcloud.gateway.providers import provider_of
 from lowcloud.http.binding.runs import BindingRuns, Wanted
 from lowcloud.http.call import Call
@@ -59,9 +59,10 @@ class BindingGateways:
         """Steps, of which the first that succeeds answers in its provider's own form."""
         headers = lowered(call.headers.items())
         refuse_later(headers)
-        steps = await self._offload.sized(len(call.body), lambda: universal_steps(parse_value(call.body)))
+        steps, unread = await self._offload.sized(len(call.body), lambda: universal_steps(parse_value(call.body)))
         options = options_of([each for each in headers if each[0] != GATEWAY_HEADER])
-        return await self._on.by_gateway.through(call, call.params["gateway"], steps, options, SOURCE)
+        app = await self._on.by_gateway.through(call, call.params["gateway"], steps, options, SOURCE)
+        return naming((*unread, *unknown_of(headers)), app)
 
     async def log(self, call: Call) -> ASGIApp:
         """One log, whose metadata is an object here."""

@@ -14,7 +14,7 @@ from lowcloud.core.principal import ACCOUNT_ID, Permission, Principal
 from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step
 from lowcloud.gateway.compat import Operation, compat_call
 from lowcloud.gateway.errors import FeatureUnsupported, FellBehind, GatewayUnauthorized, body
-from lowcloud.gateway.options import is_ours, options_of, options_of_config, over, unknown_of
+from lowcloud.gateway.options import CONFIG, is_ours, options_of, options_of_config, over, unknown_of
 from lowcloud.gateway.pipeline import Directory, Gateway
 from lowcloud.gateway.providers import aimed
 from lowcloud.http.auth import USES_MODELS, Auth
@@ -25,6 +25,7 @@ from lowcloud.http.errors import Rendered
 from lowcloud.http.gateway.chosen import refuse_later
 from lowcloud.http.gateway.own_tokens import without_own_tokens
 from lowcloud.http.offload import Offload
+from lowcloud.http.openai.parameters import named
 from lowcloud.http.origin import is_preflight, preflight_headers
 from lowcloud.http.router import WITH_BODY
 from lowcloud.http.settings import HttpSettings
@@ -39,6 +40,7 @@ COMPAT: Mapping[str, Operation] = {
     "compat/embeddings": "embeddings",
 }
 MAX_STEPS = 10
+STEP = frozenset({"provider", "endpoint", "headers", "authorization", "query", "config"})
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Of a request, what is the connection's, and of a reply likewise.
 HOP = frozenset(
@@ -106,17 +108,19 @@ class Door:
         raw = [(name.lower(), value) for name, value in headers.items()]
         refuse_later(raw)
         data = await read_body(headers, receive, self._settings) if trace.method in WITH_BODY else b""
-        asked = await self._asked(found, trace, scope, raw, data)
+        asked, unread = await self._asked(found, trace, scope, raw, data)
 
         async def reply(_scope: Scope, _receive: Receive, send: Send) -> None:
             await reply_with(await self._gateway.answer(asked), send, trace)
 
-        app = naming(tuple(unknown_of(raw)), reply)
+        app = naming((*unknown_of(raw), *unread), reply)
         await while_connected(receive, lambda: app(scope, receive, send))
 
     async def _asked(
         self, found: re.Match[str], trace: Trace, scope: Scope, raw: Sequence[tuple[str, str]], data: bytes
-    ) -> Asked:
+    ) -> tuple[Asked, tuple[str, ...]]:
+        """What is asked, and what of the body's steps nothing reads."""
+        unread: tuple[str, ...] = ()
         account_id, gateway_id = found["account"].lower(), found["gateway"]
         rest = (found["rest"] or "").strip("/")
         query = scope.get("query_string", b"").decode("latin-1")
@@ -126,7 +130,7 @@ class Door:
         if not rest:
             trace.route, source = "/v1/{account_id}/{gateway_id}", "universal"
             _check_post(trace)
-            steps = await self._offload.sized(len(data), lambda: universal_steps(parse_value(data)))
+            steps, unread = await self._offload.sized(len(data), lambda: universal_steps(parse_value(data)))
         elif rest in COMPAT:
             trace.route, source = f"/v1/{{account_id}}/{{gateway_id}}/{rest}", "compat"
             _check_post(trace)
@@ -143,7 +147,7 @@ class Door:
             trace.token_id = principal.token_id
         trace.completion_id = call_id = self._new_id()
         agent = next((value for name, value in raw if name == "user-agent"), "")
-        return Asked(call_id, account_id, gateway_id, steps, options, source, principal, None, agent)
+        return Asked(call_id, account_id, gateway_id, steps, options, source, principal, None, agent), unread
 
     async def _principal(
         self, raw: Sequence[tuple[str, str]], account_id: str, steps: Sequence[Step], own_token: str
@@ -185,12 +189,26 @@ def credentials(call: Call) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def universal_steps(value: object) -> tuple[Step, ...]:
-    """The steps of the universal endpoint: an array of them, or one. Raises BadRequest with the path."""
+def universal_steps(value: object) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    """The steps of the universal endpoint, an array of them or one, and the paths of what nothing reads in them.
+
+    Raises BadRequest with the path.
+    """
     listed = [value] if isinstance(value, dict) else value
     if not isinstance(listed, list) or not 1 <= len(listed) <= MAX_STEPS:
         raise BadRequest(f"The body must be an array of 1 to {MAX_STEPS} steps, or one step.")
-    return tuple(_step(each, f"[{place}]") for place, each in enumerate(listed))
+    steps = tuple(_step(each, f"[{place}]") for place, each in enumerate(listed))
+    return steps, tuple(name for place, each in enumerate(listed) for name in _unread(each, f"[{place}]"))
+
+
+def _unread(step: Mapping[str, Any], path: str) -> list[str]:
+    headers = [(name.lower(), "") for name in _object(step, "headers", path)]
+    config = _object(step, "config", path)
+    return [
+        *(f"{path}.{name}" for name in named(step, STEP, {})),
+        *(f"{path}.headers.{name}" for name in unknown_of(headers)),
+        *(f"{path}.config.{name}" for name in named(config, set(CONFIG), {})),
+    ]
 
 
 def _step(value: Any, path: str) -> Step:
