@@ -1,6 +1,7 @@
 """Where calls go, and with whose key."""
 
 import re
+from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -8,12 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lowcloud.core.errors import BadRequest
+from lowcloud.gateway.call import Call
 from lowcloud.gateway.errors import InvalidProvider
 from lowcloud.gateway.providers import (
     MAX_PATH_CHARS,
     PROVIDERS,
     CustomProvider,
     Provider,
+    aimed,
     credential_of,
     moved,
     provider_of,
@@ -256,3 +259,23 @@ def test_a_provider_that_the_operator_moved_has_its_form_and_its_key_at_one_othe
 def test_what_isnt_in_the_table_or_is_ours_cant_be_moved(slug):
     with pytest.raises(KeyError, match=slug):
         moved({slug: "https://a.example"})
+
+
+@pytest.mark.parametrize(
+    ("named", "path", "query"),
+    [("fal.run/fal-ai/flux?a=1", "fal-ai/flux", "a=1"), ("queue.fal.run/fal-ai/flux", "queue.fal.run/fal-ai/flux", "")],
+)
+def test_fals_target_is_its_path(named, path, query):
+    call = Call("fal", "POST", "", "", (("x-fal-target-url", f"https://{named}"), ("a", "b")), b"")
+    assert aimed(call) == Call("fal", "POST", path, query, (("a", "b"),), b"")
+    assert url_of(PROVIDERS["fal"], path, query) == f"https://{named}"
+
+
+@pytest.mark.parametrize(
+    "named", ["https://fal.run.evil.example/x", "https://evil.example/fal.run/", "http://fal.run/x"]
+)
+def test_fals_target_is_one_of_its_hosts(named):
+    call = Call("fal", "POST", "", "", (("x-fal-target-url", named),), b"")
+    with pytest.raises(BadRequest, match="x-fal-target-url"):
+        aimed(call)
+    assert aimed(replace(call, provider="openai")).header("x-fal-target-url") == named
