@@ -237,14 +237,13 @@ def test_bound_answers_dont_depend_on_their_company(client):
 
 def test_anthropics_sdk_gets_a_forced_call(server):
     tool = {"name": "get_weather", "description": "The weather of a city.", "input_schema": PARAMETERS}
+    asked = {"model": CHAT, "messages": ASK, "tools": [tool], "tool_choice": {"type": "any"}}
     with anthropic.Anthropic(base_url=server.base, api_key="any", max_retries=0, timeout=120) as client:
-        message = client.messages.create(
-            model=CHAT, max_tokens=100, messages=ASK, tools=[tool], tool_choice={"type": "any"}
-        )
+        message = client.messages.create(**asked, max_tokens=100)
+        counted = client.messages.count_tokens(**asked)
     (call,) = message.content
     assert message.stop_reason == "tool_use"
     jsonschema.validate(call.input, PARAMETERS)
-    counted = client.messages.count_tokens(model=CHAT, messages=ASK, tools=[tool], tool_choice={"type": "any"})
     assert counted.input_tokens == message.usage.input_tokens + message.usage.cache_read_input_tokens
 
 
