@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import structlog
 from starlette.types import ASGIApp, Message
@@ -155,6 +156,7 @@ class Exchange:
         self.answer: Answer | None = None
 
     async def run(self) -> None:
+        await anyio.lowlevel.checkpoint()  # a server takes a request in a task of its own, so others have their turn
         try:
             await self._app(self._scope, self._receive, self._send)
         finally:
