@@ -1,7 +1,7 @@
 """What keeping responses costs: the same answer by chat completions, by responses that aren't stored and by those that
 are, in turns in one run; and how fast what is stored is found again.
 
-    scripts/bench responses [--rounds 5] [--calls 30] [--stored 10000]
+    scripts/bench responses [--rounds 40] [--calls 4] [--stored 10000]
 
 The real small model, one caller, 64 tokens a reply, streamed; the first call of each turn isn't counted. What is stored
 goes straight into the database before the server starts; it is then read over HTTP.
@@ -28,6 +28,7 @@ from lowcloud.storage.responses import Kept, NewResponse, ResponseStore
 MODEL = "@local/smollm2-135m-instruct"
 TOKENS = 64
 TURNS = 50
+ALONE = 500
 BYTES = 2_000
 ASKED = {"model": MODEL, "stream": True, "ignore_eos": True, "temperature": 0}
 WAYS = {
@@ -40,8 +41,8 @@ WAYS = {
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--calls", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--calls", type=int, default=4)
     parser.add_argument("--stored", type=int, default=10_000)
     options = parser.parse_args()
     print(machine.describe())
@@ -61,27 +62,28 @@ def body(name: str, call: int) -> dict[str, object]:
 
 
 def made(server: servers.Server, rounds: int, calls: int) -> None:
-    """Times of whole answers and between their pieces, in turns."""
-    whole: dict[str, list[float]] = {name: [] for name in WAYS}
+    """Times of whole answers and between their pieces, in turns; what is more is the median of what the rounds say."""
+    whole: dict[str, list[list[float]]] = {name: [] for name in WAYS}
     gaps: dict[str, list[float]] = {name: [] for name in WAYS}
     for round_ in range(rounds):
         for name, (path, _) in WAYS.items():
             bodies = [body(name, round_ * calls + call) for call in range(calls)]
             replies = server.load(path, bodies, in_flight=1, total=calls)["replies"]
             assert all(reply["status"] == 200 for reply in replies)
-            whole[name] += [reply["total_s"] for reply in replies[1:]]
-            gaps[name] += [gap for reply in replies[1:] for gap in reply["gaps_s"]]
+            whole[name].append([1000 * reply["total_s"] for reply in replies[1:]])
+            gaps[name] += [1000 * gap for reply in replies[1:] for gap in reply["gaps_s"]]
     print(f"\n{TOKENS} tokens a reply, {rounds} rounds of {calls} calls, ms")
-    plain = whole["responses, store: false"]
+    chat, plain, _ = WAYS
+    unstored = [each for calls_of_round in whole[plain] for each in calls_of_round]
     for name in WAYS:
-        ms = [1000 * each for each in whole[name]]
-        between = [1000 * each for each in gaps[name]]
-        more = [1000 * (at(whole[name], share) - at(plain, share)) for share in (50, 99)]
+        ms = [each for calls_of_round in whole[name] for each in calls_of_round]
+        pairs = list(zip(whole[name], whole[chat], whole[plain], strict=True))
+        ratio = statistics.median(statistics.median(ours) / statistics.median(chats) for ours, chats, _ in pairs)
+        more = statistics.median(statistics.median(ours) - statistics.median(plains) for ours, _, plains in pairs)
         print(
-            f"  {name:26} median {at(ms, 50):7.1f}  p99 {at(ms, 99):7.1f}  "
-            f"{at(ms, 50) / (1000 * at(whole['chat completions'], 50)):5.3f} of chat's median  "
-            f"more than unstored {more[0]:+5.2f}, p99 {more[1]:+5.2f}  "
-            f"between pieces {at(between, 50):5.2f}, p99 {at(between, 99):5.2f}"
+            f"  {name:26} median {at(ms, 50):7.1f}  p99 {at(ms, 99):7.1f}  {ratio:5.3f} of chat  "
+            f"more than unstored {more:+5.2f}, p99 {at(ms, 99) - at(unstored, 99):+5.2f}  "
+            f"between pieces {at(gaps[name], 50):5.2f}, p99 {at(gaps[name], 99):5.2f}"
         )
 
 
@@ -97,6 +99,12 @@ async def _filled(database: Database, stored: int) -> list[str]:
         names = [f"resp_{number:032d}" for number in range(start, min(start + 200, stored))]
         await asyncio.gather(*(store.save(new(name, ())) for name in names))
         ids += names
+    alone = []
+    for number in range(stored, stored + ALONE):
+        begin = time.perf_counter()
+        await store.save(new(f"resp_{number:032d}", ()))
+        alone.append(1000 * (time.perf_counter() - begin))
+    print(f"\na save by itself: median {at(alone, 50):.2f} ms, p99 {at(alone, 99):.2f} ms, {ALONE} saves")
     context: tuple[str, ...] = ()
     for turn in range(TURNS):
         link = new(f"resp_chain{turn:027d}", context)
@@ -109,7 +117,7 @@ async def _filled(database: Database, stored: int) -> list[str]:
     took = 1000 * (time.perf_counter() - begin)
     asked = [statement for statement in statements if statement.lstrip().upper().startswith("SELECT")]
     assert found is not None
-    print(f"\na chain of {TURNS} turns: {len(found[1])} items by {len(asked)} query in {took:.1f} ms")
+    print(f"a chain of {TURNS} turns: {len(found[1])} items by {len(asked)} query in {took:.1f} ms")
     return [*ids, link.response.id]
 
 
