@@ -4,6 +4,9 @@ import os
 
 import pytest
 from postgres_server import PostgresServer, postgres_server, programs
+from told_clock import Clock
+
+from lowcloud.storage.database import open_database
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +31,14 @@ def url(request, tmp_path):
         server = request.getfixturevalue("postgres")
         with server.database() as name:
             yield server.url(name)
+
+
+@pytest.fixture
+def database(url):
+    with open_database(url) as database:
+        yield database
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

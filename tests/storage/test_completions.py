@@ -9,25 +9,6 @@ pytestmark = pytest.mark.anyio
 ACCOUNT, OTHER = "a" * 32, "b" * 32
 
 
-class Clock:
-    """Seconds since 1970, as told."""
-
-    now = 1_000_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def make(url, clock):
     with open_database(url) as database:

@@ -4,10 +4,10 @@ import json
 
 import pytest
 from sqlalchemy import func, select
+from told_clock import START
 
 from lowcloud.core.errors import BadRequest, ConversationLocked
 from lowcloud.storage.conversations import CONVERSATION_BYTES, Conversation, ConversationStore, KeepConversations
-from lowcloud.storage.database import open_database
 from lowcloud.storage.items import ItemPage, StoredItem, clear_unlisted
 from lowcloud.storage.jobs import STARTS, JobGroup, JobLimits, JobStore, NewJob
 from lowcloud.storage.tables import conversation_items, conversations, items
@@ -15,31 +15,6 @@ from lowcloud.storage.tables import conversation_items, conversations, items
 pytestmark = pytest.mark.anyio
 ACCOUNT, OTHER = "a" * 32, "b" * 32
 LOCK_S = 60.0
-
-
-class Clock:
-    """Seconds since 1970, as told."""
-
-    now = 1_000_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def database(url):
-    with open_database(url) as database:
-        yield database
 
 
 @pytest.fixture
@@ -57,7 +32,7 @@ def item(name, text=""):
 
 
 def conversation(name="c", account=ACCOUNT, **metadata):
-    return Conversation(name, account, Clock.now, metadata)
+    return Conversation(name, account, START, metadata)
 
 
 def ids(found):

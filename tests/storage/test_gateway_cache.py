@@ -5,39 +5,13 @@ from dataclasses import replace
 import pytest
 from query_plans import recorded, whole_reads
 from sqlalchemy import func, select
+from told_clock import START
 
-from lowcloud.storage.database import open_database
 from lowcloud.storage.gateway_cache import ROW_BYTES, SHARE, STEP, CacheRow, CacheStore
 from lowcloud.storage.tables import gateway_cache
 
 pytestmark = pytest.mark.anyio
 ACCOUNT, OTHER = "a" * 32, "b" * 32
-START = 1_000_000_000.0
-
-
-class Clock:
-    """Seconds since 1970, as told."""
-
-    now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def database(url):
-    with open_database(url) as database:
-        yield database
 
 
 @pytest.fixture

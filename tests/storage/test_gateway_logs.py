@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from query_plans import plans, recorded, whole_reads
 from sqlalchemy import func, select
+from told_clock import START
 
 from lowcloud.storage.database import open_database
 from lowcloud.storage.gateway_log_query import LogFilter, LogQuery
@@ -14,33 +15,7 @@ from lowcloud.storage.tables import MAX_COUNT, gateway_log_bodies, gateway_logs
 
 pytestmark = pytest.mark.anyio
 ACCOUNT, OTHER, GATEWAY = "a" * 32, "b" * 32, "g"
-START = 1_000_000_000.0
 NO_BOUND = 10**12
-
-
-class Clock:
-    """Seconds since 1970, as told."""
-
-    now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def database(url):
-    with open_database(url) as database:
-        yield database
 
 
 @pytest.fixture

@@ -14,11 +14,6 @@ ODD = 'metadata.team="\0\ud800é";' + "x" * 5_000
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 def store(url):
     with open_database(url) as database:
         yield SpendStore(database)

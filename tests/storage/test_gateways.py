@@ -31,17 +31,6 @@ class Clock:
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def database(url):
-    with open_database(url) as database:
-        yield database
-
-
-@pytest.fixture
 def store(database):
     return GatewayStore(database, Clock())
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from query_plans import recorded, whole_reads
 from sqlalchemy import Engine, delete, event, select, update
+from told_clock import Clock
 
 from lowcloud.core.errors import BodyTooLarge, Overloaded
 from lowcloud.storage.database import open_database
@@ -33,27 +34,6 @@ ACCOUNT, OTHER = "a" * 32, "b" * 32
 LEASE_S = 60.0
 KEPT_S = 86_400.0
 BAD = JobError("invalid_request", "messages: required")
-
-
-class Clock:
-    """Seconds since 1970, as told."""
-
-    def __init__(self):
-        self.now = 1_000_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def database(url):
-    with open_database(url) as database:
-        yield database
 
 
 @pytest.fixture

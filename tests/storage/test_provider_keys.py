@@ -13,11 +13,6 @@ ACCOUNT, OTHER = "a" * 32, "b" * 32
 
 
 @pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
 def store(url):
     with open_database(url) as database:
         yield ProviderKeyStore(database)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from query_plans import recorded, whole_reads
 from sqlalchemy import delete, select
+from told_clock import Clock
 
 from lowcloud.storage.conversations import Conversation, ConversationStore
 from lowcloud.storage.database import open_database
@@ -22,16 +23,6 @@ GRACE_S = 100.0
 LOCK_S = 60.0
 DAY_S = 86_400.0
 WHOLE = ItemPage(10_000, is_descending=False)
-
-
-class Clock:
-    """Seconds since 1970, as told."""
-
-    def __init__(self):
-        self.now = 1_000_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def item(key):

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select
+from told_clock import START
 
 from lowcloud.core.errors import BadRequest, ConversationLocked, Overloaded
 from lowcloud.storage.completions import DAY_S
 from lowcloud.storage.conversations import Conversation, ConversationStore
-from lowcloud.storage.database import open_database
 from lowcloud.storage.items import ItemPage, StoredItem
 from lowcloud.storage.jobs import JobGroup, JobLimits, JobStore, NewJob
 from lowcloud.storage.responses import OVER, UNFINISHED, KeepResponses, Kept, NewResponse, ResponseStore
@@ -18,31 +18,6 @@ from lowcloud.storage.tables import conversation_items, items, jobs, response_it
 pytestmark = pytest.mark.anyio
 ACCOUNT, OTHER = "a" * 32, "b" * 32
 GRACE_S = 100.0
-
-
-class Clock:
-    """Seconds since 1970, as told."""
-
-    now = 1_000_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def database(url):
-    with open_database(url) as database:
-        yield database
 
 
 @pytest.fixture
@@ -66,7 +41,7 @@ def item(name, text=""):
 
 def kept(name="r", *output, account=ACCOUNT, status="completed", **fields):
     whole = {"head": f'{{"id":"{name}"}}', "pieces": "[1]"} | fields
-    return Kept(name, account, Clock.now, "m", status, output=tuple(map(item, output)), **whole)
+    return Kept(name, account, START, "m", status, output=tuple(map(item, output)), **whole)
 
 
 def new(name="r", given=(), made=(), context=(), **fields):

@@ -4,34 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, update
+from told_clock import Clock
 
 from lowcloud.core.errors import ExpiredToken
 from lowcloud.core.principal import Permission, Principal
-from lowcloud.storage.database import open_database
 from lowcloud.storage.tables import metadata, tokens
 from lowcloud.storage.tokens import TokenRecord, TokenStore, is_live
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 
 
-class Clock:
-    """Seconds since 1970, as told."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
-
-
-@pytest.fixture
-def database(url):
-    with open_database(url) as database:
-        yield database
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from told_clock import Clock
 
 from lowcloud.storage.database import open_database
 from lowcloud.storage.usage import MODELS_A_DAY, OTHERS, Usage, UsageCounts, UsageKey, UsageStore, merged, utc_day
@@ -17,18 +18,9 @@ ONE = UsageCounts(1, 0, 0, 10, 4, 3, 1.5)
 counts = st.builds(UsageCounts, *[st.integers(0, 2**40)] * 6, st.integers(0, 2**40).map(float))
 
 
-class Clock:
-    """Seconds since 1970, as told."""
-
-    now = NOON
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(NOON)
 
 
 @pytest.fixture

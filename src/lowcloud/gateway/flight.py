@@ -107,15 +107,18 @@ class _Flight:
 
     async def led(self) -> Reply:
         """The reply for who began. Raises what beginning it raised."""
+        await self._until_begun()
+        if self._error is not None and self._head is None:
+            raise self._error
+        return await self._reply()
+
+    async def _until_begun(self) -> None:
         try:
             while self._head is None and self._error is None:
                 await self._changed.wait()
         except BaseException:
             self._leave()
             raise
-        if self._error is not None and self._head is None:
-            raise self._error
-        return await self._reply()
 
     async def _reply(self) -> Reply:
         if self._head is None:
@@ -125,12 +128,7 @@ class _Flight:
     async def followed(self) -> Reply | None:
         """The reply for who joined; None: it is for the leader alone."""
         self._readers += 1
-        try:
-            while self._head is None and self._error is None:
-                await self._changed.wait()
-        except BaseException:
-            self._leave()
-            raise
+        await self._until_begun()
         if self._head is None or not self._is_shared(self._head) or self._first > 0:
             self._leave()
             return None
