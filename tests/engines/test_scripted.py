@@ -21,11 +21,6 @@ EMBEDDING = Card(id="embedding", task=Task.TEXT_EMBEDDINGS, owned_by="me", dimen
 HELLO = Messages((Message("user", "hello there"),))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def answer(engine: ScriptedEngine, request: Generate) -> list[Event]:
     async with aclosing(engine.generate(await engine.prepare(request))) as events:
         return [event async for event in events]

@@ -34,11 +34,6 @@ ANSWER = b'{"model":"gpt-4o","usage":{"prompt_tokens":10,"completion_tokens":5}}
 JSON: Headers = (("content-type", "application/json"), ("content-length", str(len(ANSWER))))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def pieces(*parts: bytes) -> AsyncGenerator[bytes, None]:
     for part in parts:
         yield part

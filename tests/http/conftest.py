@@ -38,11 +38,6 @@ BGE = "@cf/baai/bge-large-en-v1.5"
 CARDS = {card.id: card for card in packaged_cards()}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class FakeClock:
     """Time that passes only in ``advance``."""
 

@@ -18,11 +18,6 @@ from lowcloud.serving.service import Limits, Service
 from lowcloud.serving.usage import Ledger
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Clock:
     """Seconds that pass only when a test says so."""
 
