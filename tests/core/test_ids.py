@@ -1,12 +1,13 @@
-"""UUIDv7s: of the right form, and in the order of their times."""
+"""UUIDs: of the right form, all different, and the sevenths in the order of their times."""
 
 import re
-from uuid import UUID
+from threading import Thread
+from uuid import RFC_4122, UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowcloud.core.ids import new_uuid7, uuid7
+from lowcloud.core.ids import new_uuid7, uuid4, uuid7
 
 times, bits = st.integers(0, 2**48 - 1), st.integers(0, 2**74 - 1)
 
@@ -31,3 +32,14 @@ def test_a_later_one_sorts_behind_an_earlier(one, other):
 
 def test_new_ones_are_of_now():
     assert UUID(new_uuid7(lambda: 1_800_000_000.5)).int >> 80 == 1_800_000_000_500
+
+
+def test_no_two_are_the_same_also_where_threads_make_them():
+    made: list[str] = []
+    threads = [Thread(target=lambda: made.extend(uuid4() for _ in range(1_000))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 4_000
+    assert {(UUID(each).version, UUID(each).variant) for each in made} == {(4, RFC_4122)}

@@ -8,7 +8,7 @@ import asyncio
 import re
 import zlib
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
@@ -17,8 +17,8 @@ from yarl import URL
 
 from lowcloud.core.addresses import is_public
 from lowcloud.core.errors import BadRequest, Unavailable
+from lowcloud.core.exchange import KEEP_ALIVE_S, Answer, Exchanges, Request
 from lowcloud.core.gate import Gate, Lookup, addresses_of, forbidden
-from lowcloud.core.resend import KEEP_ALIVE_S, Request, answered, traced
 from lowcloud.gateway.call import Call, Headers, Reply, Target
 from lowcloud.gateway.errors import NoReply, NoReplyKind
 
@@ -31,7 +31,6 @@ _HOPS = frozenset(
 )
 _OF_ITS_HOST = frozenset({"set-cookie", "alt-svc", "strict-transport-security"})
 _OF_THE_CLIENT = frozenset({"host", "content-length", "accept-encoding", "expect"})
-_NOT_ADDED = ("User-Agent", "Accept", "Content-Type")
 _CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -64,8 +63,8 @@ class HttpUpstream:
     ) -> None:
         self._bounds, self._gate = bounds, Gate(lookup, allows)
         self._allowed = frozenset(host.lower().strip("[]") for host in allowed_hosts)
-        self._checked: aiohttp.ClientSession | None = None
-        self._free: aiohttp.ClientSession | None = None
+        self._checked: Exchanges | None = None
+        self._free: Exchanges | None = None
         self._log = structlog.get_logger("lowcloud.gateway")
 
     @asynccontextmanager
@@ -76,9 +75,8 @@ class HttpUpstream:
             resolver=gate, socket_factory=gate.socket, limit=limit, keepalive_timeout=KEEP_ALIVE_S
         )
         free = aiohttp.TCPConnector(limit=limit, keepalive_timeout=KEEP_ALIVE_S)
-        async with AsyncExitStack() as stack:
-            self._checked = await stack.enter_async_context(self._session(checked))
-            self._free = await stack.enter_async_context(self._session(free))
+        async with checked, free:
+            self._checked, self._free = self._exchanges(checked), self._exchanges(free)
             try:
                 yield
             finally:
@@ -90,30 +88,20 @@ class HttpUpstream:
         Raises NoReply, and BadRequest for headers that can't be sent.
         """
         url = self._url(target)
-        session = self._checked if target.is_checked and not self._is_allowed(url) else self._free
-        if session is None:
+        exchanges = self._checked if target.is_checked and not self._is_allowed(url) else self._free
+        if exchanges is None:
             raise Unavailable("The server is stopping.")
-        request = Request(call.method, url, call.body or None, _sent(target.headers), _NOT_ADDED)
+        request = Request(call.method, url, _sent(target.headers), call.body)
         limit_s = self._bounds.first_byte_s if first_byte_s is None else min(first_byte_s, self._bounds.first_byte_s)
         try:
             async with asyncio.timeout(limit_s):
-                response = await answered(session, request)
+                answer = await exchanges.send(request)
         except _FAILURES as error:
             raise self._no_reply(call, error) from error
-        return await self._reply(call, response)
+        return await self._reply(call, answer)
 
-    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        """No cookie is kept, and the environment's proxies aren't used."""
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._bounds.connect_s, sock_read=self._bounds.between_bytes_s
-            ),
-            auto_decompress=False,
-            trust_env=False,
-            trace_configs=[traced()],
-        )
+    def _exchanges(self, connector: aiohttp.TCPConnector) -> Exchanges:
+        return Exchanges(connector, self._bounds.connect_s, self._bounds.between_bytes_s)
 
     def _url(self, target: Target) -> URL:
         """As it stands: not quoted again. Raises NoReply."""
@@ -129,26 +117,26 @@ class HttpUpstream:
     def _is_allowed(self, url: URL) -> bool:
         return (url.host or "").lower() in self._allowed
 
-    async def _reply(self, call: Call, response: aiohttp.ClientResponse) -> Reply:
-        headers, coding = _received(response)
-        body = self._pieces(call, response)
+    async def _reply(self, call: Call, answer: Answer) -> Reply:
+        headers, coding = _received(answer)
+        body = self._pieces(call, answer)
         await anext(body)  # so that closing a body that nobody reads ends the exchange too
         if coding is None:
-            return Reply(response.status, headers, body)
+            return Reply(answer.status, headers, body)
         plain = _decoded(body)
         await anext(plain)
-        return Reply(response.status, headers, plain)
+        return Reply(answer.status, headers, plain)
 
-    async def _pieces(self, call: Call, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    async def _pieces(self, call: Call, answer: Answer) -> AsyncGenerator[bytes, None]:
         """First an empty one. Closing it before the end closes the connection."""
         try:
             yield b""
-            while piece := await response.content.readany():
+            while piece := await answer.content.readany():
                 yield piece
         except _FAILURES as error:
             raise self._no_reply(call, error) from error
         finally:
-            response.close()  # does nothing to a connection whose reply was read to its end: it is in the pool again
+            answer.close()  # does nothing to a connection whose reply was read to its end: it is in the pool again
 
     def _no_reply(self, call: Call, error: Exception) -> NoReply:
         """The caller isn't told where an address leads, the log is."""
@@ -169,11 +157,11 @@ def _sent(headers: Headers) -> list[tuple[str, str]]:
     return [*kept, ("accept-encoding", "identity")]
 
 
-def _received(response: aiohttp.ClientResponse) -> tuple[Headers, str | None]:
+def _received(answer: Answer) -> tuple[Headers, str | None]:
     """The headers that are passed on, and the coding that comes off: one that a server put on unasked."""
-    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers]
+    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in answer.raw_headers]
     own = {each.strip().lower() for name, value in headers if name == "connection" for each in value.split(",")}
-    coding = response.headers.get("content-encoding", "").strip().lower()
+    coding = answer.headers.get("content-encoding", "").strip().lower()
     is_plain = coding not in _CODINGS
     dropped = _HOPS | _OF_ITS_HOST | own | (set() if is_plain else {"content-encoding", "content-length"})
     return tuple(each for each in headers if each[0] not in dropped), None if is_plain else coding

@@ -151,7 +151,7 @@ def unknown_of(headers: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _ours(headers: Sequence[tuple[str, str]]) -> list[str]:
-    return list(dict.fromkeys(name.lower() for name, _ in headers if is_ours(name)))
+    return list(dict.fromkeys(name.lower() for name, _ in headers if name[:3].lower() == "cf-" and is_ours(name)))
 
 
 def options_of(headers: Sequence[tuple[str, str]]) -> Options:

@@ -318,7 +318,7 @@ class _Run:
         if served.cache is not None:
             own.append(("cf-aig-cache-status", served.cache))
         headers = tuple(each for each in reply.headers if not each[0].startswith("cf-aig-"))
-        return replace(reply, headers=(*headers, *own), body=await begun(self.journal.logged(reply)))
+        return Reply(reply.status, (*headers, *own), await begun(self.journal.logged(reply)))
 
 
 # Of a kept reply; the rest was of the one exchange.

@@ -7,6 +7,7 @@ provider's own reference for hosts, headers and its OpenAI-compatible base. Read
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal, TypeAlias
 from urllib.parse import unquote
 
@@ -152,7 +153,11 @@ def provider_of(slug: str, custom: Mapping[str, CustomProvider], table: Mapping[
     own = custom.get(slug.removeprefix(CUSTOM)) if slug.startswith(CUSTOM) else None
     if own is None:
         raise InvalidProvider()
-    base_url = own.base_url.rstrip("/")
+    return _custom_one(slug, own.base_url.rstrip("/"))
+
+
+@lru_cache(maxsize=256)
+def _custom_one(slug: str, base_url: str) -> Provider:
     openai_base = "" if _VERSIONED.search(base_url) else "v1/"
     return Provider(slug, base_url, "openai", openai_base=openai_base, is_custom=True)
 
@@ -165,7 +170,7 @@ def url_of(provider: Provider, path: str, query: str) -> str:
     path = path.lstrip("/")
     if not _is_plain(path):
         raise BadRequest("The path of a call to a provider must not lead out of it.", param="path")
-    if any(not "!" <= character <= "~" or character in "#\\" for character in query):
+    if not _QUERY.fullmatch(query):
         raise BadRequest("The query of a call has characters that must be percent-encoded.", param="query")
     base, rest = _placed(provider, path)
     url = f"{base}/{rest}" if rest else base
@@ -216,6 +221,9 @@ def with_key(provider: Provider, headers: Headers, key: str) -> Headers:
     return (*(each for each in headers if each[0] not in (where.header, "authorization")), (where.header, value))
 
 
+_PATH, _QUERY = re.compile(r'[!"$->@-[\]-~]*'), re.compile(r'[!"$-[\]-~]*')  # printable, without ? # \ and without # \
+_GOES_UP = re.compile(r"(?:^|[/\\;])\.\.?(?:[/\\;]|\Z)")
+_CONTROL = re.compile(r"[\x00-\x1f\\\x7f]")
 _SCHEMES = frozenset({"bearer", "token", "key", "api-key"})
 _VERSIONED = re.compile(r"/v[0-9]+\Z")
 
@@ -234,14 +242,14 @@ def _placed(provider: Provider, path: str) -> tuple[str, str]:
 
 def _is_plain(path: str) -> bool:
     """Whether no reader, however often it decodes, finds a segment that goes up, a query or a fragment."""
-    if len(path) > MAX_PATH_CHARS or any(not "!" <= each <= "~" or each in "?#\\" for each in path):
+    if len(path) > MAX_PATH_CHARS or not _PATH.fullmatch(path):
         return False
     for _ in range(_MAX_LAYERS):
-        if any(segment in (".", "..") for segment in path.replace("\\", "/").replace(";", "/").split("/")):
+        if _GOES_UP.search(path):
             return False
         decoded = unquote(path)
         if decoded == path:
-            return not any(each < " " or each in "\\\x7f" for each in path)
+            return not _CONTROL.search(path)
         path = decoded
     return False
 

@@ -50,6 +50,7 @@ class Record:
     response: bytes | None = None
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # json.dumps makes one a line
 FIELDS = tuple(each.name for each in fields(Record))
 
 
@@ -64,7 +65,7 @@ def line_of(record: Record) -> bytes:
     told: dict[str, Any] = {name: getattr(record, name) for name in FIELDS}
     for name in ("request", "response"):
         told[name] = None if told[name] is None else _text(told[name])
-    return json.dumps(told, separators=(",", ":")).encode() + b"\n"
+    return _ENCODER.encode(told).encode() + b"\n"
 
 
 def record_of(line: bytes) -> Record:

@@ -133,7 +133,7 @@ def log_of(record: Record) -> NewLog:
         tokens_out=record.tokens_out,
         cost=record.cost,
         custom_cost=record.custom_cost,
-        metadata=json.dumps(dict(record.metadata)),
+        metadata=json.dumps(dict(record.metadata)) if record.metadata else "{}",
         request_type=record.request_type,
         request_content_type=record.request_content_type,
         response_content_type=record.response_content_type,

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import unquote
 
@@ -181,11 +182,16 @@ class _Told:
     def _take(self, value: object) -> None:
         if not isinstance(value, dict):
             return
-        for each in (value, *(_inner(value, name) for name in _AROUND)):
-            self.model = self.model or _string(each, "model") or _string(each, "modelVersion")
-            for name in ("usage", "usageMetadata", "meta"):
-                if usage := _inner(each, name):
-                    self._count(usage)
+        self._take_one(value)
+        for name in _AROUND:
+            if inner := _inner(value, name):
+                self._take_one(inner)
+
+    def _take_one(self, fields: Fields) -> None:
+        self.model = self.model or _string(fields, "model") or _string(fields, "modelVersion")
+        for name in ("usage", "usageMetadata", "meta"):
+            if usage := _inner(fields, name):
+                self._count(usage)
 
     def _count(self, usage: Fields) -> None:
         usage = _inner(usage, "billed_units") or _inner(usage, "tokens") or usage
@@ -227,11 +233,10 @@ def request_facts(provider: Provider, path: str, body: bytes) -> Facts:
     """What a request to ``provider`` at its own ``path`` says."""
     value = _json(body)
     fields: Fields = value if isinstance(value, dict) else {}
-    path = unquote(path.strip("/"))
-    named = _NAMED.search(path)
-    model = _string(fields, "model") or _string(fields, "model_id") or (named[1] if named else "")
-    is_stream = fields.get("stream") is True or any(name in path for name in _STREAMS)
-    request_type, model_type = next((kinds for end, kinds in _KINDS if re.search(end, path)), ("", ""))
+    path, said = _facts_of_path(path)
+    model = _string(fields, "model") or _string(fields, "model_id") or said.model
+    is_stream = fields.get("stream") is True or said.is_stream
+    request_type, model_type = said.request_type, said.model_type
     if provider.slug == OURS and not request_type:
         model, request_type = model if path == "run" else path.removeprefix("run/"), "run"
     if provider.slug == "azure-openai":
@@ -239,6 +244,15 @@ def request_facts(provider: Provider, path: str, body: bytes) -> Facts:
     elif provider.slug in ("huggingface", "fal"):
         model = model or _FAL_HOST.sub("", path)
     return Facts(model, is_stream, model_type, request_type)
+
+
+@lru_cache(maxsize=256)  # the paths of a provider are few, unless they name models
+def _facts_of_path(path: str) -> tuple[str, Facts]:
+    """A path as it is to be read, and what it says of its request."""
+    path = unquote(path.strip("/"))
+    named = _NAMED.search(path)
+    request_type, model_type = next((kinds for end, kinds in _KINDS if re.search(end, path)), ("", ""))
+    return path, Facts(named[1] if named else "", any(name in path for name in _STREAMS), model_type, request_type)
 
 
 _FAL_HOST = re.compile(r"^[a-z0-9.-]+\.fal\.(?:run|ai)/")

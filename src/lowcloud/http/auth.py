@@ -15,6 +15,7 @@ from lowcloud.core.errors import (
 )
 from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
 
+_EVERYTHING = frozenset(Permission)
 USES_MODELS = frozenset({Permission.WORKERS_AI_READ, Permission.WORKERS_AI_WRITE})
 
 
@@ -52,7 +53,7 @@ class OpenAuth:
     async def principal(
         self, _headers: Headers, account_id: str | None, _any_of: frozenset[Permission], /
     ) -> Principal:
-        return Principal("open", account_id or DEV_ACCOUNT, frozenset(Permission))
+        return Principal("open", account_id or DEV_ACCOUNT, _EVERYTHING)
 
     async def knows(self, token: str, /) -> bool:
         return self.verifier is not None and await _is_known(self.verifier, token)

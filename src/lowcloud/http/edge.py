@@ -18,7 +18,7 @@ from lowcloud.http.clock import Clock
 from lowcloud.http.origin import check_host, check_origin, cors_headers
 from lowcloud.http.router import raw_path
 from lowcloud.http.settings import HttpSettings
-from lowcloud.http.sse import WriteBound, WriteTimeout, writes_within
+from lowcloud.http.sse import WriteBound, WriteTimeout
 from lowcloud.http.watch import ClientLeft
 
 PIECE_BYTES = 65_536
@@ -63,12 +63,15 @@ class Edge:
         started = self._around.clock.monotonic()
         query = scope.get("query_string", b"").decode("latin-1")
         trace = Trace(self._around.new_id(), scope.get("method", "GET"), raw_path(scope), started, query)
-        with structlog.contextvars.bound_contextvars(request_id=trace.id):
+        bound = structlog.contextvars.bind_contextvars(request_id=trace.id)
+        try:
             await self._observe(trace, scope, receive, send)
+        finally:
+            structlog.contextvars.reset_contextvars(**bound)
 
     async def _observe(self, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with writes_within(self._settings.write_timeout_s) as bound:
+            with WriteBound(self._settings.write_timeout_s) as bound:
                 await self._answer(trace, scope, receive, _Reply(send, trace, bound))
         except ClientLeft:
             trace.outcome = "client_left"
@@ -150,10 +153,10 @@ class _Reply:
         if message["type"] in _HEADS:
             self._trace.status = message.get("status", ACCEPTED_STATUS)
             await self._bounded({**message, "headers": self._with_own(message.get("headers", ()))})
-        elif message["type"].startswith("websocket.") or message.get("more_body", False):
+        elif message["type"].startswith("websocket.") or message.get("more_body", False) or not message.get("body"):
             await self._bounded(message)
         else:
-            await self._send_last(message.get("body", b""))
+            await self._send_last(message["body"])
 
     def _with_own(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """What a provider says of its own request stands; two values of a name would be none."""

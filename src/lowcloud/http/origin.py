@@ -40,6 +40,8 @@ def _name(headers: Headers) -> str | None:
 
 def _one_spelling(name: str) -> str:
     """In lower case; an IPv6 address, which has many spellings, as its shortest, in brackets and without a zone."""
+    if ":" not in name:
+        return name.lower()
     try:
         address = IPv6Address(name.removeprefix("[").removesuffix("]").partition("%")[0])
     except ValueError:

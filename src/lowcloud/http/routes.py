@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Protocol
-from uuid import uuid4
 
 import structlog
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
+from lowcloud.core.ids import uuid4
 from lowcloud.http.anthropic import errors as anthropic_errors
 from lowcloud.http.anthropic import schemas as anthropic
 from lowcloud.http.anthropic.messages import AnthropicMessages
@@ -128,8 +128,8 @@ class HttpParts:
     metrics: Metrics
     settings: HttpSettings = field(default_factory=HttpSettings)
     clock: Clock = field(default_factory=SystemClock)
-    new_id: Callable[[], str] = lambda: str(uuid4())
-    logger: FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("lowcloud.http"))
+    new_id: Callable[[], str] = uuid4
+    logger: FilteringBoundLogger = field(default_factory=lambda: structlog.get_logger("lowcloud.http").bind())
     completions: CompletionStore | None = None
     images: ImageFetcher | None = None
     jobs: JobRunner | None = None

@@ -6,8 +6,8 @@ buffered, and past ``write_timeout_s`` the producer is closed.
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Literal, TypeAlias
 
 import anyio
@@ -47,15 +47,31 @@ def verdict(pending: int, since: float, now: float, pace: Pace) -> tuple[Verdict
 
 
 class WriteBound:
-    """Bounds each of many writes with one timer: ``begin`` before one, ``end`` behind it."""
+    """Bounds each of many writes with one timer: ``begin`` before one, ``end`` behind it, in a ``with`` block.
+
+    One that has waited for ``bound_s`` is cancelled, with the whole block, which then raises WriteTimeout.
+    """
 
     def __init__(self, bound_s: float) -> None:
         self._bound_s = bound_s
         self._loop = asyncio.get_running_loop()
         self._since: float | None = None
         self._timer = self._loop.call_later(bound_s, self._look)
-        self.scope = anyio.CancelScope()
+        self._scope = anyio.CancelScope()
         self.is_late = False
+
+    def __enter__(self) -> "WriteBound":
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._timer.cancel()
+        is_over = self._scope.__exit__(kind, error, trace) or error is None
+        if self.is_late and is_over:
+            raise WriteTimeout
+        return is_over
 
     def begin(self) -> None:
         self._since = self._loop.time()
@@ -63,29 +79,13 @@ class WriteBound:
     def end(self) -> None:
         self._since = None
 
-    def close(self) -> None:
-        self._timer.cancel()
-
     def _look(self) -> None:
         left = self._bound_s if self._since is None else self._since + self._bound_s - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._look)
             return
         self.is_late = True
-        self.scope.cancel()
-
-
-@asynccontextmanager
-async def writes_within(bound_s: float) -> AsyncGenerator[WriteBound, None]:
-    """Raises WriteTimeout at the end where one write has waited for ``bound_s``; it is cancelled then."""
-    bound = WriteBound(bound_s)
-    try:
-        with bound.scope:
-            yield bound
-    finally:
-        bound.close()
-    if bound.is_late:
-        raise WriteTimeout
+        self._scope.cancel()
 
 
 class EventStream:

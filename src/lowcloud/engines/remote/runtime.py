@@ -13,9 +13,11 @@ import aiohttp
 import anyio
 import anyio.to_thread
 import structlog
+from yarl import URL
 
 from lowcloud.core.errors import LowcloudError, Unavailable
-from lowcloud.core.resend import KEEP_ALIVE_S, Request, answered, traced
+from lowcloud.core.exchange import KEEP_ALIVE_S, Exchanges, Request
+from lowcloud.core.exchange import Answer as Exchanged
 from lowcloud.engines.engine import RuntimeState
 from lowcloud.engines.remote.failure import broken, refused, unreached
 from lowcloud.engines.remote.sse import SseError, SseReader
@@ -26,7 +28,7 @@ MAX_SMALL_BYTES = 2**20
 MAX_WHOLE_BYTES = 256 * 2**20
 DONE = "[DONE]"
 _THREADS = 2
-_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError)
+_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError, asyncio.IncompleteReadError)
 
 
 class RemoteRuntime:
@@ -34,14 +36,15 @@ class RemoteRuntime:
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
-        self._session: aiohttp.ClientSession | None = None
+        self._headers = tuple(upstream.headers().items())
+        self._exchanges: Exchanges | None = None
         self._opened = anyio.Event()
         self._threads = anyio.CapacityLimiter(_THREADS)
         self._log = structlog.get_logger("lowcloud.remote")
 
     @property
     def state(self) -> RuntimeState:
-        return "stopped" if self._session is None else "ready"
+        return "stopped" if self._exchanges is None else "ready"
 
     @property
     def note(self) -> str:
@@ -54,19 +57,14 @@ class RemoteRuntime:
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[None, None]:
         """Connections that are closed at the end."""
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.upstream.connections, keepalive_timeout=KEEP_ALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.upstream.connect_s),
-            headers=self.upstream.headers(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[traced()],
-        ) as session:
-            self._session = session
+        upstream = self.upstream
+        async with aiohttp.TCPConnector(limit=upstream.connections, keepalive_timeout=KEEP_ALIVE_S) as connector:
+            self._exchanges = Exchanges(connector, upstream.connect_s, decompresses=True)
             self._opened.set()
             try:
                 yield
             finally:
-                self._session, self._opened = None, anyio.Event()
+                self._exchanges, self._opened = None, anyio.Event()
 
     async def ready(self) -> None:
         await self._opened.wait()
@@ -88,28 +86,28 @@ class RemoteRuntime:
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """A status and the beginning of its body. Raises Unavailable where there is none."""
-        response = await self._sent("GET", path, None)
+        response = await self._sent("GET", path)
         return response.status, await self._closed(response)
 
-    async def _begun(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+    async def _begun(self, path: str, body: bytes) -> Exchanged:
         response = await self._sent("POST", path, body)
         if response.status == 200:
             return response
         retry_after = response.headers.get("Retry-After")
         raise self._logged(refused(self.upstream, response.status, await self._closed(response), retry_after))
 
-    async def _sent(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
+    async def _sent(self, method: str, path: str, body: bytes = b"") -> Exchanged:
         """The head of an answer, whatever its status."""
-        if self._session is None:
+        if self._exchanges is None:
             raise Unavailable("The server is stopping.")
         upstream = self.upstream
         try:
             async with asyncio.timeout(upstream.connect_s + upstream.first_byte_s):
-                return await answered(self._session, Request(method, f"{upstream.url}{path}", body))
+                return await self._exchanges.send(Request(method, URL(f"{upstream.url}{path}"), self._headers, body))
         except _FAILURES as error:
             raise self._logged(unreached(upstream, error)) from error
 
-    async def _closed(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _closed(self, response: Exchanged) -> bytes:
         """The beginning of a body that isn't read on; what breaks off is as good."""
         body = bytearray()
         try:
@@ -131,14 +129,14 @@ class RemoteRuntime:
 class Answer:
     """An answer under way. Raises EngineFailed where it breaks, or comes to a halt."""
 
-    def __init__(self, upstream: Upstream, response: aiohttp.ClientResponse, threads: anyio.CapacityLimiter) -> None:
+    def __init__(self, upstream: Upstream, response: Exchanged, threads: anyio.CapacityLimiter) -> None:
         self._upstream, self._response, self._threads = upstream, response, threads
         self._wait_s = upstream.first_byte_s
         self.is_whole = False
 
     async def chunks(self) -> AsyncGenerator[object, None]:
         """The JSON of each event until ``[DONE]`` or the end; of an answer that isn't a stream, its one body."""
-        if self._response.content_type == "application/json":
+        if _media_type(self._response) == "application/json":
             yield await self.whole()
             return
         async with aclosing(self._events()) as events:
@@ -196,6 +194,10 @@ class Answer:
         except (ValueError, RecursionError):
             raise broken(self._upstream, "sent what is no JSON") from None
         return parsed
+
+
+def _media_type(answer: Exchanged) -> str:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 def _json(body: Mapping[str, object]) -> bytes:

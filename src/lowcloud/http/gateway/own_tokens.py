@@ -31,7 +31,9 @@ def _candidates(call: Call) -> list[str]:
     """What has the form of our tokens; our own models may see theirs."""
     if call.provider == OURS:
         return []
-    said = (*(_last_word(value) for _, value in call.headers), *(_value(pair) for pair in call.query.split("&")))
+    said = [_last_word(value) for _, value in call.headers if PREFIX in value]
+    if call.query:
+        said += (_value(pair) for pair in call.query.split("&"))
     return [each for each in said if each.startswith(PREFIX)]
 
 
