@@ -36,6 +36,14 @@ def test_a_known_key_is_nowhere_in_what_is_logged(key, around):
     assert text == around.format("[redacted]").encode()
 
 
+def test_a_look_among_bytes_made_alike_misses_no_mark_in_any_case():
+    for looks, marks, _, _ in module._STEPS:
+        for mark in marks:
+            assert any(look in mark.translate(module._FOLD) for look in looks)
+    letters = b"abcdefghijklmnopqrstuvwxyz"
+    assert letters.upper().translate(module._FOLD) == letters.translate(module._FOLD)
+
+
 def test_keys_of_all_kinds_are_redacted_together():
     text = " ".join(["Bearer abcdefgh1", "?api_key=x", '{"access_token": "y"}', *KEYS]).encode()
     assert redacted(
@@ -108,7 +116,7 @@ PIECES = [b"sk-", b"gsk_", b"Bearer ", b"basic\t", b"A1" * 12, b"a", b" ", b"-",
 @given(st.lists(st.sampled_from(PIECES), max_size=40))
 def test_where_marks_are_few_and_where_they_are_many_the_same_is_redacted(pieces):
     data = b"".join(pieces)
-    for marks, patterns, safe in module._STEPS[1:]:
+    for _, marks, patterns, safe in module._STEPS[1:]:
         (pattern,) = patterns
         assert module._at_marks(pattern, marks, safe, data) == pattern.sub(safe, data)
 

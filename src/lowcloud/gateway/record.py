@@ -4,6 +4,7 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 from lowcloud.gateway.redact import redacted
@@ -52,6 +53,7 @@ class Record:
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # json.dumps makes one a line
 FIELDS = tuple(each.name for each in fields(Record))
+_values = attrgetter(*FIELDS)
 
 
 def make_safe(record: Record) -> None:
@@ -62,7 +64,7 @@ def make_safe(record: Record) -> None:
 
 def line_of(record: Record) -> bytes:
     """A line of JSON."""
-    told: dict[str, Any] = {name: getattr(record, name) for name in FIELDS}
+    told: dict[str, Any] = dict(zip(FIELDS, _values(record), strict=True))
     for name in ("request", "response"):
         told[name] = None if told[name] is None else _text(told[name])
     return _ENCODER.encode(told).encode() + b"\n"

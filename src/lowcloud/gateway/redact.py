@@ -37,17 +37,26 @@ _OF_NAMES = (b"key", b"secret", b"access", b"auth")
 _BEGUN = (_SCHEMES, _KEYS)  # these patterns' matches begin with a mark
 MOST_MARKS = 10_000
 _WITH_MARK = rb"\1" + REDACTED
-_STEPS = (
-    (_OF_NAMES, (_MEMBERS, _INNER_MEMBERS, _PARAMETERS), _WITH_MARK),
-    (_OF_SCHEMES, (_SCHEMES,), _WITH_MARK),
-    (_OF_KEYS, (_KEYS,), REDACTED),
+# Bytes made alike, so that one look stands for several: capitals are small letters, "-" and "." are "_", and what
+# stands before those in the beginnings of keys is "k".
+_FOLD = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-.fiwx89",
+    b"abcdekghkjklmnopqrstuvkkyz__kkkkkk",
+)
+_STEPS = (  # what is looked for among bytes made alike, and then at the bytes; what is matched, and put in its place
+    (_OF_NAMES, _OF_NAMES, (_MEMBERS, _INNER_MEMBERS, _PARAMETERS), _WITH_MARK),
+    ((b"bearer", b"baskc"), _OF_SCHEMES, (_SCHEMES,), _WITH_MARK),
+    ((b"k_", b"akza", b"lokcloud_"), _OF_KEYS, (_KEYS,), REDACTED),
 )
 
 
 def redacted(data: bytes) -> bytes:
     """``data`` with each secret that is known by its form, or by the name before it, replaced by ``[redacted]``."""
-    small = data.lower()
-    for marks, patterns, safe in _STEPS:
+    alike, small = data.translate(_FOLD), b""
+    for looks, marks, patterns, safe in _STEPS:
+        if not any(look in alike for look in looks):
+            continue
+        small = small or data.lower()
         if any(mark in small for mark in marks):
             for pattern in patterns:
                 data = pattern.sub(safe, data) if pattern not in _BEGUN else _at_marks(pattern, marks, safe, data)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Protocol
 
 from lowcloud.gateway.cache import Entry
@@ -109,6 +110,7 @@ class LogSink:
 
 _NAMES = ("id", "account_id", "gateway_id")
 _TEXTS = (*_NAMES, *(each.name for each in fields(LogRow) if isinstance(each.default, str)))
+_texts = attrgetter(*_TEXTS)
 
 
 def log_of(record: Record) -> NewLog:
@@ -148,9 +150,12 @@ def log_of(record: Record) -> NewLog:
         authentication=record.authenticated,
         compatibility_mode=record.source == "compat",
     )
-    given = {name: getattr(row, name) for name in _TEXTS}
+    values = _texts(row)
+    if _clean(joined := "".join(values)) == joined:
+        return NewLog(row, record.request, record.response)
+    given = dict(zip(_TEXTS, values, strict=True))
     texts: dict[str, Any] = {name: text for name, value in given.items() if (text := _clean(value)) != value}
-    return NewLog(replace(row, **texts) if texts else row, record.request, record.response)
+    return NewLog(replace(row, **texts), record.request, record.response)
 
 
 def _clean(text: str) -> str:

@@ -1,9 +1,13 @@
 """Rows that may be there already. Both databases know such inserts, SQLAlchemy only each one's own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+
+T = TypeVar("T")
+MOST_VALUES = 32_766  # of one statement of SQLite
 
 
 def insert_new(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -17,11 +21,24 @@ def insert_many_new(connection: Connection, table: Table, rows: Sequence[tuple[o
     SQLAlchemy's own handling of a value takes longer than the database's, so the rows go past it.
     """
     statement = insert_new(connection, table).compile(dialect=connection.dialect)
-    if statement.positiontup is not None:
-        connection.exec_driver_sql(statement.string, list(rows))
-    else:
+    if statement.positiontup is None:
         names = table.c.keys()
         connection.exec_driver_sql(statement.string, [dict(zip(names, row, strict=True)) for row in rows])
+        return
+    # One statement for many rows: between two of them Python's lock goes back and forth, and the event loop waits.
+    one = f"({', '.join('?' * len(table.c))})"
+    for some in _steps(rows, MOST_VALUES // len(table.c)):
+        several = statement.string.replace(one, ", ".join([one] * len(some)), 1)
+        connection.exec_driver_sql(several, tuple(value for row in some for value in row))
+
+
+def _steps(rows: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """All, in parts of 1, 2, 4, ... rows, so that the statements for them are few."""
+    at = 0
+    while left := min(len(rows) - at, most):
+        n = 1 << left.bit_length() - 1
+        yield rows[at : at + n]
+        at += n
 
 
 def insert_or_replace(
