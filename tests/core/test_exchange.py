@@ -159,6 +159,25 @@ async def test_an_answer_that_is_left_before_its_end_closes_its_connection():
         await asyncio.wait_for(ended.wait(), 5)
 
 
+async def test_nothing_follows_a_body_that_was_answered_before_it_was_sent():
+    connections = 0
+    done = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await head_of(reader)
+        writer.write(OK)
+        await writer.drain()
+        await done.wait()
+
+    async with serving(serve) as (exchanges, url):
+        for body in (b"x" * 50_000_000, b""):
+            assert await (await exchanges.send(Request("POST", url, body=body))).content.read() == b"ok"
+        done.set()
+    assert connections == 2
+
+
 async def test_silence_is_bounded():
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

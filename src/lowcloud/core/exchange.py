@@ -42,11 +42,18 @@ class Answer:
     def __init__(self, message: RawResponseMessage, content: aiohttp.StreamReader, connection: Connection) -> None:
         self.status, self.headers, self.raw_headers = message.code, message.headers, message.raw_headers
         self.content, self._connection = content, connection
-        content.on_eof(connection.release)
+        content.on_eof(self._ended)
 
     def close(self) -> None:
         """May be called again."""
         self._connection.close()
+
+    def _ended(self) -> None:
+        transport = self._connection.transport
+        if transport is not None and transport.get_write_buffer_size():
+            self._connection.close()  # it was answered before its body was sent, and nothing may follow that
+        else:
+            self._connection.release()
 
 
 class Exchanges:

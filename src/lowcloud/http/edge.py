@@ -150,10 +150,12 @@ class _Reply:
         ]
 
     async def send(self, message: Message) -> None:
-        if message["type"] in _HEADS:
+        if message.get("more_body", False):
+            await self._bounded(message)
+        elif message["type"] in _HEADS:
             self._trace.status = message.get("status", ACCEPTED_STATUS)
             await self._bounded({**message, "headers": self._with_own(message.get("headers", ()))})
-        elif message["type"].startswith("websocket.") or message.get("more_body", False) or not message.get("body"):
+        elif message["type"].startswith("websocket.") or not message.get("body"):
             await self._bounded(message)
         else:
             await self._send_last(message["body"])

@@ -53,12 +53,17 @@ class Metrics:
         self._jobs = counter("jobs", "Jobs that ended in this server.", ["kind", "outcome"])
         self._logs_lost = counter("gateway_logs_lost", "Logs of the gateway that could not be kept.", ["why"])
         self._preemptions_seen: dict[str, int] = {}
+        self._places: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """One request answered; a method that isn't HTTP's counts as ``other``."""
         known = method if method in _METHODS else "other"
-        self._requests.labels(route, known, str(status)).inc()
-        self._seconds.labels(route, known).observe(seconds)
+        place = (route, known, status)
+        if place not in self._places:  # looking labels up takes as long as counting
+            self._places[place] = self._requests.labels(route, known, str(status)), self._seconds.labels(route, known)
+        requests, durations = self._places[place]
+        requests.inc()
+        durations.observe(seconds)
 
     def ttft(self, model: str, seconds: float) -> None:
         """A request's first token came after ``seconds``."""
