@@ -58,7 +58,7 @@ class Desk:
         self, *, is_begun: bool = True, asked_by: Principal | None = WHO, call: Call = CALL, **options: object
     ) -> None:
         self.spool, self.now, self.settled, self.threads = Spool(), 5.0, [], CountedThreads(1, "test")
-        asked = Asked("id", "a" * 32, "g", (Step(call),), Options(), "provider", asked_by, None, "curl/8")
+        asked = Asked("id", "a" * 32, "g", (Step(call),), Options(), "provider", asked_by, "curl/8")
         self.journal = Journal(asked, 1_800_000_000.0, lambda: self.now, PRICES, self.spool, self.threads)
         if is_begun:
             settled = merged(Options(**options), Options(), GatewayConfig("g"))
@@ -219,7 +219,7 @@ SECRET = b"sk-proj-abcdefghijklmnopqrstuvwx"
 
 
 async def test_neither_body_keeps_its_secrets():
-    desk = Desk(call=replace(CALL, body=b'{"model":"m","api_key":"' + SECRET + b'"}'))
+    desk = Desk(call=CALL._replace(body=b'{"model":"m","api_key":"' + SECRET + b'"}'))
     await read(desk.answered(b'{"text":"' + SECRET + b'"}', headers=()))
     assert desk.record.request == b'{"model":"m","api_key":"[redacted]"}'
     assert desk.record.response == b'{"text":"[redacted]"}'

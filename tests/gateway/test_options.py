@@ -288,7 +288,7 @@ def test_what_nobody_asks_for_is_the_gateways_own():
 
 def test_all_that_is_asked_counts():
     settled = merged(NOTHING, replace(READ, skips_cache=False), CONFIG)
-    assert all(getattr(settled, each.name) == getattr(READ, each.name) for each in fields(settled))
+    assert all(getattr(settled, name) == getattr(READ, name) for name in settled._fields)
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ async def test_without_authentication_it_answers_everybody_only_where_it_may(tmp
     async with bench(tmp_path / "open", is_open=True) as desk:
         assert (await desk.read(principal=None))[0].status == 200
         with pytest.raises(GatewayUnauthorized):
-            await desk.ask(Step(replace(CALL, provider=OURS)), principal=None)
+            await desk.ask(Step(CALL._replace(provider=OURS)), principal=None)
     async with bench(tmp_path / "closed", is_open=False) as desk:
         with pytest.raises(GatewayUnauthorized):
             await desk.ask(principal=None)
@@ -239,7 +239,7 @@ async def test_a_hit_costs_neither_a_call_nor_a_place_in_the_limit(tmp_path):
         assert [dict(reply.headers)["cf-aig-cache-status"] for reply in (first, again)] == ["MISS", "HIT"]
         assert (body, same, len(desk.upstream.sent)) == (ANSWER, ANSWER, 1)
         with pytest.raises(RateLimited):
-            await desk.ask(Step(replace(CALL, body=b'{"model":"other"}')))
+            await desk.ask(Step(CALL._replace(body=b'{"model":"other"}')))
         records = await desk.logged()
         assert [(each.cached, each.cost, each.status_code) for each in records][1:] == [
             (True, 0.0, 200),
@@ -250,7 +250,7 @@ async def test_a_hit_costs_neither_a_call_nor_a_place_in_the_limit(tmp_path):
 async def test_another_credential_another_generation_and_skipping_miss(tmp_path):
     async with bench(tmp_path, cache_ttl_s=60) as desk:
         await desk.read()
-        other = replace(CALL, headers=(*CALL.headers, ("authorization", "Bearer sk-other")))
+        other = CALL._replace(headers=(*CALL.headers, ("authorization", "Bearer sk-other")))
         for steps, options in [((Step(other),), {}), ((), {"skips_cache": True})]:
             reply, _ = await desk.read(*steps, **options)
             assert dict(reply.headers).get("cf-aig-cache-status") != "HIT"
@@ -312,7 +312,7 @@ async def test_what_wont_pass_isnt_tried_again(tmp_path):
 
 async def test_the_next_step_comes_where_one_fails_and_says_which_it_was(tmp_path):
     async with bench(tmp_path, NoReply(kind="timeout"), 401, 200) as desk:
-        steps = [Step(replace(CALL, path=path)) for path in ("one", "two", "three")]
+        steps = [Step(CALL._replace(path=path)) for path in ("one", "two", "three")]
         reply, _ = await desk.read(*steps)
         assert dict(reply.headers)["cf-aig-step"] == "2"
         (record,) = await desk.logged()
@@ -335,7 +335,7 @@ async def test_a_kept_key_goes_in_where_the_client_sends_none(tmp_path):
         desk.directory.kept = {("openai", "default"): "sk-kept", ("openai", "second"): "sk-second"}
         await desk.read()
         await desk.read(byok_alias="second")
-        own = replace(CALL, headers=(*CALL.headers, ("authorization", "Bearer sk-own")))
+        own = CALL._replace(headers=(*CALL.headers, ("authorization", "Bearer sk-own")))
         await desk.read(Step(own))
         keys = [dict(target.headers)["authorization"] for _, target, _ in desk.upstream.sent]
         assert keys == ["Bearer sk-kept", "Bearer sk-second", "Bearer sk-own"]
@@ -343,7 +343,7 @@ async def test_a_kept_key_goes_in_where_the_client_sends_none(tmp_path):
 
 async def test_our_own_models_are_called_as_who_calls(tmp_path):
     async with bench(tmp_path) as desk:
-        await desk.read(Step(replace(CALL, provider=OURS, path="v1/chat/completions")))
+        await desk.read(Step(CALL._replace(provider=OURS, path="v1/chat/completions")))
         ((_, target, _),) = desk.ours.sent
         assert (target.principal, target.account_id) == (WHO, ACCOUNT)
 
@@ -397,7 +397,7 @@ async def test_secrets_of_a_body_are_not_in_the_log(tmp_path):
     async with bench(tmp_path) as desk:
         secret = "sk-" + "a1B2" * 12
         body = json.dumps({"model": "gpt-4o", "input": f"my key is {secret}"}).encode()
-        await desk.read(Step(replace(CALL, body=body)))
+        await desk.read(Step(CALL._replace(body=body)))
         (path,) = list((tmp_path / "spool").iterdir())
         assert secret not in path.read_text()
 
@@ -450,7 +450,7 @@ async def test_a_model_without_a_price_and_a_body_that_is_no_json_hold_nothing(t
     rule = SpendRule("r", limit=0.0001, window_s=3600)
     async with bench(tmp_path, spend_limits=(rule,), prices={}) as desk:
         for body in (BODY, b"\xff", b"[" * 100_000):
-            reply, _ = await desk.read(Step(replace(CALL, body=body)))
+            reply, _ = await desk.read(Step(CALL._replace(body=body)))
             assert reply.status == 200
         amounts = desk.spending._ledgers[ACCOUNT, "g"]["r", "all"]
         assert (amounts.held, amounts.entries) == ((), ())

@@ -1,6 +1,5 @@
 """Which failures are tried again, when, and for how long an attempt waits."""
 
-from dataclasses import replace
 from email.utils import format_datetime, formatdate
 
 import pytest
@@ -30,13 +29,13 @@ def test_what_will_not_pass_is_not_tried_again(failure):
     [("constant", [0.1] * 4), ("linear", [0.1, 0.2, 0.3, 0.4]), ("exponential", [0.1, 0.2, 0.4, 0.8])],
 )
 def test_delays_grow_as_asked(backoff, delays):
-    settled = replace(SETTLED, backoff=backoff)
+    settled = SETTLED._replace(backoff=backoff)
     assert [delay_s(attempt, settled, None) for attempt in range(1, 5)] == pytest.approx(delays)
 
 
 @given(st.integers(1, 5), st.integers(1, 5))
 def test_there_are_as_many_attempts_as_asked_the_first_among_them(attempt, most):
-    settled = replace(SETTLED, max_attempts=most)
+    settled = SETTLED._replace(max_attempts=most)
     assert (delay_s(attempt, settled, None) is None) == (attempt >= most)
 
 
@@ -48,7 +47,7 @@ def test_the_providers_wish_counts_where_it_is_longer_and_ends_the_step_where_it
 
 @given(st.integers(1, 5), st.integers(1, 5))
 def test_the_last_of_several_attempts_waits_without_the_callers_timeout(attempt, most):
-    settled = replace(SETTLED, max_attempts=most, request_timeout_ms=1_500)
+    settled = SETTLED._replace(max_attempts=most, request_timeout_ms=1_500)
     is_bounded = attempt < most or most == 1
     assert timeout_s(attempt, settled) == (1.5 if is_bounded else None)
 

@@ -8,7 +8,7 @@ served another request is sent once more. On a new one it failed. Source: RFC 91
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakSet
 
 import aiohttp
@@ -23,8 +23,7 @@ _SWITCHING = 101
 _MAX_ORIGINS = 1_024
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What is sent, with a Host and the body's length beside the ``headers``, which are Latin-1."""
 
     method: str

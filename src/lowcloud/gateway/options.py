@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypeVar, get_args
+from typing import Any, NamedTuple, TypeAlias, TypeVar, get_args
 
 from lowcloud.gateway.config import Backoff, GatewayConfig
 from lowcloud.gateway.errors import BadOption
@@ -76,8 +76,7 @@ NOTHING = Options()
 _NAMES = tuple(each.name for each in fields(Options))
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What counts for one step. ``cache_ttl_s`` 0: neither looked up nor kept. ``max_attempts`` has the first."""
 
     cache_ttl_s: int

@@ -6,9 +6,9 @@ log( authenticate, steps( cache( limits once( spend( retry( upstream ))))) ), wi
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 
@@ -95,8 +95,7 @@ class Tools:
     threads: Threads = field(default_factory=lambda: Threads(MAX_THREADS, "lowcloud.gateway"))
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(NamedTuple):
     """A step's reply and what is to be said of it. ``cache``: "HIT" or "MISS"; None: the cache wasn't asked."""
 
     reply: Reply
@@ -284,7 +283,7 @@ class _Run:
                 self._settle(held, (dollars or 0.0) if reply.status < 400 else 0.0)
                 await reply.body.aclose()
 
-        return replace(reply, body=await begun(metered()))
+        return reply._replace(body=await begun(metered()))
 
     async def _land(self, key: str, ttl_s: int, whole: Whole) -> None:
         """Keep a reply. One that can't be kept was answered all the same."""

@@ -188,8 +188,7 @@ def aimed(call: Call) -> Call:
     if found is None:
         raise BadRequest(f"{FAL_TARGET}: a URL at https://fal.run or another host of fal is needed.", param=FAL_TARGET)
     headers = tuple(each for each in call.headers if each[0] != FAL_TARGET)
-    return replace(
-        call,
+    return call._replace(
         path=(found["host"] + "/" if found["host"] else "") + found["path"],
         query=found["query"] or "",
         headers=headers,

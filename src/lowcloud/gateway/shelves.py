@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -109,7 +109,7 @@ class LogSink:
 
 
 _NAMES = ("id", "account_id", "gateway_id")
-_TEXTS = (*_NAMES, *(each.name for each in fields(LogRow) if isinstance(each.default, str)))
+_TEXTS = (*_NAMES, *(name for name, default in LogRow._field_defaults.items() if isinstance(default, str)))
 _texts = attrgetter(*_TEXTS)
 
 
@@ -155,7 +155,7 @@ def log_of(record: Record) -> NewLog:
         return NewLog(row, record.request, record.response)
     given = dict(zip(_TEXTS, values, strict=True))
     texts: dict[str, Any] = {name: text for name, value in given.items() if (text := _clean(value)) != value}
-    return NewLog(replace(row, **texts), record.request, record.response)
+    return NewLog(row._replace(**texts), record.request, record.response)
 
 
 def _clean(text: str) -> str:

@@ -10,9 +10,8 @@ Source: the references of OpenAI (chat, responses, embeddings), Anthropic (messa
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from lowcloud.gateway.call import OURS
@@ -35,8 +34,7 @@ _AROUND = ("response", "message", "delta", "result", "x_groq")  # what usage may
 _SILENT = frozenset({"data", "b64_json", "url", "image_url", "model", "role", "type", "id", "name"})
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(NamedTuple):
     """Tokens of a call. ``tokens_in`` has those that were read from a prompt cache (``cached_in``) and written to it
     (``written_in``). Not ``is_counted``: the provider told none, they are estimated from the texts' lengths."""
 
@@ -48,8 +46,7 @@ class Used:
     written_in: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What a request says of itself; '' where it says nothing. ``request_type`` is its API, as ``chat``
     or ``messages``; ``model_type`` what its model does, as ``text`` or ``embeddings``."""
 

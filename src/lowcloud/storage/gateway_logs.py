@@ -5,12 +5,11 @@ How many a gateway has is kept beside them, in the same transactions, so that as
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from itertools import accumulate
-from operator import attrgetter
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, select, update
 
@@ -37,8 +36,7 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 
 
-@dataclass(frozen=True, slots=True)
-class LogRow:
+class LogRow(NamedTuple):
     """One call. ``id`` is a lowercase UUIDv7; ``created_at`` is seconds since 1970; ``cost`` is dollars.
 
     ``metadata`` is a JSON object of texts, numbers, booleans and nulls. Sizes are bytes; heads are the first kilobyte
@@ -82,8 +80,7 @@ class LogRow:
     dlp_action: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NewLog:
+class NewLog(NamedTuple):
     """A log with its bodies; None: not kept."""
 
     row: LogRow
@@ -136,8 +133,7 @@ class LogCount:
     size_bytes: int = 0
 
 
-FIELDS = tuple(field.name for field in fields(LogRow))
-_values = attrgetter(*FIELDS)
+FIELDS = LogRow._fields
 _stored = tuple(getattr(gateway_logs.c[name].type, "stored", None) for name in FIELDS)
 _columns = tuple(gateway_logs.c[name] for name in FIELDS)
 _keys: Select[Any] = select(*(gateway_logs.c[name] for name in ("id", "account_id", "gateway_id", "size_bytes")))
@@ -292,7 +288,7 @@ def _row(new: NewLog) -> tuple[Any, ...]:
     labels = labels_of(row.metadata)
     kept = len(new.request or b"") + len(new.response or b"")
     size = ROW_BYTES + kept + len(row.request_head) + len(row.response_head) + 2 * len(labels)
-    values = zip(_stored, _values(row), strict=True)
+    values = zip(_stored, row, strict=True)
     return (*(value if stored is None else stored(value) for stored, value in values), labels, size)
 
 

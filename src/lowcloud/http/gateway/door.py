@@ -147,7 +147,7 @@ class Door:
             trace.token_id = principal.token_id
         trace.completion_id = call_id = self._new_id()
         agent = next((value for name, value in raw if name == "user-agent"), "")
-        return Asked(call_id, account_id, gateway_id, steps, options, source, principal, None, agent), unread
+        return Asked(call_id, account_id, gateway_id, steps, options, source, principal, agent), unread
 
     async def _principal(
         self, raw: Sequence[tuple[str, str]], account_id: str, steps: Sequence[Step], own_token: str

@@ -4,7 +4,6 @@ Source: Cloudflare docs, AI Gateway › Bring your own keys, whose examples send
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from urllib.parse import unquote
 
 from lowcloud.gateway.call import OURS, Call, Step
@@ -23,7 +22,7 @@ async def without_own_tokens(steps: Sequence[Step], auth: Auth) -> tuple[tuple[S
     ours = {token for token, is_ours in found.items() if is_ours}
     if not ours:
         return tuple(steps), ""
-    cleaned = (replace(step, call=_without(step.call, ours)) for step in steps)
+    cleaned = (step._replace(call=_without(step.call, ours)) for step in steps)
     return tuple(cleaned), next(token for token in found if token in ours)
 
 
@@ -42,7 +41,7 @@ def _without(call: Call, ours: set[str]) -> Call:
         return call
     headers = tuple(each for each in call.headers if _last_word(each[1]) not in ours)
     query = "&".join(pair for pair in call.query.split("&") if _value(pair) not in ours)
-    return replace(call, headers=headers, query=query)
+    return call._replace(headers=headers, query=query)
 
 
 def _last_word(value: str) -> str:

@@ -52,7 +52,7 @@ class ByGateway:
         call.trace.completion_id = call_id = self._new_id()
         agent = call.headers.get("user-agent", "")
         account_id = account_of(call.principal)
-        asked = Asked(call_id, account_id, gateway_id, steps, options, source, call.principal, None, agent)
+        asked = Asked(call_id, account_id, gateway_id, steps, options, source, call.principal, agent)
         reply = await self._gateway.answer(asked)
 
         async def send_it(_scope: Scope, _receive: Receive, send: Send) -> None:
