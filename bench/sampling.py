@@ -1,6 +1,6 @@
 """What choosing tokens costs: the raw loop in process, with and without a grammar and log-probabilities, in turns.
 
-    scripts/bench sampling [--rounds 3] [--streams 16,32]
+    scripts/bench sampling [--rounds 3] [--streams 16,32] [--kv auto]
 
 Decoding alone is measured, from when every stream has its first token: 128 prompt tokens, 64 new ones, 2 threads. All
 that a step does outside the model's pass (planning, masks, sampling, bookkeeping) is called sampling.
@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import machine
 
@@ -22,7 +23,7 @@ from lowcloud.engines.local.frames import Step, Submit
 from lowcloud.engines.local.grammar import Grammars, read_vocabulary
 from lowcloud.engines.local.launch import launch
 from lowcloud.engines.local.loop import Loop
-from lowcloud.engines.local.spec import WorkerSpec
+from lowcloud.engines.local.spec import KvPrecision, WorkerSpec
 from lowcloud.inventory import models_here
 from lowcloud.settings import load
 
@@ -77,10 +78,11 @@ class Run:
 class Bench:
     """A loop on the bundled model."""
 
-    def __init__(self) -> None:
+    def __init__(self, kv: KvPrecision) -> None:
         settings = load(None, {})
         source = next(str(model.source) for model in models_here(settings).models if model.id == MODEL)
-        launched = launch(WorkerSpec("text", source, str(settings.local.cache_dir), threads=2))
+        launched = launch(WorkerSpec("text", source, str(settings.local.cache_dir), kv_precision=kv, threads=2))
+        print(launched.ready.note)
         self._model = TimedModel(launched.model)
         vocabulary = partial(read_vocabulary, Path(source), launched.model.n_vocab)
         self._loop = Loop(self._model, launched.settings, lambda _: None, Grammars(vocabulary))
@@ -122,9 +124,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", default="16,32")
+    parser.add_argument("--kv", choices=get_args(KvPrecision), default="auto", help="how the KV cache is kept")
     args = parser.parse_args()
     print(machine.describe())
-    bench = Bench()
+    bench = Bench(args.kv)
     for case in CASES.values():
         bench.run(2, case)
     for n in [int(n) for n in args.streams.split(",")]:
