@@ -6,8 +6,9 @@ top_p are inside too. Temperature 0 takes the likeliest token, the first of equa
 are left out after penalties and logit_bias, so nothing brings them back. Log-probabilities are of the model's own
 distribution, before all of that.
 
-A row fits the processor's L2 cache, and nothing sorts the vocabulary: the greatest values are found through the maxima
-of lanes, a draw picks a lane and then a token in it, and top_p is done by rejection.
+A row fits the processor's L2 cache, and nothing sorts the vocabulary: it is cut into lanes, whose peaks (greatest
+values) are found once. They say which lanes the greatest values are in, and which ones hold tokens that are likelier
+than another; a draw picks a lane and then a token in it, and top_p is done by rejection.
 """
 
 import math
@@ -27,6 +28,7 @@ LANE = 256
 _TRIES = 8  # at about 30 us each; then the nucleus is found by sorting candidates
 _LEAST = 1e-45  # the smallest float32 above 0
 _COLDEST = 1e-30  # below it, 1 / temperature leaves float32
+_LANE_IDS = np.arange(LANE)
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
 _BARRIERS = np.where(_BITS, np.float32(0), np.float32(-np.inf))
 
@@ -53,7 +55,7 @@ class Sampler:
     def __init__(self, n_vocab: int) -> None:
         self._n_vocab = n_vocab
         padded = -(-n_vocab // LANE) * LANE
-        self._logits = np.full(padded, -np.inf, np.float32)
+        self._logits = np.empty(n_vocab, np.float32)
         self._weights = np.zeros(padded, np.float32)
         self._barriers = np.full((padded // 8, 8), -np.inf, np.float32)
 
@@ -63,19 +65,23 @@ class Sampler:
         ``mask``: a bit for each token id that may come, the lowest first. Raises NoNumbersError.
         """
         request = sequence.request
-        if math.isnan(row.max()):
-            raise NoNumbersError
         adjusted = self._adjusted(row, sequence) if changes_logits(request) else row
         if mask is not None:
             adjusted = self._masked(adjusted, mask)
+        peaks = None
         if request.temperature < _COLDEST:
             token = int(adjusted.argmax())
+            _require_number(adjusted[token])
         else:
-            token = self._draw(adjusted, request, Draws(request.seed, request.choice, len(sequence.tokens)))
-        return self._with_logprobs(row, token, request.n_logprobs) if request.n_logprobs >= 0 else Sampled(token)
+            peaks = peaks_of(adjusted)
+            draws = Draws(request.seed, request.choice, len(sequence.tokens))
+            token = self._draw(adjusted, peaks, request, draws)
+        if request.n_logprobs < 0:
+            return Sampled(token)
+        return self._with_logprobs(row, peaks if adjusted is row else None, token, request.n_logprobs)
 
     def _adjusted(self, row: F32, sequence: Sequence) -> F32:
-        request, logits = sequence.request, self._logits[: self._n_vocab]
+        request, logits = sequence.request, self._logits
         logits[:] = row
         if request.repetition_penalty != 1.0:
             ids = np.unique(np.asarray(sequence.tokens, np.int64))
@@ -94,35 +100,35 @@ class Sampler:
         """A table of eight summands a byte is ten times as fast as unpacking bits and putting values."""
         known = np.frombuffer(mask, np.uint8)[: len(self._barriers)]
         np.take(_BARRIERS, known, axis=0, out=self._barriers[: len(known)], mode="clip")
-        masked = self._logits[: self._n_vocab]
-        np.add(logits, self._barriers.reshape(-1)[: self._n_vocab], out=masked)
-        return masked
+        return np.add(logits, self._barriers.reshape(-1)[: self._n_vocab], out=self._logits)
 
-    def _draw(self, logits: F32, request: Submit, draws: Draws) -> int:
+    def _draw(self, logits: F32, peaks: F32, request: Submit, draws: Draws) -> int:
         weights = self._weights[: self._n_vocab]
-        np.subtract(logits, logits.max(), out=weights)
+        greatest_logit = peaks.max()
+        _require_number(greatest_logit)
+        np.subtract(logits, greatest_logit, out=weights)
         with np.errstate(over="ignore", under="ignore"):
             np.multiply(weights, np.float32(1 / request.temperature), out=weights)
             np.exp(weights, out=weights)  # the likeliest token weighs 1
         if 0 < request.top_k < self._n_vocab:
-            ids = greatest(self._weights, request.top_k)
-            target = request.top_p * float(self._weights[ids].sum(dtype=np.float64))
-            ids = ids[self._weights[ids] >= max(request.min_p, _LEAST)]  # weightless ids may be padding
+            ids = greatest(logits, request.top_k, peaks)
+            target = request.top_p * float(weights[ids].sum(dtype=np.float64))
+            ids = ids[weights[ids] >= max(request.min_p, _LEAST)]
             return _pick(ids, weights, _bound(request.top_p, target), draws)
         if request.min_p > 0:
             target = request.top_p * float(weights.sum(dtype=np.float64)) if request.top_p < 1 else 0.0
             return _pick(np.flatnonzero(weights >= request.min_p), weights, _bound(request.top_p, target), draws)
-        return self._draw_from_all(weights, request.top_p, draws)
+        return self._draw_from_all(logits, peaks, request.top_p, draws)
 
-    def _draw_from_all(self, weights: F32, top_p: float, draws: Draws) -> int:
-        ends = np.cumsum(self._weights.reshape(-1, LANE).sum(1), dtype=np.float64)
+    def _draw_from_all(self, logits: F32, peaks: F32, top_p: float, draws: Draws) -> int:
+        weights = self._weights[: self._n_vocab]
+        ends = self._weights.reshape(-1, LANE).sum(1).cumsum(dtype=np.float64)
         target = top_p * float(ends[-1])
         if target <= 1:  # the likeliest token alone is the nucleus
             return _pick(np.flatnonzero(weights == 1), weights, math.inf, draws)
         for _ in range(_TRIES):
             token = self._draw_one(ends, draws)
-            weight = self._weights[token]
-            if weight > 0 and (top_p >= 1 or float(np.dot(weights, weights > weight)) < target):
+            if self._weights[token] > 0 and (top_p >= 1 or self._likelier(peaks > logits[token], token) < target):
                 return token
         ids = np.flatnonzero(weights) if top_p >= 1 else nucleus(self._weights, target)
         return _pick(ids, weights, math.inf, draws)
@@ -130,19 +136,30 @@ class Sampler:
     def _draw_one(self, ends: NDArray[np.float64], draws: Draws) -> int:
         """A token by its weight: first a lane, then a token in it. It may be one of weight 0, by rounding."""
         at = draws.uniform() * float(ends[-1])
-        lane = min(int(np.searchsorted(ends, at, side="right")), len(ends) - 1)
-        inside = np.cumsum(self._weights[lane * LANE : (lane + 1) * LANE], dtype=np.float64)
+        lane = min(int(ends.searchsorted(at, "right")), len(ends) - 1)
+        inside = self._weights[lane * LANE : (lane + 1) * LANE].cumsum(dtype=np.float64)
         rest = at - (float(ends[lane - 1]) if lane else 0.0)
-        return lane * LANE + min(int(np.searchsorted(inside, rest, side="right")), LANE - 1)
+        return lane * LANE + min(int(inside.searchsorted(rest, "right")), LANE - 1)
 
-    def _with_logprobs(self, row: F32, token: int, n_top: int) -> Sampled:
-        logits, weights = self._logits, self._weights[: self._n_vocab]
-        logits[: self._n_vocab] = row
-        greatest_logit = row.max()
+    def _likelier(self, lanes: NDArray[np.bool_], token: int) -> float:
+        """What the tokens likelier than this one weigh together. ``lanes``: those that have any."""
+        weights = self._weights.reshape(-1, LANE)[lanes].ravel()
+        return float(np.dot(weights, weights > self._weights[token]))
+
+    def _with_logprobs(self, row: F32, peaks: F32 | None, token: int, n_top: int) -> Sampled:
+        peaks = peaks_of(row) if peaks is None else peaks
+        greatest_logit, weights = peaks.max(), self._weights[: self._n_vocab]
         np.exp(np.subtract(row, greatest_logit, out=weights), out=weights)
         norm = float(greatest_logit) + math.log(float(weights.sum()))
-        top = greatest(logits, min(n_top, self._n_vocab))
-        return Sampled(token, float(row[token]) - norm, tuple((int(t), float(row[t]) - norm) for t in top))
+        top = greatest(row, min(n_top, self._n_vocab), peaks)
+        logprobs = [logit - norm for logit in row[top].tolist()]
+        return Sampled(token, float(row[token]) - norm, tuple(zip(top.tolist(), logprobs, strict=True)))
+
+
+def _require_number(greatest_logit: np.float32) -> None:
+    """numpy's greatest of values with NaN among them is NaN."""
+    if math.isnan(greatest_logit):
+        raise NoNumbersError
 
 
 def changes_logits(request: Submit) -> bool:
@@ -152,23 +169,31 @@ def changes_logits(request: Submit) -> bool:
     )
 
 
-def greatest(values: F32, k: int) -> Ids:
-    """The ids of the ``k`` greatest values, best first. ``values``: a whole number of lanes.
+def peaks_of(values: F32) -> F32:
+    """The greatest value of each lane; NaN where there is one in it. The last lane may be short."""
+    peaks: F32 = np.maximum.reduceat(values, np.arange(0, values.size, LANE))
+    return peaks
 
-    They lie in the ``k`` lanes with the greatest maxima. Which of equal values stands k-th is undefined.
+
+def greatest(values: F32, k: int, peaks: F32 | None = None) -> Ids:
+    """The ids of the ``k`` greatest values, best first, of equals the first. ``peaks``: those of the values, if known.
+
+    They lie in the ``k`` lanes with the greatest peaks, and none is below the least of these. Which of the values that
+    equal that one are there is undefined.
     """
     if k == 0:
         return np.empty(0, np.int64)
-    lanes = values.reshape(-1, LANE)
-    if k < len(lanes):
-        chosen = np.sort(np.argpartition(lanes.max(1), -k)[-k:])
-        ids = (chosen[:, None] * LANE + np.arange(LANE)).ravel()
+    peaks = peaks_of(values) if peaks is None else peaks
+    if k < len(peaks):
+        lanes = np.argpartition(peaks, -k)[-k:]
+        lanes.sort()
+        ids = (lanes[:, None] * LANE + _LANE_IDS).ravel()
+        ids = ids[: ids.searchsorted(values.size)]
+        candidates = values[ids]
+        ids = ids[candidates >= peaks[lanes].min()]
     else:
-        ids = np.arange(values.size)
-    candidates = values[ids]
-    best = np.argpartition(candidates, -k)[-k:] if k < candidates.size else np.arange(candidates.size)
-    best = np.sort(best)
-    return ids[best[np.argsort(-candidates[best], kind="stable")]]
+        ids = np.sort(np.argpartition(values, -k)[-k:]) if k < values.size else np.arange(values.size)
+    return ids[np.argsort(-values[ids], kind="stable")[:k]]
 
 
 def nucleus(weights: F32, target: float) -> Ids:
