@@ -6,9 +6,9 @@ top_p are inside too. Temperature 0 takes the likeliest token, the first of equa
 are left out after penalties and logit_bias, so nothing brings them back. Log-probabilities are of the model's own
 distribution, before all of that.
 
-A row fits the processor's L2 cache, and nothing sorts the vocabulary: it is cut into lanes, whose peaks (greatest
-values) are found once. They say which lanes the greatest values are in, and which ones hold tokens that are likelier
-than another; a draw picks a lane and then a token in it, and top_p is done by rejection.
+A row fits the processor's L2 cache, and nothing sorts the vocabulary. A row is taken as a table, whose columns' peaks
+(greatest values) are found once: they say where its greatest values are, and the tokens likelier than another. A draw
+picks a lane (tokens in line) and then a token in it, and top_p is done by rejection.
 """
 
 import math
@@ -25,10 +25,10 @@ F32 = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 LANE = 256
+COLUMNS = 1024
 _TRIES = 8  # at about 30 us each; then the nucleus is found by sorting candidates
 _LEAST = 1e-45  # the smallest float32 above 0
 _COLDEST = 1e-30  # below it, 1 / temperature leaves float32
-_LANE_IDS = np.arange(LANE)
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
 _BARRIERS = np.where(_BITS, np.float32(0), np.float32(-np.inf))
 
@@ -50,12 +50,13 @@ class NoNumbersError(Exception):
 
 
 class Sampler:
-    """Keeps three rows of scratch memory; not for two threads."""
+    """Keeps four rows of scratch memory; not for two threads."""
 
     def __init__(self, n_vocab: int) -> None:
         self._n_vocab = n_vocab
         padded = -(-n_vocab // LANE) * LANE
         self._logits = np.empty(n_vocab, np.float32)
+        self._behind = np.empty(n_vocab, np.float32)  # logits less the greatest of them
         self._weights = np.zeros(padded, np.float32)
         self._barriers = np.full((padded // 8, 8), -np.inf, np.float32)
 
@@ -65,20 +66,24 @@ class Sampler:
         ``mask``: a bit for each token id that may come, the lowest first. Raises NoNumbersError.
         """
         request = sequence.request
-        adjusted = self._adjusted(row, sequence) if changes_logits(request) else row
+        logits = self._adjusted(row, sequence) if changes_logits(request) else row
         if mask is not None:
-            adjusted = self._masked(adjusted, mask)
-        peaks = None
-        if request.temperature < _COLDEST:
-            token = int(adjusted.argmax())
-            _require_number(adjusted[token])
-        else:
-            peaks = peaks_of(adjusted)
-            draws = Draws(request.seed, request.choice, len(sequence.tokens))
-            token = self._draw(adjusted, peaks, request, draws)
+            logits = self._masked(logits, mask)
+        token = int(logits.argmax())
+        top = logits[token]
+        if math.isnan(top):  # numpy's greatest of values with NaN among them
+            raise NoNumbersError
+        is_drawn = request.temperature >= _COLDEST
+        if is_drawn:
+            np.subtract(logits, top, out=self._behind)
+            peaks = peaks_of(logits)
+            token = self._draw(logits, peaks, request, Draws(request.seed, request.choice, len(sequence.tokens)))
         if request.n_logprobs < 0:
             return Sampled(token)
-        return self._with_logprobs(row, peaks if adjusted is row else None, token, request.n_logprobs)
+        if logits is not row or not is_drawn:
+            np.subtract(row, row.max(), out=self._behind)
+            peaks = peaks_of(row)
+        return Sampled(token, *self._logprobs(row, peaks, token, request.n_logprobs))
 
     def _adjusted(self, row: F32, sequence: Sequence) -> F32:
         request, logits = sequence.request, self._logits
@@ -103,12 +108,10 @@ class Sampler:
         return np.add(logits, self._barriers.reshape(-1)[: self._n_vocab], out=self._logits)
 
     def _draw(self, logits: F32, peaks: F32, request: Submit, draws: Draws) -> int:
+        """``_behind`` is that of the logits."""
         weights = self._weights[: self._n_vocab]
-        greatest_logit = peaks.max()
-        _require_number(greatest_logit)
-        np.subtract(logits, greatest_logit, out=weights)
         with np.errstate(over="ignore", under="ignore"):
-            np.multiply(weights, np.float32(1 / request.temperature), out=weights)
+            np.multiply(self._behind, np.float32(1 / request.temperature), out=weights)
             np.exp(weights, out=weights)  # the likeliest token weighs 1
         if 0 < request.top_k < self._n_vocab:
             ids = greatest(logits, request.top_k, peaks)
@@ -125,10 +128,12 @@ class Sampler:
         ends = self._weights.reshape(-1, LANE).sum(1).cumsum(dtype=np.float64)
         target = top_p * float(ends[-1])
         if target <= 1:  # the likeliest token alone is the nucleus
-            return _pick(np.flatnonzero(weights == 1), weights, math.inf, draws)
+            return _pick((weights == 1).nonzero()[0], weights, math.inf, draws)
         for _ in range(_TRIES):
             token = self._draw_one(ends, draws)
-            if self._weights[token] > 0 and (top_p >= 1 or self._likelier(peaks > logits[token], token) < target):
+            if self._weights[token] == 0:
+                continue
+            if top_p >= 1 or self._likelier(token, (peaks > logits[token]).nonzero()[0]) < target:
                 return token
         ids = np.flatnonzero(weights) if top_p >= 1 else nucleus(self._weights, target)
         return _pick(ids, weights, math.inf, draws)
@@ -141,25 +146,21 @@ class Sampler:
         rest = at - (float(ends[lane - 1]) if lane else 0.0)
         return lane * LANE + min(int(inside.searchsorted(rest, "right")), LANE - 1)
 
-    def _likelier(self, lanes: NDArray[np.bool_], token: int) -> float:
-        """What the tokens likelier than this one weigh together. ``lanes``: those that have any."""
-        weights = self._weights.reshape(-1, LANE)[lanes].ravel()
-        return float(np.dot(weights, weights > self._weights[token]))
+    def _likelier(self, token: int, columns: Ids) -> float:
+        """What the tokens likelier than this one weigh together. ``columns``: those that have any."""
+        weights, weight = self._weights[: self._n_vocab], self._weights[token]
+        if len(columns) <= COLUMNS // 8:  # else putting them together takes longer than going through all
+            weights = weights[_ids_in(columns, self._n_vocab)]
+        return float(np.dot(weights, weights > weight))
 
-    def _with_logprobs(self, row: F32, peaks: F32 | None, token: int, n_top: int) -> Sampled:
-        peaks = peaks_of(row) if peaks is None else peaks
-        greatest_logit, weights = peaks.max(), self._weights[: self._n_vocab]
-        np.exp(np.subtract(row, greatest_logit, out=weights), out=weights)
-        norm = float(greatest_logit) + math.log(float(weights.sum()))
-        top = greatest(row, min(n_top, self._n_vocab), peaks)
-        logprobs = [logit - norm for logit in row[top].tolist()]
-        return Sampled(token, float(row[token]) - norm, tuple(zip(top.tolist(), logprobs, strict=True)))
-
-
-def _require_number(greatest_logit: np.float32) -> None:
-    """numpy's greatest of values with NaN among them is NaN."""
-    if math.isnan(greatest_logit):
-        raise NoNumbersError
+    def _logprobs(self, row: F32, peaks: F32, token: int, n: int) -> tuple[float, tuple[tuple[int, float], ...]]:
+        """Of the token and of the ``n`` likeliest. ``_behind`` and the peaks are those of the row."""
+        np.exp(self._behind, out=self._weights[: self._n_vocab])
+        sums = np.einsum("ij->i", self._weights.reshape(-1, LANE))  # faster than numpy's own sum
+        norm = float(peaks.max()) + math.log(float(sums.sum(dtype=np.float64)))
+        best = greatest(row, min(n, self._n_vocab), peaks)
+        logprobs = [logit - norm for logit in row[best].tolist()]
+        return float(row[token]) - norm, tuple(zip(best.tolist(), logprobs, strict=True))
 
 
 def changes_logits(request: Submit) -> bool:
@@ -170,30 +171,37 @@ def changes_logits(request: Submit) -> bool:
 
 
 def peaks_of(values: F32) -> F32:
-    """The greatest value of each lane; NaN where there is one in it. The last lane may be short."""
-    peaks: F32 = np.maximum.reduceat(values, np.arange(0, values.size, LANE))
+    """The greatest value of each column, NaN where there is one in it: (COLUMNS or fewer,)."""
+    width = min(COLUMNS, values.size)
+    n_whole = values.size // width * width
+    peaks: F32 = values[:n_whole].reshape(-1, width).max(0)
+    rest = values[n_whole:]
+    np.maximum(peaks[: rest.size], rest, out=peaks[: rest.size])
     return peaks
 
 
 def greatest(values: F32, k: int, peaks: F32 | None = None) -> Ids:
     """The ids of the ``k`` greatest values, best first, of equals the first. ``peaks``: those of the values, if known.
 
-    They lie in the ``k`` lanes with the greatest peaks, and none is below the least of these. Which of the values that
-    equal that one are there is undefined.
+    They lie in the ``k`` columns with the greatest peaks, and none is below the least of these. Which of equal values
+    stands k-th is undefined.
     """
     if k == 0:
         return np.empty(0, np.int64)
     peaks = peaks_of(values) if peaks is None else peaks
     if k < len(peaks):
-        lanes = np.argpartition(peaks, -k)[-k:]
-        lanes.sort()
-        ids = (lanes[:, None] * LANE + _LANE_IDS).ravel()
-        ids = ids[: ids.searchsorted(values.size)]
-        candidates = values[ids]
-        ids = ids[candidates >= peaks[lanes].min()]
+        columns = np.sort(peaks.argpartition(-k)[-k:])
+        ids = _ids_in(columns, values.size)
+        ids = ids[values[ids] >= peaks[columns].min()]
     else:
-        ids = np.sort(np.argpartition(values, -k)[-k:]) if k < values.size else np.arange(values.size)
-    return ids[np.argsort(-values[ids], kind="stable")[:k]]
+        ids = np.sort(values.argpartition(-k)[-k:]) if k < values.size else np.arange(values.size)
+    return ids[(-values[ids]).argsort(kind="stable")[:k]]
+
+
+def _ids_in(columns: Ids, n: int) -> Ids:
+    """The ids below ``n`` in these columns, given in order; in order, too."""
+    ids = (np.arange(0, n, COLUMNS)[:, None] + columns).ravel()
+    return ids[: ids.searchsorted(n)]
 
 
 def nucleus(weights: F32, target: float) -> Ids:
@@ -214,6 +222,8 @@ def _bound(top_p: float, target: float) -> float:
 
 def _pick(ids: Ids, weights: F32, target: float, draws: Draws) -> int:
     """One of the ids by its weight; only of the likeliest that weigh ``target`` together, where that is finite."""
+    if len(ids) == 1:
+        return int(ids[0])
     values = weights[ids]
     if target < math.inf:
         order = np.argsort(-values, kind="stable")
