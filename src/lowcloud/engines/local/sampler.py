@@ -69,11 +69,11 @@ class Sampler:
         logits = self._adjusted(row, sequence) if changes_logits(request) else row
         if mask is not None:
             logits = self._masked(logits, mask)
-        token = int(logits.argmax())
-        top = logits[token]
+        is_drawn = request.temperature >= _COLDEST
+        token = 0 if is_drawn else int(logits.argmax())
+        top = logits.max() if is_drawn else logits[token]
         if math.isnan(top):  # numpy's greatest of values with NaN among them
             raise NoNumbersError
-        is_drawn = request.temperature >= _COLDEST
         if is_drawn:
             np.subtract(logits, top, out=self._behind)
             peaks = peaks_of(logits)
@@ -190,9 +190,10 @@ def greatest(values: F32, k: int, peaks: F32 | None = None) -> Ids:
         return np.empty(0, np.int64)
     peaks = peaks_of(values) if peaks is None else peaks
     if k < len(peaks):
-        columns = np.sort(peaks.argpartition(-k)[-k:])
-        ids = _ids_in(columns, values.size)
-        ids = ids[values[ids] >= peaks[columns].min()]
+        columns = peaks.argpartition(-k)[-k:]
+        least = peaks[columns[0]]
+        ids = _ids_in(np.sort(columns), values.size)
+        ids = ids[values[ids] >= least]
     else:
         ids = np.sort(values.argpartition(-k)[-k:]) if k < values.size else np.arange(values.size)
     return ids[(-values[ids]).argsort(kind="stable")[:k]]
