@@ -1,14 +1,17 @@
 """From a spec to a loaded model: which form of it serves, paged or not, and what the server is told about it."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+
+import openvino as ov
 
 from lowcloud.engines.local import selftest
 from lowcloud.engines.local.convert import prepare
 from lowcloud.engines.local.frames import Ready
-from lowcloud.engines.local.ir_model import Facts, available_bytes, read_facts
+from lowcloud.engines.local.ir_model import Facts, Kv, available_bytes, kv_precision, read_facts
 from lowcloud.engines.local.loop import LoopSettings
 from lowcloud.engines.local.paged_model import PagedModel
 from lowcloud.engines.local.selftest import Verdict
@@ -34,10 +37,9 @@ def launch(spec: WorkerSpec) -> Launched:
     Raises ModelUnusable for files that can't be served.
     """
     facts = read_facts(prepare(Path(spec.source), Path(spec.cache_dir)), spec.context_length)
-    if spec.paged == "never":
-        verdict = Verdict(False, "as the settings ask")
-    else:
-        verdict = selftest.judge(facts, spec, available_bytes(), log)
+    spec, verdict = judged(
+        spec, kv_precision(spec, ov.Core()), lambda spec: selftest.judge(facts, spec, available_bytes(), log)
+    )
     paged = _paged(facts, spec) if verdict.passed else None
     if paged is not None:
         settings = LoopSettings.of(spec, verdict.pass_tokens, paged=True, can_draft=verdict.can_draft)
@@ -46,6 +48,22 @@ def launch(spec: WorkerSpec) -> Launched:
     why = "paged attention could not be loaded" if verdict.passed else verdict.reason
     note = f"unpaged, one sequence at a time: {why}"
     return _launched(UnpagedModel(facts, spec), facts, LoopSettings.of(spec, paged=False), spec, note)
+
+
+def judged(spec: WorkerSpec, kv: Kv, judge: Callable[[WorkerSpec], Verdict]) -> tuple[WorkerSpec, Verdict]:
+    """The settings that serve, and what is said of them. ``kv`` is how the spec's KV cache would be kept here.
+
+    Where nobody asked for that and the self-test fails, f32 is tried: with AMX a row in bf16 has other bits beside four
+    more.
+    """
+    if spec.paged == "never":
+        return spec, Verdict(False, "as the settings ask")
+    verdict = judge(spec)
+    if verdict.passed or spec.kv_precision != "auto" or kv == "f32":
+        return spec, verdict
+    in_f32 = replace(spec, kv_precision="f32")
+    second = judge(in_f32)
+    return (in_f32, second) if second.passed else (spec, verdict)
 
 
 def _paged(facts: Facts, spec: WorkerSpec) -> PagedModel | None:

@@ -20,8 +20,9 @@ class WorkerSpec:
     ``cache_dir``) or an encoder's folder.
 
     ``kv_cache_bytes`` 0: a tenth of memory, at least two full contexts. ``swap_bytes`` bounds swapped-out blocks.
-    ``kv_precision`` auto: bf16 where the CPU reports BF16, else f32. ``paged`` never: the unpaged model, one sequence
-    at a time. ``threads`` 0: the runtime's choice. ``precision`` f32: exact settings, for tests against references.
+    ``kv_precision`` auto: bf16 where the CPU reports BF16 and passes the self-test with it, else f32. ``paged`` never:
+    the unpaged model, one sequence at a time. ``threads`` 0: the runtime's choice. ``precision`` f32: exact settings,
+    for tests against references.
     ``context_length`` 0: the model's own; else a smaller one. ``prefill_tokens``: prompt tokens a step, a multiple of
     32. ``speculation``: sequences draft from their own text; else only those with a prediction do. ``encode_tokens``:
     token budget of an encoder's batch, ``encode_wait_s``: how long its oldest input waits for company.
