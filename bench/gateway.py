@@ -5,7 +5,8 @@ pass-through of the same stack, LiteLLM's proxy and Portkey's gateway, in turns 
 
 ``--litellm`` is a Python that has litellm[proxy], ``--portkey`` a folder in which npm has installed @portkey-ai/gateway
 and @hono/node-server 1.13.7; either is left out where it isn't given. A call is one chat completion of 1 kB; a stream
-has 200 events, no two alike, since LiteLLM ends one that repeats itself. One process each.
+has 200 events, no two alike, since LiteLLM ends one that repeats itself. One process each; none writes a line a request
+on its standard error, as ours does by default.
 """
 
 import argparse
@@ -137,6 +138,7 @@ def lowcloud(upstream: int) -> Iterator[System]:
         with open_database(f"sqlite:///{Path(data) / 'lowcloud.db'}") as database:
             asyncio.run(_prepared(database, upstream))
         settings = f"LOWCLOUD_STORAGE__DATA_DIR={data} LOWCLOUD_GATEWAY__ALLOWED_HOSTS=127.0.0.1"
+        settings += " LOWCLOUD_LOGS__LEVEL=warning"
         with servers.lowcloud(settings) as server:
             yield System("lowcloud", server, f"/v1/{ACCOUNT}/bench/custom-bench/v1/chat/completions")
 

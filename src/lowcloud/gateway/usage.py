@@ -24,7 +24,9 @@ BATCH_BYTES = 2**15
 Fields: TypeAlias = Mapping[str, object]
 _DECODER = json.JSONDecoder()
 # What comes after the first letters is looked for at their places alone, which is how these are fast.
-_TOLD = re.compile(rb'"(?:usage(?:Metadata)?|meta)"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}(?=\{)')
+_TOLD = tuple(
+    re.compile(b'"' + name + rb'"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}(?=\{)') for name in (b"usage(?:Metadata)?", b"meta")
+)
 _SAID = re.compile(
     rb'"(?:content|text|response|reasoning|reasoning_content|arguments|partial_json|thinking|delta)"'
     rb'[ \t]{0,8}:[ \t]{0,8}"((?:[^"\\\n]|\\[^\n])*+)"'
@@ -134,7 +136,7 @@ class _Told:
 
     def read_events(self, lines: bytes) -> None:
         """Lines of a stream of events. Most tell nothing but text, and aren't parsed."""
-        for found in _TOLD.finditer(lines):
+        for found in _told_in(lines):
             self._take_line(lines, found.start())
         at = 0
         while not self.model and (at := lines.find(b'"model', at)) >= 0:
@@ -163,7 +165,7 @@ class _Told:
 
     def read_end(self, tail: bytes) -> None:
         """The last bytes of what was too long: the last usage in them counts."""
-        for found in list(_TOLD.finditer(tail))[-1:]:
+        for found in _told_in(tail)[-1:]:
             text = tail[found.end() :].decode("utf-8", "replace")
             try:
                 value, _ = _DECODER.raw_decode(text)
@@ -280,6 +282,11 @@ def _json(data: bytes) -> object:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
+
+
+def _told_in(data: bytes) -> list[re.Match[bytes]]:
+    """Where usage begins."""
+    return sorted((found for told in _TOLD for found in told.finditer(data)), key=re.Match.start)
 
 
 def _lines(body: bytes) -> Iterator[object]:
