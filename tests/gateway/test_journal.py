@@ -17,7 +17,7 @@ from lowcloud.gateway.journal import CLIENT_LEFT, Journal
 from lowcloud.gateway.options import CustomCost, Options, merged
 from lowcloud.gateway.prices import Price
 from lowcloud.gateway.providers import PROVIDERS
-from lowcloud.gateway.record import Record, record_of
+from lowcloud.gateway.record import Record, unpacked
 from lowcloud.gateway.usage import request_facts
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Spool:
     records: list[Record] = field(default_factory=list)
 
     def append(self, record: Record, line: bytes) -> bool:
-        assert record_of(line) == record
+        assert list(unpacked(line)) == [record]
         self.records.append(replace(record))
         return True
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowcloud.gateway import spool as module
-from lowcloud.gateway.record import Record, line_of
+from lowcloud.gateway.record import Record, packed
 from lowcloud.gateway.spool import Spool
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +63,7 @@ async def test_a_record_is_on_the_disk_at_once_and_moves_with_all_its_fields(tmp
     spool = opened(tmp_path, sink)
     given = record("a", request=b"\xff\x00", response=b'{"a": 1}', metadata={"user": "\ud800"}, cost=0.5)
     assert spool.append(given)
-    assert segments(tmp_path)[0].read_bytes() == line_of(given)
+    assert segments(tmp_path)[0].read_bytes() == packed(given)
     assert spool.find("a") is given
     await spool.move()
     assert sink.kept == {"a": given}
@@ -117,30 +117,39 @@ async def test_what_was_moved_and_not_yet_deleted_is_moved_again_by_the_next_ser
     spool.append(record("a"))
     content = segments(tmp_path)[0].read_bytes()
     await spool.move()
-    (tmp_path / "spool" / "000000000000.jsonl").write_bytes(content)  # as if it had died in between
+    (tmp_path / "spool" / "000000000000.spool").write_bytes(content)  # as if it had died in between
     await opened(tmp_path, sink).move()
     assert list(sink.kept) == ["a"]
 
 
 async def test_a_new_server_writes_behind_what_the_one_before_left(tmp_path):
     opened(tmp_path).append(record("a"))
-    (tmp_path / "spool" / "notes.jsonl").write_text("somebody else's")
+    (tmp_path / "spool" / "notes.spool").write_text("somebody else's")
     sink = Sink()
     spool = opened(tmp_path, sink)
     spool.append(record("b"))
-    assert [path.name for path in segments(tmp_path)] == ["000000000000.jsonl", "000000000001.jsonl", "notes.jsonl"]
+    assert [path.name for path in segments(tmp_path)] == ["000000000000.spool", "000000000001.spool", "notes.spool"]
     await spool.move()
     assert list(sink.kept) == ["a", "b"]
 
 
 @pytest.mark.parametrize("junk", [b"\n", b"garbage\n", b'{"id": 1}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"{}"])
-async def test_a_line_that_is_no_record_is_passed_over(tmp_path, junk):
+async def test_what_is_behind_damage_is_not_read_for_a_body_could_pass_for_a_record(tmp_path, junk):
     opened(tmp_path).append(record("a"))
-    path = segments(tmp_path)[0]
-    path.write_bytes(junk + (b"\n" if junk == b"{}" else b"") + path.read_bytes())
+    damaged = segments(tmp_path)[0]
+    damaged.write_bytes(damaged.read_bytes() + junk + packed(record("forged")))
+    opened(tmp_path).append(record("b"))
     sink = Sink()
     await opened(tmp_path, sink).move()
-    assert list(sink.kept) == ["a"]
+    assert list(sink.kept) == ["a", "b"]
+
+
+async def test_a_body_with_a_record_in_it_is_a_body(tmp_path):
+    given = record("a", request=b"x\n" + packed(record("forged")), response=packed(record("forged")))
+    opened(tmp_path).append(given)
+    sink = Sink()
+    await opened(tmp_path, sink).move()
+    assert sink.kept == {"a": given}
 
 
 async def test_a_segment_that_somebody_removed_holds_up_nothing(tmp_path):
@@ -154,7 +163,7 @@ async def test_a_segment_that_somebody_removed_holds_up_nothing(tmp_path):
 
 
 async def test_a_spool_that_is_full_loses_what_comes_then_and_counts_it(tmp_path):
-    one = len(line_of(record("a")))
+    one = len(packed(record("a")))
     sink = Sink()
     spool = opened(tmp_path, sink, max_bytes=2 * one)
     assert [spool.append(record(name)) for name in "abcd"] == [True, True, False, False]
@@ -167,7 +176,7 @@ async def test_a_spool_that_is_full_loses_what_comes_then_and_counts_it(tmp_path
 
 async def test_a_full_disk_loses_what_comes_then_and_counts_it(tmp_path):
     spool = opened(tmp_path)
-    (tmp_path / "spool" / "000000000000.jsonl").symlink_to("/dev/full")
+    (tmp_path / "spool" / "000000000000.spool").symlink_to("/dev/full")
     assert not spool.append(record("a"))
     assert spool.n_lost == 1
 
@@ -176,7 +185,7 @@ async def test_half_a_line_ends_its_segment(tmp_path):
     """A limit on the size of files cuts a line short, as a full disk does."""
     sink = Sink()
     spool = opened(tmp_path, sink)
-    one = len(line_of(record("a")))
+    one = len(packed(record("a")))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (one + one // 2, before[1]))
     try:
@@ -228,7 +237,7 @@ async def test_a_record_that_the_database_wont_have_holds_up_no_other(tmp_path, 
 
 
 async def test_what_is_too_much_for_the_memory_is_read_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MEMORY_BYTES", 2 * len(line_of(record("a"))))
+    monkeypatch.setattr(module, "MEMORY_BYTES", 2 * len(packed(record("a"))))
     sink = Sink()
     spool = opened(tmp_path, sink)
     for name in "abcd":

@@ -10,7 +10,7 @@ from lowcloud.gateway.call import Asked, Call, Reply
 from lowcloud.gateway.options import Settled
 from lowcloud.gateway.prices import Prices, cost
 from lowcloud.gateway.providers import Provider
-from lowcloud.gateway.record import BODY_BYTES, Record, line_of, make_safe
+from lowcloud.gateway.record import BODY_BYTES, Record, make_safe, packed
 from lowcloud.gateway.redact import redacted_query
 from lowcloud.gateway.spool import Spool
 from lowcloud.gateway.usage import Facts, UsageReader
@@ -104,17 +104,17 @@ class Journal:
         self._is_over = True
         self._record.duration_ms = round(1_000 * (self._monotonic() - self._started), 3)
         if len(self._request) + self._kept <= LARGE_BYTES:
-            line = self._line()
+            data = self._packed()
         else:
             with anyio.CancelScope(shield=True):
-                line = await self._threads.run(self._line)
+                data = await self._threads.run(self._packed)
         if self._settle is not None:
             self._settle(self._record.cost or 0.0)
-        if line:
-            self._spool.append(self._record, line)
+        if data:
+            self._spool.append(self._record, data)
 
-    def _line(self) -> bytes:
-        """The record, filled in, as a line; b"" where none is to be kept."""
+    def _packed(self) -> bytes:
+        """The record, filled in; b"" where none is to be kept."""
         record, settled = self._record, self._settled
         used = self._usage.used(self._request)
         if 0 < record.status_code < 400:  # what came before it broke off is paid for too
@@ -128,7 +128,7 @@ class Journal:
             record.request = self._request[:BODY_BYTES]
             record.response = b"".join(self._response or ())
             make_safe(record)
-        return line_of(record)
+        return packed(record)
 
     @property
     def _keeps_bodies(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Protocol
 import anyio
 import structlog
 
-from lowcloud.gateway.record import Record, line_of, record_of
+from lowcloud.gateway.record import Record, packed, unpacked
 
 MAX_BYTES = 512 * 2**20  # of all segments
 MEMORY_BYTES = 64 * 2**20  # of records that are held until they are moved; the rest is read back
@@ -21,7 +21,7 @@ BATCH = 500
 MOVE_S = 0.2
 RETRY_S = 2.0  # after a move that failed
 PROBES = 5  # so many in a row that the sink won't have, and it takes none
-SUFFIX = ".jsonl"
+SUFFIX = ".spool"
 _SEGMENT = re.compile(r"[0-9]{12}")
 
 
@@ -64,12 +64,12 @@ class Spool:
             self._size += self._sizes[number]
             self._number = max(self._number, number + 1)
 
-    def append(self, record: Record, line: bytes = b"") -> bool:
-        """Keep a record, whose ``line`` the caller may have at hand. Blocking, for as long as the system takes to copy
-        it. False: it is lost, and counted.
+    def append(self, record: Record, data: bytes = b"") -> bool:
+        """Keep a record; ``data`` is it packed, where the caller has that. Blocking, for as long as the system takes to
+        copy it. False: it is lost, and counted.
         """
         try:
-            self._write(line or line_of(record))
+            self._write(data or packed(record))
         except OSError as error:
             self._lose(str(error))
             return False
@@ -178,19 +178,19 @@ class Spool:
             return False
         return True
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         """Raises OSError where it can't be written whole."""
-        if self._size + len(line) > self._max_bytes:
+        if self._size + len(data) > self._max_bytes:
             raise OSError("the spool is full")
         if self._file is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             self._file = os.open(self._path(self._number), flags, 0o600)
             self._held[self._number], self._sizes[self._number] = [], 0
-        written = os.write(self._file, line)
+        written = os.write(self._file, data)
         self._size += written
         self._sizes[self._number] += written
-        if written < len(line):
-            self._end_segment()  # half a line is no record, and nothing may follow it
+        if written < len(data):
+            self._end_segment()  # half a record is none, and nothing may follow it
             raise OSError("the disk is full")
 
     def _hold(self, record: Record) -> None:
@@ -213,17 +213,14 @@ class Spool:
         self._path(number).unlink(missing_ok=True)
 
     def _read_back(self, number: int) -> list[Record]:
-        records = []
+        records: list[Record] = []
         try:
-            lines = self._path(number).read_bytes().splitlines()
+            for record in unpacked(self._path(number).read_bytes()):
+                records.append(record)  # noqa: PERF402 - those before a cut one count
         except FileNotFoundError:  # somebody removed it
             self._log.warning("logs are gone from the spool", segment=number)
-            return []
-        for line in lines:
-            try:
-                records.append(record_of(line))
-            except (ValueError, RecursionError):  # the last line of a server that died while it wrote
-                self._log.warning("a log is cut and can't be read", segment=number)
+        except (ValueError, RecursionError):  # the last one of a server that died while it wrote
+            self._log.warning("a log is cut and can't be read", segment=number)
         return records
 
     def _path(self, number: int) -> Path:
