@@ -17,6 +17,7 @@ from lowcloud.core.errors import BadRequest, HeadTooLarge, LowcloudError, Reques
 from lowcloud.http.encode import to_json
 from lowcloud.http.errors import envelope
 from lowcloud.http.socket_connection import handshake_error
+from lowcloud.http.watch import LOSS, Loss
 
 LINGER_S = 2.0
 _SOCKETS = re.compile(rb"(?:/client/v4/accounts/[^/?]+/ai)?/v1/responses/?(?:\?.*)?", re.DOTALL)
@@ -37,11 +38,13 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self._loss = Loss()
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()
         super().connection_lost(exc)
+        self._loss.happened()
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
@@ -57,6 +60,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[LOSS] = self._loss  # type: ignore[literal-required]  # ours, beside ASGI's
         self._has_begun = True
         if self._deadline is None:
             self._expect_head()

@@ -192,7 +192,7 @@ class Router:
             reply = await self._detour.reply(found.template, call) if self._detour is not None else None
             await (reply or await route.handler(call))(scope, receive, send)
 
-        await while_connected(receive, answer)
+        await while_connected(scope, receive, answer)
 
     def _account(self, path: str, found: Found) -> str | None:
         account_id = found.params.get("account_id")

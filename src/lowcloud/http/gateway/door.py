@@ -114,7 +114,7 @@ class Door:
             await reply_with(await self._gateway.answer(asked), send, trace)
 
         app = naming((*unknown_of(raw), *unread), reply)
-        await while_connected(receive, lambda: app(scope, receive, send))
+        await while_connected(scope, receive, lambda: app(scope, receive, send))
 
     async def _asked(
         self, found: re.Match[str], trace: Trace, scope: Scope, raw: Sequence[tuple[str, str]], data: bytes
