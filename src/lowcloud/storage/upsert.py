@@ -33,7 +33,7 @@ def insert_many_new(connection: Connection, table: Table, rows: Sequence[tuple[o
 
 
 def _steps(rows: Sequence[T], most: int) -> Iterator[Sequence[T]]:
-    """All, in parts of 1, 2, 4, ... rows, so that the statements for them are few."""
+    """All, in parts of a power of two of rows, at most ``most``: so the statements for them are few."""
     at = 0
     while left := min(len(rows) - at, most):
         n = 1 << left.bit_length() - 1
