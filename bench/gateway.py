@@ -4,9 +4,9 @@ pass-through of the same stack, LiteLLM's proxy and Portkey's gateway, in turns 
     scripts/bench gateway [--rounds 3] [--connections 1,16,64] [--litellm PYTHON] [--portkey FOLDER]
 
 ``--litellm`` is a Python that has litellm[proxy], ``--portkey`` a folder in which npm has installed @portkey-ai/gateway
-with @hono/node-server 1.13.7, also for it (``overrides``); either is left out where it isn't given. A call is one chat completion of 1 kB; a stream
-has 200 events, no two alike, since LiteLLM ends one that repeats itself. One process each; none writes a line a request
-on its standard error, as ours does by default.
+with @hono/node-server 1.13.7, also for it (``overrides``); either is left out where it isn't given. A call is one chat
+completion of 1 kB; a stream has 200 events, no two alike, since LiteLLM ends one that repeats itself. One process each;
+none writes a line a request on its standard error, as ours does by default.
 """
 
 import argparse
