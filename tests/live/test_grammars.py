@@ -1,7 +1,6 @@
 """Grammars on the real model: whole JSON, the same alone, in company, and after the worker's death, bit for bit."""
 
 import json
-import logging
 import os
 import signal
 from collections.abc import Callable
@@ -24,11 +23,11 @@ from lowcloud.engines.local.convert import prepare
 from lowcloud.engines.local.engine import LocalEngine, Surroundings
 from lowcloud.engines.local.frames import Submit
 from lowcloud.engines.local.grammar import read_vocabulary
-from lowcloud.engines.local.ir_model import available_bytes, read_facts
+from lowcloud.engines.local.ir_model import read_facts
+from lowcloud.engines.local.launch import serving
 from lowcloud.engines.local.loop import LoopSettings
 from lowcloud.engines.local.paged_model import PagedModel
 from lowcloud.engines.local.process import WorkerProcess
-from lowcloud.engines.local.selftest import judge
 from lowcloud.engines.local.spec import WorkerSpec
 from lowcloud.engines.local.tokenizer import TextAssets, load_text_assets
 from lowcloud.models.card import Card
@@ -84,7 +83,7 @@ def spec(smollm2: Path) -> WorkerSpec:
 def driver(spec: WorkerSpec) -> Callable[[], Driver]:
     """New loops, each with a cold cache, on one model; as a worker would have them, but for smaller passes."""
     facts = read_facts(Path(spec.source))
-    verdict = judge(facts, spec, available_bytes(), logging.getLogger())
+    spec, verdict = serving(facts, spec)
     if not verdict.passed:
         pytest.skip(f"a worker would not page with these settings on this processor: {verdict.reason}")
     settings = LoopSettings.of(replace(spec, max_seqs=16, prefill_tokens=128), verdict.pass_tokens, paged=True)

@@ -1,6 +1,5 @@
 """A reply doesn't depend on its company, on the real model: tokens and log-probabilities, bit for bit."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,11 @@ from fake_model import Driver, Told, submit
 
 from lowcloud.engines.local.convert import prepare
 from lowcloud.engines.local.frames import Submit
-from lowcloud.engines.local.ir_model import available_bytes, read_facts
+from lowcloud.engines.local.ir_model import read_facts
+from lowcloud.engines.local.launch import serving
 from lowcloud.engines.local.loop import LoopSettings
 from lowcloud.engines.local.paged_model import PagedModel
-from lowcloud.engines.local.selftest import judge
+from lowcloud.engines.local.selftest import Verdict
 from lowcloud.engines.local.spec import WorkerSpec
 from lowcloud.settings import load
 
@@ -40,16 +40,22 @@ def mixed() -> list[Submit]:
 
 
 @pytest.fixture(scope="module", params=["auto", "u8"])
-def spec(request: pytest.FixtureRequest, smollm2: Path) -> WorkerSpec:
+def served(request: pytest.FixtureRequest, smollm2: Path) -> tuple[WorkerSpec, Verdict]:
     """Of the folder that servers use, so that they share its self-test."""
     cache = load(None, {}).local.cache_dir
-    return WorkerSpec("text", str(prepare(smollm2, cache)), str(cache), kv_precision=request.param)
+    spec = WorkerSpec("text", str(prepare(smollm2, cache)), str(cache), kv_precision=request.param)
+    return serving(read_facts(Path(spec.source)), spec)
 
 
 @pytest.fixture(scope="module")
-def settings(spec: WorkerSpec) -> LoopSettings:
+def spec(served: tuple[WorkerSpec, Verdict]) -> WorkerSpec:
+    return served[0]
+
+
+@pytest.fixture(scope="module")
+def settings(served: tuple[WorkerSpec, Verdict]) -> LoopSettings:
     """As a worker would have them, but for smaller passes and fewer sequences."""
-    verdict = judge(read_facts(Path(spec.source)), spec, available_bytes(), logging.getLogger())
+    spec, verdict = served
     if not verdict.passed:
         pytest.skip(f"a worker would not page with these settings on this processor: {verdict.reason}")
     return LoopSettings.of(replace(spec, max_seqs=16, prefill_tokens=128), verdict.pass_tokens, paged=True)

@@ -1,7 +1,6 @@
 """Speculation on the real model: every bit is plain decoding's, alone, in company and resumed, and texts that repeat
 come in fewer passes."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -14,10 +13,11 @@ from fake_model import Driver, Told, submit
 from lowcloud.engines.local.convert import prepare
 from lowcloud.engines.local.frames import Submit
 from lowcloud.engines.local.grammar import read_vocabulary
-from lowcloud.engines.local.ir_model import available_bytes, read_facts
+from lowcloud.engines.local.ir_model import read_facts
+from lowcloud.engines.local.launch import serving
 from lowcloud.engines.local.loop import LoopSettings
 from lowcloud.engines.local.paged_model import PagedModel
-from lowcloud.engines.local.selftest import Verdict, judge
+from lowcloud.engines.local.selftest import Verdict
 from lowcloud.engines.local.sequence import Row
 from lowcloud.engines.local.spec import WorkerSpec
 from lowcloud.settings import load
@@ -47,14 +47,20 @@ def mixed() -> list[Submit]:
 
 
 @pytest.fixture(scope="module")
-def spec(smollm2: Path) -> WorkerSpec:
+def served(smollm2: Path) -> tuple[WorkerSpec, Verdict]:
     folder = load(None, {}).local.cache_dir
-    return WorkerSpec("text", str(prepare(smollm2, folder)), str(folder), speculation=True)
+    spec = WorkerSpec("text", str(prepare(smollm2, folder)), str(folder), speculation=True)
+    return serving(read_facts(Path(spec.source)), spec)
 
 
 @pytest.fixture(scope="module")
-def verdict(spec: WorkerSpec) -> Verdict:
-    verdict = judge(read_facts(Path(spec.source)), spec, available_bytes(), logging.getLogger())
+def spec(served: tuple[WorkerSpec, Verdict]) -> WorkerSpec:
+    return served[0]
+
+
+@pytest.fixture(scope="module")
+def verdict(served: tuple[WorkerSpec, Verdict]) -> Verdict:
+    verdict = served[1]
     assert verdict.can_draft, verdict.reason
     return verdict
 

@@ -37,9 +37,7 @@ def launch(spec: WorkerSpec) -> Launched:
     Raises ModelUnusable for files that can't be served.
     """
     facts = read_facts(prepare(Path(spec.source), Path(spec.cache_dir)), spec.context_length)
-    spec, verdict = judged(
-        spec, kv_precision(spec, ov.Core()), lambda spec: selftest.judge(facts, spec, available_bytes(), log)
-    )
+    spec, verdict = serving(facts, spec)
     paged = _paged(facts, spec) if verdict.passed else None
     if paged is not None:
         settings = LoopSettings.of(spec, verdict.pass_tokens, paged=True, can_draft=verdict.can_draft)
@@ -48,6 +46,15 @@ def launch(spec: WorkerSpec) -> Launched:
     why = "paged attention could not be loaded" if verdict.passed else verdict.reason
     note = f"unpaged, one sequence at a time: {why}"
     return _launched(UnpagedModel(facts, spec), facts, LoopSettings.of(spec, paged=False), spec, note)
+
+
+def serving(facts: Facts, spec: WorkerSpec) -> tuple[WorkerSpec, Verdict]:
+    """The settings that serve the model here, and what the self-test says of them. Blocking, seconds at the first time.
+
+    Raises ModelUnusable.
+    """
+    kv = kv_precision(spec, ov.Core())
+    return judged(spec, kv, lambda spec: selftest.judge(facts, spec, available_bytes(), log))
 
 
 def judged(spec: WorkerSpec, kv: Kv, judge: Callable[[WorkerSpec], Verdict]) -> tuple[WorkerSpec, Verdict]:
