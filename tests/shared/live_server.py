@@ -51,7 +51,7 @@ class LiveServer:
 
     def workers(self, kind: str = "text") -> list[psutil.Process]:
         """The worker processes of models of that kind that are alive."""
-        return [each for each in self.descendants(f'"kind": "{kind}"') if each.ppid() == self.process.pid]
+        return [each for each in self.descendants(f'"kind": "{kind}"') if _parent(each) == self.process.pid]
 
     def descendants(self, word: str = "") -> list[psutil.Process]:
         """Every process that the server or one of its workers has started, with ``word`` in its command."""
@@ -80,6 +80,14 @@ class LiveServer:
             for sample, value in self.metrics().items()
             if sample.partition("{")[0].removeprefix("lowcloud_") in WORK and value
         }
+
+
+def _parent(process: psutil.Process) -> int | None:
+    """None: it is gone since it was found."""
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def until(question: Callable[[], T], bound_s: float = START_S) -> T:
