@@ -76,7 +76,9 @@ def unpacked(data: bytes) -> Iterator[Record]:
     at = 0
     while at < len(data):
         end = data.find(b"\n", at)
-        told = json.loads(data[at : end if end >= 0 else None])
+        if end < 0:
+            raise ValueError("a record is cut")
+        told = json.loads(data[at:end])
         if not isinstance(told, dict) or told.keys() != set(FIELDS):
             raise ValueError("not a record")
         at = end + 1
@@ -84,7 +86,7 @@ def unpacked(data: bytes) -> Iterator[Record]:
             if told[name] is not None:
                 at, begin = at + told[name], at
                 told[name] = data[begin:at]
-        if end < 0 or data[at : at + 1] != b"\n":
+        if data[at : at + 1] != b"\n":
             raise ValueError("a record is cut")
         at += 1
         yield Record(**told)
