@@ -1,13 +1,12 @@
 """Rows that may be there already. Both databases know such inserts, SQLAlchemy only each one's own."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
-T = TypeVar("T")
 MOST_VALUES = 32_766  # of one statement of SQLite
+MOST_BYTES = 2**20  # in one, beside a single row's: it copies them, and keeps the copies until it is run again
 
 
 def insert_new(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -32,13 +31,19 @@ def insert_many_new(connection: Connection, table: Table, rows: Sequence[tuple[o
         connection.exec_driver_sql(several, tuple(value for row in some for value in row))
 
 
-def _steps(rows: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+def _steps(rows: Sequence[tuple[object, ...]], most: int) -> Iterator[Sequence[tuple[object, ...]]]:
     """All, in parts of a power of two of rows, at most ``most``: so the statements for them are few."""
     at = 0
     while left := min(len(rows) - at, most):
         n = 1 << left.bit_length() - 1
+        while n > 1 and _n_bytes(rows[at : at + n]) > MOST_BYTES:
+            n //= 2
         yield rows[at : at + n]
         at += n
+
+
+def _n_bytes(rows: Sequence[tuple[object, ...]]) -> int:
+    return sum(len(value) for row in rows for value in row if isinstance(value, bytes))
 
 
 def insert_or_replace(
