@@ -49,7 +49,7 @@ async def test_work_is_cancelled_when_its_connection_tells_of_its_loss():
 async def test_work_for_a_connection_that_is_lost_already_is_not_done():
     loss, work = Loss(), Work()
     loss.happened()
-    with pytest.raises(ClientLeft):
+    with anyio.fail_after(5), pytest.raises(ClientLeft):
         await while_connected({LOSS: loss}, Client().receive, work)
     assert work.state == "cancelled"
 
