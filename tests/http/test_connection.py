@@ -28,7 +28,7 @@ class Patient(Connection):
 
 
 class App:
-    """Reads the body and answers; /held when ``go`` is set."""
+    """Reads the body and answers; /held when ``go`` is set, /late with the head before that."""
 
     def __init__(self) -> None:
         self.go = anyio.Event()
@@ -41,6 +41,8 @@ class App:
         if scope["path"] == "/held":
             await self.go.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        if scope["path"] == "/late":
+            await self.go.wait()
         await send({"type": "http.response.body", "body": b"ok"})
 
 
@@ -149,3 +151,18 @@ async def test_what_is_no_http_is_a_400():
     async with connected(Patient) as (reader, writer, _):
         writer.write(b"\x16\x03\x01\x02\x00 this would be TLS\r\n\r\n")
         assert await refusal(reader) == (400, "invalid_request")
+
+
+async def test_an_answers_head_and_body_come_in_one_piece():
+    async with connected(Patient) as (reader, writer, _):
+        for _ in range(2):
+            writer.write(GET)
+            assert (await reader.read(65_536)).endswith(b"\r\n\r\nok")
+
+
+async def test_a_head_is_not_kept_back_until_there_is_a_body():
+    async with connected(Patient) as (reader, writer, app):
+        writer.write(GET.replace(b"now", b"late"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(ANSWER)
+        app.go.set()
+        assert await reader.readexactly(2) == b"ok"

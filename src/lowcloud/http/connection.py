@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from lowcloud.core.errors import BadRequest, HeadTooLarge, LowcloudError, RequestTimeout
 from lowcloud.http.encode import to_json
 from lowcloud.http.errors import envelope
+from lowcloud.http.head_first import HeadFirst
 from lowcloud.http.socket_connection import handshake_error
 from lowcloud.http.watch import LOSS, Loss
 
@@ -37,7 +38,8 @@ class Connection(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
+        self._head_first = HeadFirst(transport, self.loop)
+        super().connection_made(self._head_first)  # type: ignore[arg-type]  # it does what the transport does
         self._loss = Loss()
         self._expect_head()
 
@@ -69,6 +71,8 @@ class Connection(HttpToolsProtocol):
         self._is_in_head = self._has_begun = False
         self._n_turns += 1
         self._head_is_there()
+        if not self._is_answering():
+            self._head_first.begin()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
