@@ -133,7 +133,12 @@ async def test_a_new_server_writes_behind_what_the_one_before_left(tmp_path):
     assert list(sink.kept) == ["a", "b"]
 
 
-@pytest.mark.parametrize("junk", [b"\n", b"garbage\n", b'{"id": 1}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"{}"])
+OTHERS = packed(record("another version's")).replace(b"[", b"[1", 1)
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\n", b"garbage\n", b'{"id": 1}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"{}", OTHERS]
+)
 async def test_what_is_behind_damage_is_not_read_for_a_body_could_pass_for_a_record(tmp_path, junk):
     opened(tmp_path).append(record("a"))
     damaged = segments(tmp_path)[0]

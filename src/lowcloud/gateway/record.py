@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any
+from zlib import crc32
 
 from lowcloud.gateway.redact import redacted
 
@@ -15,7 +15,7 @@ BODY_BYTES = 10 * 2**20
 class Record:
     """One call. ``created_at`` is in seconds since 1970, ``cost`` in dollars (None: unknown).
 
-    A body that isn't to be kept is None; of one that is, the first ``BODY_BYTES`` are.
+    A body that isn't to be kept is None; of one that is, the first ``BODY_BYTES`` are. The two are the last fields.
     """
 
     id: str
@@ -53,7 +53,7 @@ class Record:
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # json.dumps makes one a line
 FIELDS = tuple(each.name for each in fields(Record))
 _values = attrgetter(*FIELDS)
-_BODIES = ("request", "response")
+_FORM = crc32(",".join(FIELDS).encode())  # of the lines: another version's may have other fields in other places
 
 
 def make_safe(record: Record) -> None:
@@ -65,10 +65,10 @@ def make_safe(record: Record) -> None:
 def packed(record: Record) -> bytes:
     """A line of JSON, in which a body is told by its length, the bodies as they are, and the end of a line: writing
     them as JSON would take as long as all the rest of a stream's log."""
-    told: dict[str, Any] = dict(zip(FIELDS, _values(record), strict=True))
-    for name in _BODIES:
-        told[name] = None if told[name] is None else len(told[name])
-    return b"".join((_ENCODER.encode(told).encode(), b"\n", record.request or b"", record.response or b"", b"\n"))
+    *told, request, response = _values(record)
+    lengths = (None if request is None else len(request), None if response is None else len(response))
+    line = _ENCODER.encode((_FORM, *told, *lengths))
+    return b"".join((line.encode(), b"\n", request or b"", response or b"", b"\n"))
 
 
 def unpacked(data: bytes) -> Iterator[Record]:
@@ -79,14 +79,14 @@ def unpacked(data: bytes) -> Iterator[Record]:
         if end < 0:
             raise ValueError("a record is cut")
         told = json.loads(data[at:end])
-        if not isinstance(told, dict) or told.keys() != set(FIELDS):
+        if not isinstance(told, list) or told[:1] != [_FORM] or len(told) != 1 + len(FIELDS):
             raise ValueError("not a record")
         at = end + 1
-        for name in _BODIES:
-            if told[name] is not None:
-                at, begin = at + told[name], at
-                told[name] = data[begin:at]
+        for place, length in enumerate(told[-2:], len(told) - 2):
+            if length is not None:
+                at, begin = at + length, at
+                told[place] = data[begin:at]
         if data[at : at + 1] != b"\n":
             raise ValueError("a record is cut")
         at += 1
-        yield Record(**told)
+        yield Record(*told[1:])

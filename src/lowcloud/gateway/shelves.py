@@ -3,8 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any, Protocol
+from typing import Protocol
 
 from lowcloud.gateway.cache import Entry
 from lowcloud.gateway.errors import NoSuchGateway
@@ -82,7 +81,7 @@ class LogSink:
 
     async def add(self, records: Sequence[Record]) -> None:
         """Each once, by its id. A gateway that is full and keeps the oldest takes no more; one that is gone, none."""
-        taken: list[NewLog] = []
+        taken: list[Record] = []
         bounds: dict[tuple[str, str], LogBound] = {}
         for place in dict.fromkeys((each.account_id, each.gateway_id) for each in records):
             theirs = [each for each in records if (each.account_id, each.gateway_id) == place]
@@ -94,8 +93,8 @@ class LogSink:
                 theirs = await self._fitting(place, theirs, bound.logs)
             elif bound is not None:
                 bounds[place] = bound
-            taken += map(log_of, theirs)
-        await self._store.add(taken)
+            taken += theirs
+        await self._store.add(map(log_of, taken))
         for place, bound in bounds.items():
             await self._store.trim(*place, LogCount(bound.logs, MOST_BYTES))
 
@@ -106,11 +105,6 @@ class LogSink:
         new = {each.id: each for each in records if each.id not in known}
         room = max(0, most - (await self._store.count(*place)).logs)
         return list(new.values())[:room]
-
-
-_NAMES = ("id", "account_id", "gateway_id")
-_TEXTS = (*_NAMES, *(name for name, default in LogRow._field_defaults.items() if isinstance(default, str)))
-_texts = attrgetter(*_TEXTS)
 
 
 def log_of(record: Record) -> NewLog:
@@ -150,19 +144,7 @@ def log_of(record: Record) -> NewLog:
         authentication=record.authenticated,
         compatibility_mode=record.source == "compat",
     )
-    values = _texts(row)
-    if _clean(joined := "".join(values)) == joined:
-        return NewLog(row, record.request, record.response)
-    given = dict(zip(_TEXTS, values, strict=True))
-    texts: dict[str, Any] = {name: text for name, value in given.items() if (text := _clean(value)) != value}
-    return NewLog(row._replace(**texts), record.request, record.response)
-
-
-def _clean(text: str) -> str:
-    """As every database takes it: without NUL, and without halves of characters."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return NewLog(row, record.request, record.response)
 
 
 def _head(body: bytes | None) -> tuple[str, bool]:

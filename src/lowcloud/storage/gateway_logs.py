@@ -3,19 +3,29 @@
 How many a gateway has is kept beside them, in the same transactions, so that asking costs nothing.
 """
 
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from itertools import accumulate
+from operator import itemgetter, le
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, func, select, update
 
 from lowcloud.storage.database import Database
 from lowcloud.storage.gateway_log_query import EVERY_LOG, TOKENS, LogQuery, checked, conditions, labels_of, ordered
-from lowcloud.storage.tables import gateway_log_bodies, gateway_log_counts, gateway_logs
+from lowcloud.storage.tables import (
+    MAX_COUNT,
+    Count,
+    Name,
+    Prose,
+    gateway_log_bodies,
+    gateway_log_counts,
+    gateway_logs,
+)
 from lowcloud.storage.upsert import insert_many_new, insert_or_add
 
 Body: TypeAlias = Literal["request", "response"]
@@ -134,7 +144,11 @@ class LogCount:
 
 
 FIELDS = LogRow._fields
-_stored = tuple(getattr(gateway_logs.c[name].type, "stored", None) for name in FIELDS)
+_types = tuple(gateway_logs.c[name].type for name in FIELDS)
+_stored = tuple(getattr(kind, "stored", None) for kind in _types)
+_texts = itemgetter(*(n for n, kind in enumerate(_types) if isinstance(kind, Name | Prose)))
+_LENGTHS = tuple(kind.length or sys.maxsize for kind in _types if isinstance(kind, Name | Prose))
+_counts = itemgetter(*(n for n, kind in enumerate(_types) if isinstance(kind, Count)))
 _columns = tuple(gateway_logs.c[name] for name in FIELDS)
 _keys: Select[Any] = select(*(gateway_logs.c[name] for name in ("id", "account_id", "gateway_id", "size_bytes")))
 
@@ -148,9 +162,11 @@ class LogStore:
         self._clock = clock
 
     async def add(self, new: Iterable[NewLog]) -> int:
-        """All, or none where it raises; how many weren't there yet. Those that are stay as they are."""
-        by_id = {each.row.id: each for each in reversed(list(new))}
-        return await self._database.writer.put(lambda connection: _add(connection, by_id))
+        """All, or none where it raises; how many weren't there yet. Those that are stay as they are.
+
+        ``new`` is gone through in the thread that writes.
+        """
+        return await self._database.writer.put(lambda connection: _add(connection, new))
 
     async def known(self, ids: Iterable[str]) -> set[str]:
         """Those of the ids that there are logs of, whosever."""
@@ -265,7 +281,8 @@ def _known(connection: Connection, ids: Sequence[str]) -> set[str]:
     return there
 
 
-def _add(connection: Connection, by_id: Mapping[str, NewLog]) -> int:
+def _add(connection: Connection, given: Iterable[NewLog]) -> int:
+    by_id = {each.row.id: each for each in reversed(list(given))}
     there = _known(connection, list(by_id))
     new = [each for log_id, each in sorted(by_id.items()) if log_id not in there]
     if not new:
@@ -288,8 +305,23 @@ def _row(new: NewLog) -> tuple[Any, ...]:
     labels = labels_of(row.metadata)
     kept = len(new.request or b"") + len(new.response or b"")
     size = ROW_BYTES + kept + len(row.request_head) + len(row.response_head) + 2 * len(labels)
-    values = zip(_stored, row, strict=True)
-    return (*(value if stored is None else stored(value) for stored, value in values), labels, size)
+    return (*(row if _is_storable(row) else _storable(row)), labels, size)
+
+
+def _is_storable(row: LogRow) -> bool:
+    """Whether all of it may be stored as it is, which costs a quarter of making it so."""
+    texts = _texts(row)
+    whole = "".join(texts)
+    return (
+        whole.isascii()
+        and "\0" not in whole
+        and all(map(le, map(len, texts), _LENGTHS))
+        and max(map(abs, filter(None, _counts(row))), default=0) <= MAX_COUNT
+    )
+
+
+def _storable(row: LogRow) -> Iterable[Any]:
+    return (value if stored is None else stored(value) for stored, value in zip(_stored, row, strict=True))
 
 
 def _count(connection: Connection, changed: Iterable[tuple[str, str, int]], sign: int) -> None:
