@@ -43,6 +43,12 @@ class Reply(NamedTuple):
         """The first of that name."""
         return next((value for each, value in self.headers if each == name), None)
 
+    @property
+    def length(self) -> int | None:
+        """The bytes of its body, where its head tells them."""
+        told = self.header("content-length")
+        return int(told) if told and told.isascii() and told.isdigit() else None
+
 
 async def begun(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """A body whose first piece, an empty one, is taken: closing a generator that never began runs none of its code."""

@@ -75,8 +75,7 @@ class Journal:
 
     async def logged(self, reply: Reply) -> AsyncGenerator[bytes, None]:
         """First an empty piece, then the body; before the last byte of it is given, the record is written."""
-        length = reply.header("content-length")
-        n_left = int(length) if length and length.isascii() and length.isdigit() else -1
+        n_left = reply.length or -1
         try:
             yield b""
             async for piece in reply.body:

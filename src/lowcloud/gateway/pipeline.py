@@ -325,9 +325,7 @@ KEPT_HEADERS = frozenset({"content-type", "content-encoding", "content-language"
 
 
 def _may_be_kept(reply: Reply) -> bool:
-    length = reply.header("content-length")
-    n_bytes = int(length) if length and length.isascii() and length.isdigit() else 0
-    return is_cacheable(reply.status, reply.headers, n_bytes)
+    return is_cacheable(reply.status, reply.headers, reply.length or 0)
 
 
 def _sent_credential(target: Target, provider: Provider) -> str:
