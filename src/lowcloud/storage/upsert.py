@@ -1,12 +1,17 @@
 """Rows that may be there already. Both databases know such inserts, SQLAlchemy only each one's own."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TypeAlias
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, LargeBinary, Table
 from sqlalchemy.dialects import postgresql, sqlite
+
+Values: TypeAlias = tuple[object, ...]  # of a row's columns
 
 MOST_VALUES = 32_766  # of one statement of SQLite
 MOST_BYTES = 2**20  # in one, beside a single row's: it copies them, and keeps the copies until it is run again
+SPARE = 16  # rows, that much less than another statement
 
 
 def insert_new(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -14,7 +19,7 @@ def insert_new(connection: Connection, table: Table) -> sqlite.Insert | postgres
     return _insert(connection, table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
-def insert_many_new(connection: Connection, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
+def insert_many_new(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
     """As ``insert_new``, many at once, with all columns in the table's order, as the database takes them.
 
     SQLAlchemy's own handling of a value takes longer than the database's, so the rows go past it.
@@ -26,24 +31,26 @@ def insert_many_new(connection: Connection, table: Table, rows: Sequence[tuple[o
         return
     # One statement for many rows: between two of them Python's lock goes back and forth, and the event loop waits.
     one = f"({', '.join('?' * len(table.c))})"
-    for some in _steps(rows, MOST_VALUES // len(table.c)):
-        several = statement.string.replace(one, ", ".join([one] * len(some)), 1)
-        connection.exec_driver_sql(several, tuple(value for row in some for value in row))
+    blobs = [place for place, column in enumerate(table.c) if isinstance(column.type, LargeBinary)]
+    sizes = [sum(len(value) for place in blobs if isinstance(value := row[place], bytes)) for row in rows]
+    for places in _steps(sizes, MOST_VALUES // len(table.c)):
+        several = statement.string.replace(one, ", ".join([one] * len(places)), 1)
+        connection.exec_driver_sql(several, tuple(chain.from_iterable(rows[place] for place in places)))
 
 
-def _steps(rows: Sequence[tuple[object, ...]], most: int) -> Iterator[Sequence[tuple[object, ...]]]:
-    """All, in parts of a power of two of rows, at most ``most``: so the statements for them are few."""
+def _steps(sizes: Sequence[int], most: int) -> Iterator[Sequence[int]]:
+    """The places of all rows, which have so many bytes, in parts of a power of two, at most ``most``: so the statements
+    for them are few. A part that lacks little has its smallest row several times, which the statement leaves alone."""
     at = 0
-    while left := min(len(rows) - at, most):
+    while left := min(len(sizes) - at, most):
         n = 1 << left.bit_length() - 1
-        while n > 1 and _n_bytes(rows[at : at + n]) > MOST_BYTES:
+        if n < left and 2 * n <= most and 2 * n - left <= max(SPARE, n // 2):
+            n *= 2
+        while n > 1 and sum(sizes[at : at + n]) > MOST_BYTES:
             n //= 2
-        yield rows[at : at + n]
-        at += n
-
-
-def _n_bytes(rows: Sequence[tuple[object, ...]]) -> int:
-    return sum(len(value) for row in rows for value in row if isinstance(value, bytes))
+        part = range(at, at + min(n, left))
+        yield [*part, *[min(part, key=sizes.__getitem__)] * (n - len(part))]
+        at += len(part)
 
 
 def insert_or_replace(
