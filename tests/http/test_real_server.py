@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from lowcloud.http.clock import SystemClock
+from lowcloud.http.connection import Connection
 from lowcloud.http.server import listen
 from lowcloud.http.settings import HttpSettings
 
@@ -23,7 +24,7 @@ async def serving(app):
     """A listening server; yields its port."""
     listener = listen("127.0.0.1", 0)
     listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BYTES)
-    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, http="httptools", ws="none")
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, http=Connection, ws="none")
     server = uvicorn.Server(config)
     async with anyio.create_task_group() as group:
         group.start_soon(server.serve, [listener.socket])
@@ -95,17 +96,43 @@ async def test_a_client_that_vanishes_in_a_stream_is_cancelled(world):
     assert world.logs.calls[-1].kwargs["outcome"] == "client_left"
 
 
+async def read_nothing(world, port: int, sent: bytes) -> None:
+    """Ask, and take nothing until the request is over."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BYTES)
+    narrow.connect(("127.0.0.1", port))
+    _, writer = await asyncio.open_connection(sock=narrow, limit=1)
+    writer.write(sent)
+    await world.metrics.recorded()
+    writer.transport.abort()
+
+
 async def test_a_client_that_reads_nothing_is_given_up(make_world):
     """By the real clock: only the sockets on the way know when they are full."""
     endless = CHAT | {"stream": True, "ignore_eos": True, "n": 1, "max_tokens": 4000}
     settings = HttpSettings(any_account=True, write_timeout_s=0.2)
     async with make_world(settings=settings, clock=SystemClock()) as world, serving(world.app) as port:
-        narrow = socket.socket()
-        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BYTES)
-        narrow.connect(("127.0.0.1", port))
-        _, writer = await asyncio.open_connection(sock=narrow, limit=1)
-        writer.write(request("POST", "/v1/chat/completions", json.dumps(endless).encode()))
-        await world.metrics.recorded()
-        writer.transport.abort()
+        await read_nothing(world, port, request("POST", "/v1/chat/completions", json.dumps(endless).encode()))
     assert (len(world.chat.cancelled), world.chat.running) == (1, [])
     assert world.logs.calls[-1].kwargs["outcome"] == "write_timeout"
+
+
+async def test_so_is_one_that_reads_nothing_of_a_whole_answer(make_world):
+    large = {"model": "@local/all-minilm-l6-v2", "input": ["tea"] * 256}
+    settings = HttpSettings(any_account=True, write_timeout_s=0.2)
+    async with make_world(settings=settings) as world, serving(world.app) as port:
+        await read_nothing(world, port, request("POST", "/v1/embeddings", json.dumps(large).encode()))
+    assert world.logs.calls[-1].kwargs["outcome"] == "write_timeout"
+
+
+@pytest.mark.parametrize("before", [b"", request("GET", "/healthz")])
+async def test_a_body_that_stops_on_its_way_is_a_408_also_behind_a_request_that_came_whole(make_world, before):
+    settings = HttpSettings(any_account=True, body_timeout_s=0.2)
+    async with make_world(settings=settings) as world, serving(world.app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(before + request("POST", "/v1/chat/completions", json.dumps(CHAT).encode())[:-1])
+        with anyio.fail_after(20):
+            if before:
+                assert (await answer(reader))[0] == 200
+            assert (await answer(reader))[0] == 408
+        writer.close()

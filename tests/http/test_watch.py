@@ -4,7 +4,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from lowcloud.http.watch import LOSS, ClientLeft, Loss, while_connected
+from lowcloud.http.link import LINK, Link
+from lowcloud.http.watch import ClientLeft, while_connected
 
 pytestmark = pytest.mark.anyio
 
@@ -38,29 +39,29 @@ class Client:
 
 
 async def test_work_is_cancelled_when_its_connection_tells_of_its_loss():
-    loss, work = Loss(), Work()
+    link, work = Link(), Work()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(after, work, loss.happened)
+        tasks.start_soon(after, work, link.lost)
         with pytest.raises(ClientLeft):
-            await while_connected({LOSS: loss}, Client().receive, work)
+            await while_connected({LINK: link}, Client().receive, work)
     assert work.state == "cancelled"
 
 
 async def test_work_for_a_connection_that_is_lost_already_is_not_done():
-    loss, work = Loss(), Work()
-    loss.happened()
+    link, work = Link(), Work()
+    link.lost()
     with anyio.fail_after(5), pytest.raises(ClientLeft):
-        await while_connected({LOSS: loss}, Client().receive, work)
+        await while_connected({LINK: link}, Client().receive, work)
     assert work.state == "cancelled"
 
 
 async def test_the_loss_after_the_work_is_nobodys_and_that_during_the_next_is_the_next_ones():
-    loss, first, second = Loss(), Work(ends=True), Work()
-    await while_connected({LOSS: loss}, Client().receive, first)
+    link, first, second = Link(), Work(ends=True), Work()
+    await while_connected({LINK: link}, Client().receive, first)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(after, second, loss.happened)
+        tasks.start_soon(after, second, link.lost)
         with pytest.raises(ClientLeft):
-            await while_connected({LOSS: loss}, Client().receive, second)
+            await while_connected({LINK: link}, Client().receive, second)
     assert (first.state, second.state) == ("done", "cancelled")
 
 
@@ -73,7 +74,7 @@ async def test_where_the_connection_tells_nothing_what_it_receives_is_watched():
     assert work.state == "cancelled"
 
 
-@pytest.mark.parametrize("scope", [{}, {LOSS: Loss()}])
+@pytest.mark.parametrize("scope", [{}, {LINK: Link()}])
 async def test_what_the_work_raises_is_raised_and_what_it_ends_is_ended(scope):
     async def fails() -> None:
         raise KeyError("mine")

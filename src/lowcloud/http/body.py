@@ -3,22 +3,26 @@
 import asyncio
 
 from starlette.datastructures import Headers
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from lowcloud.core.errors import BodyTooLarge, RequestTimeout, UnsupportedMediaType
+from lowcloud.http.link import link_of
 from lowcloud.http.settings import HttpSettings
 from lowcloud.http.watch import ClientLeft
 
 
-async def read_body(headers: Headers, receive: Receive, settings: HttpSettings) -> bytes:
+async def read_body(scope: Scope, receive: Receive, settings: HttpSettings) -> bytes:
     """The body, at most ``max_body_bytes``.
 
     Raises BodyTooLarge (after up to ``discard_bytes`` were thrown away), RequestTimeout when it
     isn't complete within ``body_timeout_s``, ClientLeft.
     """
+    headers, link = Headers(scope=scope), link_of(scope)
     announced = _content_length(headers)
     if announced > settings.max_body_bytes and "expect" in headers:
         raise _too_large(settings)  # the client waits for leave to send; it gets none
+    if link is not None and link.is_read:
+        return await _read(receive, settings, announced)
     try:
         async with asyncio.timeout(settings.body_timeout_s):
             return await _read(receive, settings, announced)

@@ -17,8 +17,8 @@ from lowcloud.core.errors import BadRequest, HeadTooLarge, LowcloudError, Reques
 from lowcloud.http.encode import to_json
 from lowcloud.http.errors import envelope
 from lowcloud.http.head_first import HeadFirst
+from lowcloud.http.link import LINK, Link
 from lowcloud.http.socket_connection import handshake_error
-from lowcloud.http.watch import LOSS, Loss
 
 LINGER_S = 2.0
 _SOCKETS = re.compile(rb"(?:/client/v4/accounts/[^/?]+/ai)?/v1/responses/?(?:\?.*)?", re.DOTALL)
@@ -40,13 +40,13 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         self._head_first = HeadFirst(transport, self.loop)
         super().connection_made(self._head_first)  # type: ignore[arg-type]  # it does what the transport does
-        self._loss = Loss()
+        self._link = Link()
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()
         super().connection_lost(exc)
-        self._loss.happened()
+        self._link.lost()
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
@@ -62,7 +62,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope[LOSS] = self._loss  # type: ignore[literal-required]  # ours, beside ASGI's
+        self._link.is_read = False
+        self.scope[LINK] = self._link  # type: ignore[literal-required]  # ours, beside ASGI's
         self._has_begun = True
         if self._deadline is None:
             self._expect_head()
@@ -77,8 +78,17 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._link.is_read = True
         self._is_in_head = True
         self._n_turns += 1
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._link.is_blocked = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._link.is_blocked = False
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's name
         self._refuse(BadRequest("This is not a valid HTTP request."))

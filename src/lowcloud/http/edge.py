@@ -15,10 +15,11 @@ from lowcloud.http import errors
 from lowcloud.http.binding.gate import Gate
 from lowcloud.http.call import Trace
 from lowcloud.http.clock import Clock
+from lowcloud.http.link import Link, link_of
 from lowcloud.http.origin import check_host, check_origin, cors_headers
 from lowcloud.http.router import raw_path
 from lowcloud.http.settings import HttpSettings
-from lowcloud.http.sse import WriteBound, WriteTimeout
+from lowcloud.http.sse import WriteTimeout
 from lowcloud.http.watch import ClientLeft
 
 PIECE_BYTES = 65_536
@@ -71,8 +72,8 @@ class Edge:
 
     async def _observe(self, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with WriteBound(self._settings.write_timeout_s) as bound:
-                await self._answer(trace, scope, receive, _Reply(send, trace, bound))
+            reply = _Reply(send, trace, link_of(scope), self._settings.write_timeout_s)
+            await self._answer(trace, scope, receive, reply)
         except ClientLeft:
             trace.outcome = "client_left"
         except WriteTimeout:
@@ -133,15 +134,15 @@ def internal_error(request_id: str) -> InternalError:
 
 
 class _Reply:
-    """One request's ``send``: adds the headers that every answer has, and has each write within ``bound``.
+    """One request's ``send``: adds the headers that every answer has, and bounds the wait of each write.
 
     Raises WriteTimeout; of a WebSocket ClientLeft.
     """
 
-    def __init__(self, send: Send, trace: Trace, bound: WriteBound) -> None:
+    def __init__(self, send: Send, trace: Trace, link: Link | None, bound_s: float) -> None:
         self._send = send
         self._trace = trace
-        self._bound = bound
+        self._link, self._bound_s = link, bound_s
         request_id = trace.id.encode()
         self.headers = [
             (b"x-request-id", request_id),
@@ -175,15 +176,15 @@ class _Reply:
             await self._bounded({"type": "http.response.body", **piece})
 
     async def _bounded(self, message: Message) -> None:
-        self._bound.begin()
-        try:
+        if self._link is not None and not self._link.is_blocked:
             await self._send(message)
-        except anyio.get_cancelled_exc_class():
-            if self._bound.is_late:
-                raise WriteTimeout from None
-            raise
+            return
+        try:
+            with anyio.fail_after(self._bound_s):
+                await self._send(message)
+        except TimeoutError:
+            raise WriteTimeout from None
         except OSError:
             if message["type"].startswith("websocket."):
                 raise ClientLeft from None
             raise
-        self._bound.end()

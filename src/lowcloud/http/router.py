@@ -185,7 +185,7 @@ class Router:
         if route.method in WITH_BODY:
             if not route.takes_any_media:
                 check_media_type(headers)
-            body = await read_body(headers, receive, self._settings)
+            body = await read_body(scope, receive, self._settings)
         call = Call(trace, headers, found.params, principal, body, _query(scope))
 
         async def answer() -> None:

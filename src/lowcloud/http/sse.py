@@ -4,10 +4,8 @@ The producer's time is not ours: while it is silent, comments go out; while the 
 buffered, and past ``write_timeout_s`` the producer is closed.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Literal, TypeAlias
 
 import anyio
@@ -44,48 +42,6 @@ def verdict(pending: int, since: float, now: float, pace: Pace) -> tuple[Verdict
     if left > 0:
         return "wait", left
     return ("late" if pending else "beat"), bound
-
-
-class WriteBound:
-    """Bounds each of many writes with one timer: ``begin`` before one, ``end`` behind it, in a ``with`` block.
-
-    One that has waited for ``bound_s`` is cancelled, with the whole block, which then raises WriteTimeout.
-    """
-
-    def __init__(self, bound_s: float) -> None:
-        self._bound_s = bound_s
-        self._loop = asyncio.get_running_loop()
-        self._since: float | None = None
-        self._timer = self._loop.call_later(bound_s, self._look)
-        self._scope = anyio.CancelScope()
-        self.is_late = False
-
-    def __enter__(self) -> "WriteBound":
-        self._scope.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        self._timer.cancel()
-        is_over = self._scope.__exit__(kind, error, trace) or error is None
-        if self.is_late and is_over:
-            raise WriteTimeout
-        return is_over
-
-    def begin(self) -> None:
-        self._since = self._loop.time()
-
-    def end(self) -> None:
-        self._since = None
-
-    def _look(self) -> None:
-        left = self._bound_s if self._since is None else self._since + self._bound_s - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look)
-            return
-        self.is_late = True
-        self._scope.cancel()
 
 
 class EventStream:

@@ -8,39 +8,13 @@ from typing import Protocol
 import anyio
 from starlette.types import Receive, Scope
 
+from lowcloud.http.link import link_of
+
 CLOSE_BOUND_S = 5.0
 
 
 class ClientLeft(Exception):
     """The client closed its connection before the answer was complete."""
-
-
-LOSS = "lowcloud.loss"  # in the scopes of a connection that tells of its loss by itself
-
-
-class Loss:
-    """The end of a connection, for the request that is answered on it."""
-
-    def __init__(self) -> None:
-        self._is_there = False
-        self._tell: Callable[[], object] | None = None
-
-    def happened(self) -> None:
-        """The connection is lost."""
-        self._is_there = True
-        if self._tell is not None:
-            self._tell()
-
-    @contextmanager
-    def told_to(self, tell: Callable[[], object]) -> Iterator[None]:
-        """Have ``tell`` called when it is lost, also if it is already."""
-        self._tell = tell
-        if self._is_there:
-            tell()
-        try:
-            yield
-        finally:
-            self._tell = None
 
 
 async def while_connected(scope: Scope, receive: Receive, work: Callable[[], Awaitable[None]]) -> None:
@@ -55,9 +29,9 @@ async def while_connected(scope: Scope, receive: Receive, work: Callable[[], Awa
         has_left = True
         cancelling.cancel()
 
-    loss = scope.get(LOSS)
+    link = link_of(scope)
     # To be told costs nothing; a task that watches costs every request a twentieth of what the server adds to it.
-    with loss.told_to(leave) if isinstance(loss, Loss) else _watching(receive, leave), cancelling:
+    with link.told_to(leave) if link is not None else _watching(receive, leave), cancelling:
         await work()
         is_done = True
     if has_left and not is_done:

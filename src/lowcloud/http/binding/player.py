@@ -6,7 +6,6 @@ from typing import TypeAlias
 
 import anyio
 import anyio.to_thread
-from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from lowcloud.core.errors import LowcloudError, NotFound
@@ -36,7 +35,7 @@ class Recorder:
         if scope["path"].startswith(OF_WRANGLER):
             await self._inner(trace, scope, receive, send)
             return
-        body = await read_body(Headers(scope=scope), receive, self._settings)
+        body = await read_body(scope, receive, self._settings)
         heard = _Heard(asked_of(scope, body), self._append, send)
         try:
             await self._inner(trace, scope, _again(body, receive), heard.send)
@@ -66,7 +65,7 @@ class Replayer:
         if scope["path"].startswith(OF_WRANGLER):
             await self._inner(trace, scope, receive, send)
             return
-        asked = asked_of(scope, await read_body(Headers(scope=scope), receive, self._settings))
+        asked = asked_of(scope, await read_body(scope, receive, self._settings))
         found = self._tape.next(asked)
         if found is None:
             raise NotFound(self._tape.miss(asked))

@@ -107,7 +107,7 @@ class Door:
             return
         raw = [(name.lower(), value) for name, value in headers.items()]
         refuse_later(raw)
-        data = await read_body(headers, receive, self._settings) if trace.method in WITH_BODY else b""
+        data = await read_body(scope, receive, self._settings) if trace.method in WITH_BODY else b""
         asked, unread = await self._asked(found, trace, scope, raw, data)
 
         async def reply(_scope: Scope, _receive: Receive, send: Send) -> None:
