@@ -168,7 +168,7 @@ def url_of(provider: Provider, path: str, query: str) -> str:
     Raises BadRequest for a path that may lead elsewhere, or that lacks what the provider's address is made from.
     """
     path = path.lstrip("/")
-    if not _is_plain(path):
+    if len(path) > MAX_PATH_CHARS or not _is_plain(path):
         raise BadRequest("The path of a call to a provider must not lead out of it.", param="path")
     if not _QUERY.fullmatch(query):
         raise BadRequest("The query of a call has characters that must be percent-encoded.", param="query")
@@ -239,9 +239,10 @@ def _placed(provider: Provider, path: str) -> tuple[str, str]:
     return provider.base_url, path if has_version else provider.version + path
 
 
+@lru_cache(maxsize=256)  # most calls go where others went
 def _is_plain(path: str) -> bool:
     """Whether no reader, however often it decodes, finds a segment that goes up, a query or a fragment."""
-    if len(path) > MAX_PATH_CHARS or not _PATH.fullmatch(path):
+    if not _PATH.fullmatch(path):
         return False
     for _ in range(_MAX_LAYERS):
         if _GOES_UP.search(path):
