@@ -149,6 +149,16 @@ async def test_what_is_behind_damage_is_not_read_for_a_body_could_pass_for_a_rec
     assert list(sink.kept) == ["a", "b"]
 
 
+async def test_logs_of_another_version_are_kept_as_they_are(tmp_path):
+    opened(tmp_path).append(record("a"))
+    segments(tmp_path)[0].write_bytes(OTHERS)
+    spool = opened(tmp_path)
+    await spool.move()
+    (kept,) = (tmp_path / "spool").iterdir()
+    assert (kept.name, kept.read_bytes()) == ("000000000000.unread", OTHERS)
+    assert spool.is_empty
+
+
 async def test_a_body_with_a_record_in_it_is_a_body(tmp_path):
     given = record("a", request=b"x\n" + packed(record("forged")), response=packed(record("forged")))
     opened(tmp_path).append(given)

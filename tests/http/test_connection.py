@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import anyio
 import pytest
@@ -153,11 +154,36 @@ async def test_what_is_no_http_is_a_400():
         assert await refusal(reader) == (400, "invalid_request")
 
 
-async def test_an_answers_head_and_body_come_in_one_piece():
-    async with connected(Patient) as (reader, writer, _):
+class Wire:
+    """A transport that keeps what is written to it."""
+
+    written: ClassVar[list[bytes]] = []
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+        self._transport.write(data)
+
+
+class Watched(Patient):
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(Wire(transport))
+
+
+async def test_an_answers_head_and_body_are_written_at_once():
+    Wire.written.clear()
+    async with connected(Watched) as (reader, writer, _):
         for _ in range(2):
             writer.write(GET)
-            assert (await reader.read(65_536)).endswith(b"\r\n\r\nok")
+            assert await answered(reader)
+    answers = [data for data in Wire.written if data]
+    assert len(answers) == 2
+    assert all(each.startswith(ANSWER) and each.endswith(b"\r\n\r\nok") for each in answers)
 
 
 async def test_a_head_is_not_kept_back_until_there_is_a_body():

@@ -74,6 +74,13 @@ async def test_so_does_each_answers_of_a_connection(wire, transport):
     assert wire.told == [HEAD + b"a"] * 2
 
 
+async def test_many_pieces_at_once_do_not_overtake_it(wire, transport):
+    transport.begin()
+    transport.write(HEAD)
+    transport.writelines([b"a", b"b"])
+    assert wire.told == [HEAD + b"ab"]
+
+
 async def test_what_is_no_answers_goes_out_at_once(wire, transport):
     transport.write(HEAD)
     assert wire.told == [HEAD]

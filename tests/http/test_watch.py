@@ -65,6 +65,24 @@ async def test_the_loss_after_the_work_is_nobodys_and_that_during_the_next_is_th
     assert (first.state, second.state) == ("done", "cancelled")
 
 
+async def test_the_end_of_a_request_that_another_came_behind_leaves_that_one_told():
+    link, first, second = Link(), Work(ends=True), Work()
+
+    async def overtaken() -> None:
+        tasks.start_soon(cut, second)
+        await second.begun.wait()
+        await first()
+
+    async def cut(work: Work) -> None:
+        with pytest.raises(ClientLeft):
+            await while_connected({LINK: link}, Client().receive, work)
+
+    async with anyio.create_task_group() as tasks:
+        await while_connected({LINK: link}, Client().receive, overtaken)
+        link.lost()
+    assert (first.state, second.state) == ("done", "cancelled")
+
+
 async def test_where_the_connection_tells_nothing_what_it_receives_is_watched():
     client, work = Client(), Work()
     async with anyio.create_task_group() as tasks:

@@ -56,6 +56,10 @@ _values = attrgetter(*FIELDS)
 _FORM = crc32(",".join(FIELDS).encode())  # of the lines: another version's may have other fields in other places
 
 
+class OtherFormError(ValueError):
+    """A record, but not of this form."""
+
+
 def make_safe(record: Record) -> None:
     """Take secrets out of its bodies: neither the disk nor the database has them."""
     record.request = None if record.request is None else redacted(record.request)
@@ -72,7 +76,10 @@ def packed(record: Record) -> bytes:
 
 
 def unpacked(data: bytes) -> Iterator[Record]:
-    """The records of a file of them. Raises ValueError where one isn't whole: nothing behind it can be read."""
+    """The records of a file of them. Raises ValueError where one isn't whole: nothing behind it can be read.
+
+    Raises OtherFormError where another version wrote it.
+    """
     at = 0
     while at < len(data):
         end = data.find(b"\n", at)
@@ -80,7 +87,7 @@ def unpacked(data: bytes) -> Iterator[Record]:
             raise ValueError("a record is cut")
         told = json.loads(data[at:end])
         if not isinstance(told, list) or told[:1] != [_FORM] or len(told) != 1 + len(FIELDS):
-            raise ValueError("not a record")
+            raise OtherFormError
         at = end + 1
         for place, length in enumerate(told[-2:], len(told) - 2):
             if length is not None:

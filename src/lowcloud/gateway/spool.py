@@ -13,7 +13,7 @@ from typing import Protocol
 import anyio
 import structlog
 
-from lowcloud.gateway.record import Record, packed, unpacked
+from lowcloud.gateway.record import OtherFormError, Record, packed, unpacked
 
 MAX_BYTES = 512 * 2**20  # of all segments
 MEMORY_BYTES = 64 * 2**20  # of records that are held until they are moved; the rest is read back
@@ -22,6 +22,7 @@ MOVE_S = 1.0  # many at once cost less; who looks for logs has them moved
 RETRY_S = 2.0  # after a move that failed
 PROBES = 5  # so many in a row that the sink won't have, and it takes none
 SUFFIX = ".spool"
+UNREAD = ".unread"
 _SEGMENT = re.compile(r"[0-9]{12}")
 
 
@@ -219,6 +220,9 @@ class Spool:
                 records.append(record)  # noqa: PERF402 - those before a cut one count
         except FileNotFoundError:  # somebody removed it
             self._log.warning("logs are gone from the spool", segment=number)
+        except OtherFormError:
+            kept = self._path(number).replace(self._path(number).with_suffix(UNREAD))
+            self._log.error("another version's logs can't be read, and are kept as they are", file=kept.name)
         except (ValueError, RecursionError):  # the last one of a server that died while it wrote
             self._log.warning("a log is cut and can't be read", segment=number)
         return records

@@ -280,7 +280,7 @@ _KINDS = tuple(
 def _json(data: bytes) -> object:
     """None for what is no JSON."""
     try:
-        return json.loads(data.decode("utf-8", "surrogatepass"))
+        return json.loads(data)
     except (ValueError, RecursionError):
         return None
 

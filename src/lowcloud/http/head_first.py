@@ -4,6 +4,7 @@ uvicorn writes them apart, which is a second call of the system and a second pac
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -33,6 +34,10 @@ class HeadFirst:
             self._transport.write(head + data)
         else:
             self._transport.write(data)
+
+    def writelines(self, data: Iterable[bytes]) -> None:
+        """As a transport's."""
+        self.write(b"".join(data))
 
     def write_eof(self) -> None:
         """As a transport's."""

@@ -33,7 +33,8 @@ class Link:
         try:
             yield
         finally:
-            self._tell = None
+            if self._tell is tell:  # else the next request has come already
+                self._tell = None
 
 
 def link_of(scope: Scope) -> Link | None:

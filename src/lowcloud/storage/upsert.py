@@ -43,14 +43,19 @@ def _steps(sizes: Sequence[int], most: int) -> Iterator[Sequence[int]]:
     for them are few. A part that lacks little has its smallest row several times, which the statement leaves alone."""
     at = 0
     while left := min(len(sizes) - at, most):
-        n = 1 << left.bit_length() - 1
-        if n < left and 2 * n <= most and 2 * n - left <= max(SPARE, n // 2):
-            n *= 2
-        while n > 1 and sum(sizes[at : at + n]) > MOST_BYTES:
+        n = 1 << (left - 1).bit_length()
+        if n > most or n - left > max(SPARE, n // 4):
+            n //= 2
+        while n > 1 and _n_bytes(sizes[at : at + n], n) > MOST_BYTES:
             n //= 2
         part = range(at, at + min(n, left))
         yield [*part, *[min(part, key=sizes.__getitem__)] * (n - len(part))]
         at += len(part)
+
+
+def _n_bytes(sizes: Sequence[int], n: int) -> int:
+    """Of a part that is filled up to ``n`` rows."""
+    return sum(sizes) + (n - len(sizes)) * min(sizes)
 
 
 def insert_or_replace(

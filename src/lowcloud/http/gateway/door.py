@@ -269,12 +269,10 @@ async def reply_with(reply: Reply, send: Send, trace: Trace | None = None) -> No
     shown = [each for each in reply.headers if each[0] not in REPLY_HOP and not each[0].startswith(ALLOWS)]
     piece = b"\n\n"
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shown]
-    n_left = reply.length or -1
     try:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         async for piece in reply.body:
-            n_left -= len(piece)
-            await send({"type": "http.response.body", "body": piece, "more_body": n_left != 0})
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
     except FellBehind as error:
         await close(reply.body)
         is_stream = (reply.header("content-type") or "").startswith("text/event-stream")
@@ -286,8 +284,7 @@ async def reply_with(reply: Reply, send: Send, trace: Trace | None = None) -> No
     except BaseException:
         await close(reply.body)
         raise
-    if n_left != 0:
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def last_event(error: LowcloudError) -> bytes:
