@@ -79,12 +79,12 @@ class Exchanges:
         """
         while True:
             connection = await self._connector.connect(self._origin(request.url), [], self._timeout)
-            is_reused = connection.protocol in self._served
+            protocol = connection.protocol
             try:
                 return await self._answered(request, connection)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 connection.close()
-                if not is_reused:
+                if protocol not in self._served:
                     raise
             except BaseException:
                 connection.close()

@@ -17,7 +17,7 @@ from lowcloud.gateway.record import OtherFormError, Record, packed, unpacked
 
 MAX_BYTES = 512 * 2**20  # of all segments
 MEMORY_BYTES = 64 * 2**20  # of records that are held until they are moved; the rest is read back
-BATCH = 500
+BATCH = 1_000
 MOVE_S = 1.0  # many at once cost less; who looks for logs has them moved
 RETRY_S = 2.0  # after a move that failed
 PROBES = 5  # so many in a row that the sink won't have, and it takes none

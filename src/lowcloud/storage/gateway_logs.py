@@ -32,7 +32,7 @@ Body: TypeAlias = Literal["request", "response"]
 
 DAY_S = 86_400.0
 STEP = 500  # logs that go in one transaction
-IDS = 500  # looked up at once
+IDS = 1_000  # looked up at once
 ROW_BYTES = 1_024  # what a log takes beside its bodies, their heads and its metadata, about
 MAX_OFFSET = 2**62
 

@@ -12,7 +12,7 @@ from lowcloud.core.principal import Permission, Principal
 from lowcloud.gateway.call import Reply
 from lowcloud.gateway.errors import FellBehind, NoReply
 from lowcloud.http.auth import OpenAuth, TokenAuth
-from lowcloud.http.gateway.door import METHODS, PATH
+from lowcloud.http.gateway.door import METHODS, PATH, reply_with
 from lowcloud.http.settings import HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN
 
@@ -671,6 +671,20 @@ async def test_a_client_that_takes_nothing_is_given_up(make_desk, provider):
             await exchange.run()
         assert len(await desk.logged()) == 1  # though not even the head of the reply was taken
         assert desk.world.logs.calls[-1].kwargs["outcome"] == "write_timeout"
+
+
+async def test_a_reply_whose_length_is_known_ends_behind_its_work_too():
+    told: list[object] = []
+
+    async def body():
+        yield b"ab"
+        told.append("the work is over")
+
+    async def send(message) -> None:
+        told.append(message.get("more_body", message["type"]))
+
+    await reply_with(Reply(200, (("content-length", "2"),), body()), send)
+    assert told == ["http.response.start", True, "the work is over", False]
 
 
 async def test_a_stream_that_falls_behind_ends_with_an_error_and_never_silently(make_desk):
