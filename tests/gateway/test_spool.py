@@ -159,6 +159,16 @@ async def test_logs_of_another_version_are_kept_as_they_are(tmp_path):
     assert spool.is_empty
 
 
+async def test_no_segment_is_named_as_one_that_is_kept_unread(tmp_path):
+    for _ in range(2):
+        spool = opened(tmp_path)
+        spool.append(record("a"))
+        segments(tmp_path)[-1].write_bytes(OTHERS)
+        await opened(tmp_path).move()
+    kept = sorted((tmp_path / "spool").iterdir())
+    assert [each.name for each in kept] == ["000000000000.unread", "000000000001.unread"]
+
+
 async def test_a_body_with_a_record_in_it_is_a_body(tmp_path):
     given = record("a", request=b"x\n" + packed(record("forged")), response=packed(record("forged")))
     opened(tmp_path).append(given)

@@ -57,13 +57,14 @@ class Spool:
     def open(self) -> None:
         """Take over what a server before left. Blocking. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
-            if not _SEGMENT.fullmatch(path.stem):
+        for path in sorted(self._folder.iterdir()):
+            if not _SEGMENT.fullmatch(path.stem) or path.suffix not in (SUFFIX, UNREAD):
                 continue  # somebody else's
             number = int(path.stem)
-            self._held[number], self._sizes[number] = None, path.stat().st_size
-            self._size += self._sizes[number]
             self._number = max(self._number, number + 1)
+            if path.suffix == SUFFIX:
+                self._held[number], self._sizes[number] = None, path.stat().st_size
+                self._size += self._sizes[number]
 
     def append(self, record: Record, data: bytes = b"") -> bool:
         """Keep a record; ``data`` is it packed, where the caller has that. Blocking, for as long as the system takes to
