@@ -30,7 +30,6 @@ from lowcloud.storage.gateways import CustomProviderRow, CustomProviderStore, Ga
 ACCOUNT = "0" * 32
 MODEL = "gpt-4o-mini"
 EVENTS = 200
-ANSWER_BYTES = 1_000
 # Several seconds of ours, which writes its logs to the database once a second: what it does late is measured too.
 CALLS = {1: 3_000, 16: 10_000, 64: 10_000}
 STREAMS = {1: 400, 16: 1_500, 64: 1_500}

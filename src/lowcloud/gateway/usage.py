@@ -31,7 +31,6 @@ _SAID = re.compile(
     rb'"(?:content|text|response|reasoning|reasoning_content|arguments|partial_json|thinking|delta)"'
     rb'[ \t]{0,8}:[ \t]{0,8}"((?:[^"\\\n]|\\[^\n])*+)"'
 )
-_USAGE = ("usage", "usageMetadata", "meta")
 _AROUND = ("response", "message", "delta", "result", "x_groq")  # what usage may be within
 # Strings of a request that are no text, or hardly any.
 _SILENT = frozenset({"data", "b64_json", "url", "image_url", "model", "role", "type", "id", "name"})
@@ -184,13 +183,13 @@ class _Told:
             return
         self._take_one(value)
         for name in _AROUND:
-            if name in value and (inner := _inner(value, name)):
+            if inner := _inner(value, name):
                 self._take_one(inner)
 
     def _take_one(self, fields: Fields) -> None:
         self.model = self.model or _string(fields, "model") or _string(fields, "modelVersion")
-        for name in _USAGE:
-            if name in fields and (usage := _inner(fields, name)):
+        for name in ("usage", "usageMetadata", "meta"):
+            if usage := _inner(fields, name):
                 self._count(usage)
 
     def _count(self, usage: Fields) -> None:

@@ -309,7 +309,7 @@ def _row(new: NewLog) -> tuple[Any, ...]:
 
 
 def _is_storable(row: LogRow) -> bool:
-    """Whether all of it may be stored as it is, which costs a quarter of making it so."""
+    """Whether all of it may be stored as it is, which is asked sooner than done."""
     texts = _texts(row)
     whole = "".join(texts)
     return (
