@@ -55,6 +55,10 @@ class Desk:
     async def ask(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
         return await self.world.ask(method, BASE.format(account=self.account) + path, body, headers)
 
+    def exchange(self, **body: object) -> Any:
+        """A request of a response, which isn't sent yet."""
+        return self.world.exchange("POST", BASE.format(account=self.account) + "/responses", asking(**body))
+
     async def answer(self, body: dict[str, object], headers: dict[str, str] | None = None) -> Any:
         """The answer to a request of a response."""
         return await self.ask("POST", "/responses", asking(**body), headers)

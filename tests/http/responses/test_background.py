@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -77,33 +78,30 @@ async def test_one_that_waited_for_too_long_has_failed(make_desk, database):
         assert "waited" in shown["error"]["message"]
 
 
-async def test_who_follows_one_hears_that_the_server_stops(make_desk, database):
+@asynccontextmanager
+async def followed(make_desk):
+    """A response that runs, one word into its text, and the request that follows it; over once the block is."""
     stage = Stage()
     stage.hold("token:1")
     async with make_desk(stage=stage, runs=True) as desk:
-        path = f"/client/v4/accounts/{desk.account}/ai/v1/responses"
-        body = {"model": "@local/smollm2-135m-instruct", "input": "hi", "background": True, "stream": True}
-        exchange = desk.world.exchange("POST", path, body)
+        exchange = desk.exchange(background=True, stream=True)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(exchange.run)
-            await stage.reached("token:1")
-            desk.jobs.stop()
-        assert b"response goes on once it is back" in exchange.answer.body
+            await exchange.until(lambda answer: b"response.output_text.delta" in answer.body)
+            yield desk, exchange
+
+
+async def test_who_follows_one_hears_that_the_server_stops(make_desk):
+    async with followed(make_desk) as (desk, exchange):
+        desk.jobs.stop()
+    assert b"response goes on once it is back" in exchange.answer.body
 
 
 async def test_who_follows_one_that_is_deleted_hears_that_and_nothing_else(make_desk):
-    stage = Stage()
-    stage.hold("token:1")
-    async with make_desk(stage=stage, runs=True) as desk:
-        path = f"/client/v4/accounts/{desk.account}/ai/v1/responses"
-        body = {"model": "@local/smollm2-135m-instruct", "input": "hi", "background": True, "stream": True}
-        exchange = desk.world.exchange("POST", path, body)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(exchange.run)
-            await stage.reached("token:1")
-            name = re.search(rb'"id":"(resp_\w+)"', exchange.answer.body)[1].decode()
-            await desk.ask("DELETE", f"/responses/{name}")
-        events = [json.loads(line[6:]) for line in exchange.answer.body.decode().splitlines() if line[:5] == "data:"]
+    async with followed(make_desk) as (desk, exchange):
+        name = re.search(rb'"id":"(resp_\w+)"', exchange.answer.body)[1].decode()
+        await desk.ask("DELETE", f"/responses/{name}")
+    events = [json.loads(line[6:]) for line in exchange.answer.body.decode().splitlines() if line[:5] == "data:"]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert (events[-1]["type"], events[-1]["code"]) == ("error", "not_found")
     assert not any("response" in event and event["response"]["status"] == "cancelled" for event in events)

@@ -40,12 +40,6 @@ async def said(desk, name):
     return [item["content"][0]["text"] for item in items.json["data"]]
 
 
-def request(desk, **body):
-    """A request of a response that isn't sent yet."""
-    path = f"/client/v4/accounts/{desk.account}/ai/v1/responses"
-    return desk.world.exchange("POST", path, {"model": CHAT_STAND_IN, "input": "hello there", **body})
-
-
 async def test_a_conversation_gains_the_input_and_the_output_in_order(desk):
     name = await conversation(desk, "first")
     response = await desk.response(conversation=name, input="second")
@@ -185,7 +179,7 @@ async def test_a_client_that_left_leaves_the_conversation_as_it_was(make_desk):
     async with make_desk(stage=stage) as desk, anyio.create_task_group() as tasks:
         name = await conversation(desk, "first")
         for stream in (False, True):
-            exchange = request(desk, conversation=name, stream=stream)
+            exchange = desk.exchange(conversation=name, stream=stream)
             tasks.start_soon(exchange.run)
             await stage.reached("token:1", times=1 + stream)
             exchange.leave()
@@ -229,12 +223,12 @@ async def left_while_it_writes(exchange, database):
 
 async def test_a_client_that_leaves_while_the_lock_is_written_leaves_none(desk, database):
     name = await conversation(desk)
-    await left_while_it_writes(request(desk, conversation=name, background=True), database)
+    await left_while_it_writes(desk.exchange(conversation=name, background=True), database)
     assert (await desk.answer({"conversation": name})).status == 200
 
 
 async def test_a_client_that_leaves_while_its_response_is_queued_leaves_nothing(desk, database):
-    await left_while_it_writes(request(desk, background=True), database)
+    await left_while_it_writes(desk.exchange(background=True), database)
     kept = select(func.count()).select_from(responses)
     assert await database.run(lambda connection: connection.execute(kept).scalar_one()) == 0
 
@@ -267,7 +261,7 @@ async def test_a_response_whose_conversation_is_deleted_meanwhile_is_kept(make_d
     stage.hold("token:1")
     async with make_desk(stage=stage, runs=True) as desk, anyio.create_task_group() as tasks:
         name = await conversation(desk, "first")
-        exchange = request(desk, conversation=name, **how)
+        exchange = desk.exchange(conversation=name, **how)
         tasks.start_soon(exchange.run)
         await stage.reached("token:1")
         assert (await desk.ask("DELETE", f"/conversations/{name}")).status == 200
@@ -307,7 +301,7 @@ async def test_the_tokens_of_a_conversation_are_counted_while_it_is_locked(make_
     stage.hold("token:1")
     async with make_desk(stage=stage) as desk, anyio.create_task_group() as tasks:
         name = await conversation(desk, "first")
-        exchange = request(desk, conversation=name, input="second")
+        exchange = desk.exchange(conversation=name, input="second")
         tasks.start_soon(exchange.run)
         await stage.reached("token:1")
         body = {"model": CHAT_STAND_IN, "conversation": name, "input": "second"}

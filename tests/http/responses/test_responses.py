@@ -205,9 +205,7 @@ async def test_a_client_that_leaves_frees_its_sequence_and_nothing_is_kept(make_
     stage = Stage()
     stage.hold("token:1")
     async with make_desk(stage=stage) as desk, anyio.create_task_group() as tasks:
-        path = f"/client/v4/accounts/{desk.account}/ai/v1/responses"
-        body = {"model": "@local/smollm2-135m-instruct", "input": "hi", "stream": True}
-        exchange = desk.world.exchange("POST", path, body)
+        exchange = desk.exchange(stream=True)
         tasks.start_soon(exchange.run)
         answer = await exchange.until(lambda answer: b"output_text.delta" in answer.body)
         exchange.leave()
