@@ -15,6 +15,7 @@ from lowcloud.gateway.http_upstream import HttpUpstream, UpstreamBounds
 from lowcloud.gateway.limiter import Limiter, MemoryLimiter
 from lowcloud.gateway.prices import SHIPPED, BadPricesError, Price, Prices, load
 from lowcloud.gateway.providers import Provider, moved
+from lowcloud.gateway.settlements import Settlements
 from lowcloud.gateway.shelves import Entries, LogSink, Spent
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import LossMeter, Spool
@@ -44,7 +45,7 @@ class HostedGateway:
         own = settings.gateway
         self._settings = own
         self._is_open = is_open or own.allow_unauthenticated
-        self._folder = data_dir / "gateway-spool"
+        self._data_dir = data_dir
         self._prices = _prices(own.prices, catalogue)
         self._providers = _providers(own.base_urls)
         self._logs = LogStore(database, own.log_days)
@@ -63,9 +64,12 @@ class HostedGateway:
         """The gateway while it may be asked. What it has in memory is on the disk at the end."""
         own = self._settings
         upstream = HttpUpstream(UpstreamBounds(own.connections), own.allowed_hosts)
-        spool = Spool(self._folder, LogSink(self._logs, self._directory), meter, own.spool_bytes)
+        spool = Spool(self._data_dir / "gateway-spool", LogSink(self._logs, self._directory), meter, own.spool_bytes)
         spool.open()
-        spending = Spending(Spent(self._spend, time))
+        settlements = Settlements(self._data_dir / "gateway-spend")
+        settlements.open()
+        spending = Spending(Spent(self._spend, time), settlements)
+        await spending.recover()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(upstream.connected())
             limiter = await stack.enter_async_context(_limiter(own.redis_url))

@@ -21,6 +21,7 @@ from lowcloud.gateway.pipeline import Account, Gateway, Tools
 from lowcloud.gateway.prices import Price
 from lowcloud.gateway.providers import PROVIDERS, Provider, moved
 from lowcloud.gateway.record import Record
+from lowcloud.gateway.settlements import Settlements
 from lowcloud.gateway.spend import SpendRule
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import Spool
@@ -158,7 +159,9 @@ async def bench(
     logs, spent, now, slept = Logs(), Spent(), [1_800_000_000.0], []
     spool = Spool(folder / "spool", logs, logs)
     spool.open()
-    spending = Spending(spent)
+    settlements = Settlements(folder / "spend")
+    settlements.open()
+    spending = Spending(spent, settlements)
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)

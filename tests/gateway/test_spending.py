@@ -1,11 +1,19 @@
 """Dollars under rules: kept in the database, decided in memory."""
 
+import os
+import tempfile
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from lowcloud.gateway.errors import SpendLimitReached
+from lowcloud.gateway.settlements import Settlements
 from lowcloud.gateway.spend import Facts, Key, Partition, SpendRule
 from lowcloud.gateway.spending import PRUNE_S, Place, Reservation, Spending
 from lowcloud.gateway.windows import Held
@@ -15,6 +23,7 @@ NOW = 1_800_000_000.0
 PLACE = ("a" * 32, "g")
 RULE = SpendRule("r", limit=1.0, window_s=3_600)
 BY_USER = SpendRule("u", limit=1.0, window_s=3_600, technique="sliding", metadata={"user": Partition()})
+AMPLE = (replace(RULE, limit=1e9), replace(BY_USER, limit=1e9))
 
 
 class Store:
@@ -46,11 +55,18 @@ class Store:
 
 
 class Desk:
-    """Spending on a store, and a clock that a test sets."""
+    """Spending on a store and a folder, and a clock that a test sets. ``restarted`` is another server on the same."""
 
-    def __init__(self, store: Store | None = None) -> None:
-        self.store, self.now, self.n_calls = store or Store(), NOW, 0
-        self.spending = Spending(self.store, lambda: self.now)
+    def __init__(self, folder: Path, store: Store | None = None, max_bytes: int = 10**6) -> None:
+        self.folder, self.store, self.now, self.n_calls = folder, store or Store(), NOW, 0
+        settlements = Settlements(folder, max_bytes)
+        settlements.open()
+        self.spending = Spending(self.store, settlements, lambda: self.now)
+
+    async def restarted(self) -> "Desk":
+        again = Desk(self.folder, self.store)
+        await again.spending.recover()
+        return again
 
     async def reserve(self, *rules: SpendRule, amount: float = 0.0, **metadata: object) -> Reservation:
         self.n_calls += 1
@@ -62,12 +78,26 @@ class Desk:
     async def spend(self, amount: float, *rules: SpendRule, **metadata: object) -> None:
         self.spending.settle(await self.reserve(*rules, **metadata), amount, self.now)
 
+    async def spent(self, *rules: SpendRule, **metadata: object) -> float:
+        """As a refusal of a call under rules without money tells it."""
+        broke = [replace(rule, limit=0.0) for rule in rules or (RULE,)]
+        with pytest.raises(SpendLimitReached) as refused:
+            await self.reserve(*broke, **metadata)
+        return refused.value.spent
+
+    def segments(self) -> list[Path]:
+        return sorted(self.folder.iterdir())
+
     def buckets(self) -> list[Key]:
         return sorted(self.spending._ledgers[PLACE])
 
 
-async def test_what_is_spent_and_what_is_held_count_together():
-    desk = Desk()
+@pytest.fixture
+def desk(tmp_path) -> Desk:
+    return Desk(tmp_path)
+
+
+async def test_what_is_spent_and_what_is_held_count_together(desk):
     await desk.spend(0.6)
     held = await desk.reserve(amount=0.5)
     with pytest.raises(SpendLimitReached):
@@ -76,20 +106,18 @@ async def test_what_is_spent_and_what_is_held_count_together():
     await desk.reserve()
 
 
-async def test_a_call_that_no_rule_is_for_holds_nothing():
-    desk = Desk()
+async def test_a_call_that_no_rule_is_for_holds_nothing(desk):
     held = Held("call", NOW, 1.0)
     off = SpendRule("off", limit=0.0, window_s=60, enabled=False)
     assert await desk.spending.reserve(PLACE, (off,), Facts("openai", "m"), held) is None
     assert desk.store.n_loads == 0
 
 
-async def test_it_outlives_a_restart_but_for_what_was_under_way():
-    desk = Desk()
+async def test_it_outlives_a_restart_but_for_what_was_under_way(desk):
     await desk.spend(0.7)
     await desk.reserve(amount=0.2)
     await desk.spending.save()
-    again = Desk(desk.store)
+    again = await desk.restarted()
     await again.spend(0.2)
     with pytest.raises(SpendLimitReached) as refused:
         await again.spend(0.2)
@@ -97,16 +125,14 @@ async def test_it_outlives_a_restart_but_for_what_was_under_way():
     assert refused.value.spent == pytest.approx(1.1)
 
 
-async def test_all_who_ask_at_once_load_it_once():
-    desk = Desk()
+async def test_all_who_ask_at_once_load_it_once(desk):
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
             tasks.start_soon(desk.reserve)
     assert desk.store.n_loads == 1
 
 
-async def test_what_cant_be_saved_is_saved_the_next_time():
-    desk = Desk()
+async def test_what_cant_be_saved_is_saved_the_next_time(desk):
     await desk.spend(0.7)
     desk.store.is_down = True
     await desk.spending.save()
@@ -115,8 +141,7 @@ async def test_what_cant_be_saved_is_saved_the_next_time():
     assert len(desk.store.kept[PLACE]) == 1
 
 
-async def test_a_gateway_that_goes_takes_its_buckets_along_whatever_is_under_way():
-    desk = Desk()
+async def test_a_gateway_that_goes_takes_its_buckets_along_whatever_is_under_way(desk):
     held = await desk.reserve(amount=0.5)
     desk.store.gate, desk.store.is_down = anyio.Event(), True
     async with anyio.create_task_group() as tasks:
@@ -129,8 +154,7 @@ async def test_a_gateway_that_goes_takes_its_buckets_along_whatever_is_under_way
     assert desk.store.kept == {}
 
 
-async def test_one_of_two_gateways_that_goes_while_the_other_is_saved_isnt_saved():
-    desk = Desk()
+async def test_one_of_two_gateways_that_goes_while_the_other_is_saved_isnt_saved(desk):
     other = ("b" * 32, "g")
     await desk.spending.reserve(other, (RULE,), Facts("openai", "m"), Held("x", NOW, 0.1))
     await desk.reserve(amount=0.5)
@@ -143,8 +167,7 @@ async def test_one_of_two_gateways_that_goes_while_the_other_is_saved_isnt_saved
     assert desk.store.kept.get(PLACE, {}) == {}
 
 
-async def test_buckets_whose_time_is_over_go_from_memory_and_from_the_store():
-    desk = Desk()
+async def test_buckets_whose_time_is_over_go_from_memory_and_from_the_store(desk):
     for number in range(5):
         await desk.spend(0.1, BY_USER, user=f"user-{number}")
     held = await desk.reserve(BY_USER, amount=0.1, user="slow")
@@ -165,16 +188,14 @@ async def test_buckets_whose_time_is_over_go_from_memory_and_from_the_store():
     assert (desk.buckets(), desk.store.kept[PLACE]) == ([], {})
 
 
-async def test_buckets_of_rules_that_are_no_more_go_as_well():
-    desk = Desk()
+async def test_buckets_of_rules_that_are_no_more_go_as_well(desk):
     await desk.spend(0.1, RULE, BY_USER, user="ann")
     await desk.spend(0.1, BY_USER, user="ann")
     await desk.spending.prune()
     assert desk.buckets() == [("u", 'metadata.user="ann"')]
 
 
-async def test_what_cant_be_deleted_from_the_store_holds_up_nothing():
-    desk = Desk()
+async def test_what_cant_be_deleted_from_the_store_holds_up_nothing(desk):
     await desk.spend(0.1)
     desk.now += 10_000
     desk.store.is_down = True
@@ -182,8 +203,7 @@ async def test_what_cant_be_deleted_from_the_store_holds_up_nothing():
     assert desk.buckets() == []
 
 
-async def test_it_saves_every_second_prunes_every_minute_and_saves_at_its_end():
-    desk = Desk()
+async def test_it_saves_every_second_prunes_every_minute_and_saves_at_its_end(desk):
     await desk.spend(0.1)
     asleep = anyio.Event()
 
@@ -202,3 +222,104 @@ async def test_it_saves_every_second_prunes_every_minute_and_saves_at_its_end():
         await desk.spend(0.2)
         tasks.cancel_scope.cancel()
     assert list(desk.store.kept[PLACE]) == [("r", "all")]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["spend", "spend", "spend", "save", "fail", "killed", "killed in a write", "stopped", "gone"]),
+        max_size=25,
+    )
+)
+def test_whatever_is_spent_and_whenever_it_dies_all_of_it_counts_once(steps):
+    async def run(folder: Path) -> None:
+        desk, spent = Desk(folder), 0
+        for step in steps:
+            match step:
+                case "spend":
+                    await desk.spend(1.0, *AMPLE, user="ann")
+                    spent += 1
+                case "save":
+                    await desk.spending.save()
+                case "fail":
+                    desk.store.is_down = True
+                    await desk.spending.save()
+                    desk.store.is_down = False
+                case "gone":
+                    desk.store.kept.pop(PLACE, None)
+                    desk.spending.forget(PLACE)
+                    spent = 0
+                case "stopped":
+                    await desk.spending.save()
+                    assert desk.segments() == []
+                    desk = await desk.restarted()
+                case "killed in a write":
+                    await desk.spend(1.0, *AMPLE, user="ann")
+                    last = desk.segments()[-1]
+                    os.truncate(last, last.stat().st_size - 7)
+                    desk = await desk.restarted()
+                case _:
+                    desk = await desk.restarted()
+        desk = await desk.restarted()
+        assert [await desk.spent(rule, user="ann") for rule in AMPLE] == [spent, spent]
+        assert desk.segments() == []
+
+    with tempfile.TemporaryDirectory() as folder:
+        anyio.run(run, Path(folder))
+
+
+async def test_what_is_spent_while_it_is_saved_counts_once_whenever_it_dies(desk):
+    await desk.spend(1.0, *AMPLE)
+    desk.store.gate = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.spending.save)
+        await anyio.wait_all_tasks_blocked()
+        await desk.spend(1.0, *AMPLE)
+        desk.store.gate.set()
+    assert await (await desk.restarted()).spent() == 2.0
+
+
+async def test_a_stop_in_the_middle_of_a_save_loses_nothing(desk):
+    await desk.spend(1.0, *AMPLE)
+    desk.store.gate = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.spending.save)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    desk.store.gate = None
+    await desk.spending.save()
+    assert (await (await desk.restarted()).spent(), desk.segments()) == (1.0, [])
+
+
+async def test_it_is_saved_every_second_so_the_folder_holds_no_more_than_that(desk):
+    await desk.spend(1.0, *AMPLE)
+    assert len(desk.segments()) == 1
+    await desk.spending.save()
+    assert desk.segments() == []
+
+
+async def test_what_was_spent_before_the_window_counts_no_more_after_a_restart(desk):
+    await desk.spend(1.0, *AMPLE)
+    again = await desk.restarted()
+    again.now += 3_600
+    assert [await again.spent(rule) for rule in AMPLE] == [0.0, 0.0]
+
+
+async def test_a_folder_that_cant_be_written_costs_a_server_that_is_killed_its_last_second_and_no_call(tmp_path):
+    desk = Desk(tmp_path / "spend")
+    (tmp_path / "spend").rmdir()
+    with capture_logs() as lines:
+        await desk.spend(1.0, *AMPLE)
+        await desk.spend(1.0, *AMPLE)
+    assert [line["event"] for line in lines] == ["what is spent can't be kept on the disk"]
+    await desk.spending.save()
+    assert await (await desk.restarted()).spent() == 2.0
+
+
+async def test_a_folder_that_is_full_takes_no_more_until_it_is_saved(tmp_path):
+    desk = Desk(tmp_path, max_bytes=100)
+    await desk.spend(1.0, AMPLE[0])
+    await desk.spend(1.0, AMPLE[0])
+    assert len(desk.segments()) == 1
+    await desk.spending.save()
+    await desk.spend(1.0, AMPLE[0])
+    assert await (await desk.restarted()).spent() == 3.0

@@ -256,7 +256,7 @@ async def test_a_record_that_the_database_wont_have_holds_up_no_other(tmp_path, 
     for name in ("bad", "worse", "a", "b"):
         spool.append(record(name))
         if not together:
-            spool._end_segment()
+            spool.close()
     await spool.move()
     assert (list(sink.kept), spool.n_lost, segments(tmp_path)) == (["a", "b"], 2, [])
 
@@ -313,6 +313,6 @@ async def test_a_database_that_comes_back_within_a_move_takes_all(tmp_path):
     spool = opened(tmp_path, sink)
     for name in "ab":
         spool.append(record(name))
-        spool._end_segment()
+        spool.close()
     await spool.move()
     assert (list(sink.kept), spool.n_lost) == (["a", "b"], 0)

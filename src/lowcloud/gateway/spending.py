@@ -1,20 +1,21 @@
 """Dollars that calls have spent and hold, under each gateway's rules: kept in the database, decided in memory."""
 
 import json
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import time
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import anyio
 import structlog
 
+from lowcloud.gateway.settlements import Place, Settlement, Settlements
 from lowcloud.gateway.spend import Facts, Key, SpendRule, keys_of, reserve, settle
-from lowcloud.gateway.windows import Amounts, Held, is_empty
+from lowcloud.gateway.windows import Amounts, Entry, Held, is_empty
 
 SAVE_S = 1.0
 PRUNE_S = 60.0
-Place: TypeAlias = tuple[str, str]  # an account and a gateway
 
 
 class SpendStore(Protocol):
@@ -31,19 +32,42 @@ class Reservation:
 
     place: Place
     keys: Mapping[Key, SpendRule]
-    call_id: str
+    call: Held
 
 
 class Spending:
-    """The buckets of all gateways that have rules. ``run`` saves them. ``clock`` gives seconds since 1970."""
+    """The buckets of all gateways that have rules. ``run`` saves them, and until then ``settlements`` has what they
+    gained. ``clock`` gives seconds since 1970."""
 
-    def __init__(self, store: SpendStore, clock: Callable[[], float] = time) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: SpendStore, settlements: Settlements, clock: Callable[[], float] = time) -> None:
+        self._store, self._settlements, self._clock = store, settlements, clock
         self._ledgers: dict[Place, dict[Key, Amounts]] = {}
         self._rules: dict[Place, Mapping[str, SpendRule]] = {}  # as the last call had them, by id
         self._changed: dict[Place, set[Key]] = {}
         self._loading = anyio.Lock()
         self._log = structlog.get_logger("lowcloud.gateway")
+
+    async def recover(self) -> None:
+        """Save what a server before has settled and not saved: before the first call. Raises what the store does.
+
+        One that dies between saving it and dropping its settlements has the next one count them twice: it refuses
+        calls a little too soon rather than too late.
+        """
+        left = self._settlements.end()
+        gained: dict[Place, dict[Key, list[Entry]]] = {}
+        for settlement in self._settlements.read(left):
+            if not settlement.keys:
+                gained.pop(settlement.place, None)
+                continue
+            buckets = gained.setdefault(settlement.place, defaultdict(list))
+            for key in settlement.keys:
+                buckets[key].append(settlement.entry)
+        for place, buckets in gained.items():
+            kept = await self._store.load(*place)
+            await self._store.save(
+                *place, {key: _gained(kept.get(key, "[]"), entries) for key, entries in buckets.items()}
+            )
+        self._settlements.drop(left)
 
     async def reserve(self, place: Place, rules: Sequence[SpendRule], facts: Facts, wanted: Held) -> Reservation | None:
         """Hold what a call may cost; None: no rule is for it. Raises SpendLimitReached."""
@@ -56,14 +80,16 @@ class Spending:
         if refusal is not None:
             raise refusal.error()
         self._change(place, changed)
-        return Reservation(place, keys, wanted.id)
+        return Reservation(place, keys, wanted)
 
     def settle(self, held: Reservation, amount: float, now: float) -> None:
         """The call is over and cost so much; 0: it never ran. Of a gateway that is gone it counts nowhere."""
         ledger = self._ledgers.get(held.place)
         if ledger is None:
             return
-        self._change(held.place, settle(held.keys, ledger, held.call_id, amount, now))
+        self._change(held.place, settle(held.keys, ledger, held.call.id, amount, now))
+        if amount > 0:
+            self._settlements.append(Settlement(held.place, held.keys, (held.call.at, amount)))
 
     async def run(self, sleep: Callable[[float], Awaitable[None]] = anyio.sleep) -> None:
         """Save what has changed, again and again until cancelled; then the last of it."""
@@ -81,15 +107,20 @@ class Spending:
 
     async def save(self) -> None:
         """What calls under way hold isn't saved: after a restart they are no more."""
-        for place in list(self._changed):
-            keys, ledger = self._changed.pop(place, set()), self._ledgers.get(place, {})
-            try:
-                await self._store.save(*place, {key: _json(ledger[key]) for key in keys if key in ledger})
-            except Exception:  # the outermost place of this task: it is tried again
-                self._log.exception("what was spent can't be saved")
+        settled = self._settlements.end()
+        changed, self._changed = self._changed, {}
+        amounts = {place: self._kept(place, keys) for place, keys in changed.items()}
+        try:
+            for place, buckets in amounts.items():
                 if place in self._ledgers:
-                    self._changed.setdefault(place, set()).update(keys)
-                return
+                    await self._store.save(*place, buckets)
+            self._settlements.drop(settled)
+        except BaseException as error:
+            for place in changed.keys() & self._ledgers.keys():
+                self._changed.setdefault(place, set()).update(changed[place])
+            if not isinstance(error, Exception):
+                raise
+            self._log.exception("what was spent can't be saved")  # the outermost place of this task: it is tried again
 
     async def prune(self) -> None:
         """Drop the buckets whose time is over and in which nothing is held, and those of rules that are no more."""
@@ -109,6 +140,8 @@ class Spending:
 
     def forget(self, place: Place) -> None:
         """A gateway is gone."""
+        if place in self._ledgers:
+            self._settlements.append(Settlement(place))
         for each in (self._ledgers, self._changed, self._rules):
             each.pop(place, None)
 
@@ -119,6 +152,10 @@ class Spending:
                     kept = await self._store.load(*place)
                     self._ledgers[place] = {key: _amounts(text) for key, text in kept.items()}
         return self._ledgers[place]
+
+    def _kept(self, place: Place, keys: Collection[Key]) -> dict[Key, str]:
+        ledger = self._ledgers.get(place, {})
+        return {key: _json(ledger[key]) for key in keys if key in ledger}
 
     def _change(self, place: Place, changed: Mapping[Key, Amounts]) -> None:
         self._ledgers[place].update(changed)
@@ -135,3 +172,8 @@ def _json(amounts: Amounts) -> str:
 
 def _amounts(text: str) -> Amounts:
     return Amounts(tuple((float(at), float(amount)) for at, amount in json.loads(text)))
+
+
+def _gained(kept: str, entries: Sequence[Entry]) -> str:
+    """A bucket as it was kept, with what it gained since."""
+    return _json(Amounts(tuple(sorted((*_amounts(kept).entries, *entries)))))

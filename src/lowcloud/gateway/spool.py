@@ -1,11 +1,9 @@
 """Records on the disk before anybody hears of a call's end, and from there, in batches, in the database.
 
-A record is appended to a file of the moment, a segment; that outlives this process. A segment goes once all its records
-are in the database, which knows each by its id: so what is moved twice, after a crash, is there once.
+A record is appended to the segment of the moment. A segment goes once all its records are in the database, which knows
+each by its id: so what is moved twice, after a crash, is there once.
 """
 
-import os
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +12,7 @@ import anyio
 import structlog
 
 from lowcloud.gateway.record import OtherFormError, Record, packed, unpacked
+from lowcloud.gateway.segments import Segments
 
 MAX_BYTES = 512 * 2**20  # of all segments
 MEMORY_BYTES = 64 * 2**20  # of records that are held until they are moved; the rest is read back
@@ -21,9 +20,6 @@ BATCH = 1_000
 MOVE_S = 1.0  # many at once cost less; who looks for logs has them moved
 RETRY_S = 2.0  # after a move that failed
 PROBES = 5  # so many in a row that the sink won't have, and it takes none
-SUFFIX = ".spool"
-UNREAD = ".unread"
-_SEGMENT = re.compile(r"[0-9]{12}")
 
 
 class Sink(Protocol):
@@ -43,50 +39,37 @@ class Spool:
     """One folder's segments; its owner is the only one who writes there."""
 
     def __init__(self, folder: Path, sink: Sink, meter: LossMeter, max_bytes: int = MAX_BYTES) -> None:
-        self._folder, self._sink, self._meter = folder, sink, meter
-        self._max_bytes = max_bytes
-        self._file: int | None = None
-        self._number = 0
-        self._size = 0  # of all segments
-        self._sizes: dict[int, int] = {}
-        self._held: dict[int, list[Record] | None] = {}  # by segment; None: they are read back
+        self._segments, self._sink, self._meter = Segments(folder, max_bytes), sink, meter
+        self._held: dict[int, list[Record] | None] = {}  # by segment; those of others are read back
         self._moving = anyio.Lock()
         self._log = structlog.get_logger("lowcloud.gateway")
         self.n_lost = 0
 
     def open(self) -> None:
         """Take over what a server before left. Blocking. Raises OSError."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for path in sorted(self._folder.iterdir()):
-            if not _SEGMENT.fullmatch(path.stem) or path.suffix not in (SUFFIX, UNREAD):
-                continue  # somebody else's
-            number = int(path.stem)
-            self._number = max(self._number, number + 1)
-            if path.suffix == SUFFIX:
-                self._held[number], self._sizes[number] = None, path.stat().st_size
-                self._size += self._sizes[number]
+        self._segments.open()
 
     def append(self, record: Record, data: bytes = b"") -> bool:
         """Keep a record; ``data`` is it packed, where the caller has that. Blocking, for as long as the system takes to
         copy it. False: it is lost, and counted.
         """
         try:
-            self._write(data or packed(record))
+            number = self._segments.append(data or packed(record))
         except OSError as error:
             self._lose(str(error))
             return False
-        self._hold(record)
+        self._hold(number, record)
         return True
 
     @property
     def n_bytes(self) -> int:
         """Of the records that aren't in the database yet."""
-        return self._size
+        return self._segments.n_bytes
 
     @property
     def is_empty(self) -> bool:
         """Whether all is in the database."""
-        return not self._held
+        return not self._segments.numbers
 
     def find(self, log_id: str) -> Record | None:
         """One that isn't in the database yet, and is held."""
@@ -108,9 +91,9 @@ class Spool:
         nothing is lost. A record that it won't have while it takes others is.
         """
         async with self._moving:
-            self._end_segment()
+            self._segments.end()
             n_taken, stuck = 0, []
-            for number in sorted(self._held):
+            for number in self._segments.numbers:
                 try:
                     n_taken += await self._move(number)
                 except Exception:
@@ -138,12 +121,12 @@ class Spool:
         self._forget(number)
 
     async def _records(self, number: int) -> list[Record]:
-        held = self._held[number]
+        held = self._held.get(number)
         return held if held is not None else await anyio.to_thread.run_sync(self._read_back, number)
 
     def close(self) -> None:
         """Leave the rest for the next start."""
-        self._end_segment()
+        self._segments.end()
 
     async def _add(self, records: list[Record]) -> int:
         """Where not all are taken, each by itself: one that the sink won't have must not hold up the others."""
@@ -180,53 +163,28 @@ class Spool:
             return False
         return True
 
-    def _write(self, data: bytes) -> None:
-        """Raises OSError where it can't be written whole."""
-        if self._size + len(data) > self._max_bytes:
-            raise OSError("the spool is full")
-        if self._file is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-            self._file = os.open(self._path(self._number), flags, 0o600)
-            self._held[self._number], self._sizes[self._number] = [], 0
-        written = os.write(self._file, data)
-        self._size += written
-        self._sizes[self._number] += written
-        if written < len(data):
-            self._end_segment()  # half a record is none, and nothing may follow it
-            raise OSError("the disk is full")
-
-    def _hold(self, record: Record) -> None:
-        held = self._held[self._number]
-        held_bytes = sum(self._sizes[number] for number, records in self._held.items() if records is not None)
+    def _hold(self, number: int, record: Record) -> None:
+        held = self._held.setdefault(number, [])
+        held_bytes = sum(self._segments.size(each) for each, records in self._held.items() if records is not None)
         if held is None or held_bytes > MEMORY_BYTES:
-            self._held[self._number] = None
+            self._held[number] = None
         else:
             held.append(record)
 
-    def _end_segment(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-            self._number += 1
-
     def _forget(self, number: int) -> None:
-        del self._held[number]
-        self._size -= self._sizes.pop(number)
-        self._path(number).unlink(missing_ok=True)
+        self._held.pop(number, None)
+        self._segments.drop(number)
 
     def _read_back(self, number: int) -> list[Record]:
         records: list[Record] = []
         try:
-            for record in unpacked(self._path(number).read_bytes()):
+            for record in unpacked(self._segments.read(number)):
                 records.append(record)  # noqa: PERF402 - those before a cut one count
         except FileNotFoundError:  # somebody removed it
             self._log.warning("logs are gone from the spool", segment=number)
         except OtherFormError:
-            kept = self._path(number).replace(self._path(number).with_suffix(UNREAD))
-            self._log.error("another version's logs can't be read, and are kept as they are", file=kept.name)
+            kept = self._segments.set_aside(number)
+            self._log.error("another version's logs can't be read, and are kept as they are", file=kept)
         except (ValueError, RecursionError):  # the last one of a server that died while it wrote
             self._log.warning("a log is cut and can't be read", segment=number)
         return records
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:012d}{SUFFIX}"

@@ -15,6 +15,7 @@ from lowcloud.gateway.call import Call, Headers, Reply, Target
 from lowcloud.gateway.directory import Shelves, StoredDirectory
 from lowcloud.gateway.limiter import MemoryLimiter
 from lowcloud.gateway.prices import Price
+from lowcloud.gateway.settlements import Settlements
 from lowcloud.gateway.shelves import Entries, LogSink, Spent
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import Spool
@@ -135,7 +136,9 @@ def make_desk(make_world, database, tmp_path) -> MakeDesk:
         spool = Spool(tmp_path / "spool", LogSink(logs, directory), Losses())
         spool.open()
         cache = Cache(Entries(CacheStore(database, clock=lambda: NOW)))
-        spending = Spending(Spent(SpendStore(database), lambda: NOW))
+        settlements = Settlements(tmp_path / "spend")
+        settlements.open()
+        spending = Spending(Spent(SpendStore(database), lambda: NOW), settlements)
         prices = {"openai": {"gpt-4o": Price(2.5, 10.0)}}
         async with anyio.create_task_group() as tasks:
             shared = (cache, MemoryLimiter(), spending, spool, logs, prices, tasks)

@@ -111,10 +111,12 @@ class Answer:
             self.is_whole = False
 
 
-def ask(server: LiveServer, headers: dict[str, str] | None = None, **fields: object) -> Answer:
+def ask(
+    server: LiveServer, headers: dict[str, str] | None = None, gateway: str = "default", **fields: object
+) -> Answer:
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=BOUND_S)
     try:
-        path = f"/v1/{ACCOUNT}/default/openai/chat/completions"
+        path = f"/v1/{ACCOUNT}/{gateway}/openai/chat/completions"
         connection.request(
             "POST", path, json.dumps(ASK | fields), {"content-type": "application/json", **(headers or {})}
         )
@@ -131,19 +133,22 @@ def gzipped(exchange: Exchange) -> None:
     exchange.wfile.write(data)
 
 
-def manage(server: LiveServer, path: str) -> dict[str, object]:
-    url = f"{server.url}/client/v4/accounts/{ACCOUNT}/ai-gateway/gateways/default{path}"
-    with urllib.request.urlopen(url, timeout=BOUND_S) as answer:  # noqa: S310 - loopback
+def manage(server: LiveServer, path: str, body: object = None) -> dict[str, object]:
+    """What the management API says of the gateways; of a body too, which makes one."""
+    url = f"{server.url}/client/v4/accounts/{ACCOUNT}/ai-gateway/gateways{path}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310 - loopback
+    with urllib.request.urlopen(request, timeout=BOUND_S) as answer:  # noqa: S310 - loopback
         return json.load(answer)
 
 
 def log_of(server: LiveServer, answer: Answer) -> dict[str, object]:
     """The log that an answer names, at once."""
-    return manage(server, f"/logs/{answer.headers['cf-aig-log-id']}")["result"]
+    return manage(server, f"/default/logs/{answer.headers['cf-aig-log-id']}")["result"]
 
 
 def newest(server: LiveServer) -> dict[str, object]:
-    return manage(server, "/logs?per_page=1&order_by=created_at&order_by_direction=desc")["result"][0]
+    return manage(server, "/default/logs?per_page=1&order_by=created_at&order_by_direction=desc")["result"][0]
 
 
 def test_an_upstream_that_hangs_is_given_up_in_time_and_the_next_try_answers(server, upstream):
@@ -261,8 +266,26 @@ def all_ids(server: LiveServer, at_least: int) -> list[str]:
     """The ids of all logs, once they are so many."""
     found: list[str] = []
     for page in range(1, 20):
-        listed = manage(server, f"/logs?per_page=50&page={page}")["result"]
+        listed = manage(server, f"/default/logs?per_page=50&page={page}")["result"]
         found += [log["id"] for log in listed]
         if len(listed) < 50:
             break
     return found if len(found) >= at_least else []
+
+
+def test_killed_at_once_it_has_counted_every_dollar_that_was_spent(upstream, tmp_path: Path):
+    upstream.answer = well_behaved
+    rule = {"limit": 30, "limitType": "cost", "window": 86_400, "technique": "sliding"}
+    off = {"cache_ttl": 0, "cache_invalidate_on_update": False, "rate_limiting_limit": 0, "rate_limiting_interval": 0}
+    costly = {"cf-aig-custom-cost": '{"total_cost": 1}'}
+
+    def statuses(server: LiveServer, calls: int) -> list[int]:
+        return [ask(server, costly, "paid", stream=number % 2 == 0).status for number in range(calls)]
+
+    with running(["dev"], tmp_path, settings(upstream)) as server:
+        manage(server, "", {"id": "paid", "collect_logs": False, "spend_limits": {"rules": [rule]}} | off)
+        assert statuses(server, 20) == [200] * 20
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait(BOUND_S)
+    with running(["dev"], tmp_path, settings(upstream)) as again:
+        assert statuses(again, 11) == [200] * 10 + [429]
