@@ -2,12 +2,14 @@
 
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -85,6 +87,17 @@ class Desk:
             await self.reserve(*broke, **metadata)
         return refused.value.spent
 
+    @asynccontextmanager
+    async def saving(self) -> AsyncGenerator[TaskGroup, None]:
+        """A save that the database holds up until the block is over."""
+        self.store.gate = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.spending.save)
+            await anyio.wait_all_tasks_blocked()
+            yield tasks
+            self.store.gate.set()
+        self.store.gate = None
+
     def segments(self) -> list[Path]:
         return sorted(self.folder.iterdir())
 
@@ -143,12 +156,9 @@ async def test_what_cant_be_saved_is_saved_the_next_time(desk):
 
 async def test_a_gateway_that_goes_takes_its_buckets_along_whatever_is_under_way(desk):
     held = await desk.reserve(amount=0.5)
-    desk.store.gate, desk.store.is_down = anyio.Event(), True
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(desk.spending.save)
-        await anyio.wait_all_tasks_blocked()
+    desk.store.is_down = True
+    async with desk.saving():
         desk.spending.forget(PLACE)
-        desk.store.gate.set()
     desk.spending.settle(held, 0.5, NOW)
     await desk.spending.save()
     assert desk.store.kept == {}
@@ -158,12 +168,8 @@ async def test_one_of_two_gateways_that_goes_while_the_other_is_saved_isnt_saved
     other = ("b" * 32, "g")
     await desk.spending.reserve(other, (RULE,), Facts("openai", "m"), Held("x", NOW, 0.1))
     await desk.reserve(amount=0.5)
-    desk.store.gate = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(desk.spending.save)
-        await anyio.wait_all_tasks_blocked()
+    async with desk.saving():
         desk.spending.forget(PLACE)
-        desk.store.gate.set()
     assert desk.store.kept.get(PLACE, {}) == {}
 
 
@@ -269,23 +275,15 @@ def test_whatever_is_spent_and_whenever_it_dies_all_of_it_counts_once(steps):
 
 async def test_what_is_spent_while_it_is_saved_counts_once_whenever_it_dies(desk):
     await desk.spend(1.0, *AMPLE)
-    desk.store.gate = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(desk.spending.save)
-        await anyio.wait_all_tasks_blocked()
+    async with desk.saving():
         await desk.spend(1.0, *AMPLE)
-        desk.store.gate.set()
     assert await (await desk.restarted()).spent() == 2.0
 
 
 async def test_a_stop_in_the_middle_of_a_save_loses_nothing(desk):
     await desk.spend(1.0, *AMPLE)
-    desk.store.gate = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(desk.spending.save)
-        await anyio.wait_all_tasks_blocked()
+    async with desk.saving() as tasks:
         tasks.cancel_scope.cancel()
-    desk.store.gate = None
     await desk.spending.save()
     assert (await (await desk.restarted()).spent(), desk.segments()) == (1.0, [])
 
