@@ -12,10 +12,8 @@ from pydantic import SecretStr
 
 from lowcloud.cli.main import main
 from lowcloud.core import errors
-from lowcloud.http import routes
 from lowcloud.http.binding import routes as binding_routes
 from lowcloud.http.binding.forms import PREVIEW_PATHS
-from lowcloud.http.workers_ai import routes as native_routes
 from lowcloud.settings import Model, Settings, keys, load
 from lowcloud.telemetry.metrics import Metrics
 from lowcloud.text.dialects.registry import NAMES
@@ -111,20 +109,6 @@ def test_every_error_code_is_documented_with_its_status_and_number():
     text = (ROOT / "docs" / "api" / "errors.md").read_text("utf-8")
     for error in classes:
         assert f"| {error.status} | `{error.code}` | {error.number} |" in text, error.__name__
-
-
-def paths_of_the_route_table() -> set[str]:
-    """Every path below the bases and beside them, as the modules of routes write it."""
-    source = inspect.getsource(routes) + inspect.getsource(native_routes)
-    return set(re.findall(r'(?:Route|_both|_native)\(\s*"[A-Z]+",\s*"(/[^"]*)"', source))
-
-
-def test_every_route_is_documented():
-    paths = paths_of_the_route_table()
-    assert {"/chat/completions", "/embeddings", "/models", "/healthz", "/models/search"} <= paths
-    text = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
-    missing = [path for path in paths if re.sub(r"\{(\w+)[^}]*\}", r"{\1}", path).lstrip("/").split("{")[0] not in text]
-    assert missing == []
 
 
 def test_every_path_of_a_binding_is_documented():

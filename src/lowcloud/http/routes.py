@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Protocol
 
@@ -11,17 +11,14 @@ from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
 from lowcloud.core.ids import uuid4
-from lowcloud.http.anthropic import errors as anthropic_errors
-from lowcloud.http.anthropic import schemas as anthropic
 from lowcloud.http.anthropic.messages import AnthropicMessages
-from lowcloud.http.anthropic.messages_request import CountBody, MessagesBody
+from lowcloud.http.anthropic.routes import anthropic_routes
 from lowcloud.http.auth import Auth
 from lowcloud.http.binding.gate import BindingAuth, Gate
 from lowcloud.http.binding.gateways import BindingGateways
 from lowcloud.http.binding.player import Recorder, Replayer
 from lowcloud.http.binding.routes import bare_routes, binding_routes
 from lowcloud.http.binding.runs import BindingRuns
-from lowcloud.http.call import Handler
 from lowcloud.http.clock import Clock, SystemClock
 from lowcloud.http.docs_page import page
 from lowcloud.http.edge import Edge, Inner, RequestMetrics, Surroundings
@@ -34,25 +31,14 @@ from lowcloud.http.image_links import ImageFetcher, ImageLinks
 from lowcloud.http.offload import Offload
 from lowcloud.http.openai import schemas
 from lowcloud.http.openai.chat import Chat
-from lowcloud.http.openai.chat_request import ChatBody
 from lowcloud.http.openai.completions import Completions, CompletionTools
-from lowcloud.http.openai.completions_request import CompletionBody
 from lowcloud.http.openai.embeddings import Embeddings
-from lowcloud.http.openai.embeddings_request import EmbeddingsBody
 from lowcloud.http.openai.models import Models
-from lowcloud.http.openai.rerank import Ranking, Reranking
-from lowcloud.http.openai.rerank_request import RerankBody
-from lowcloud.http.openai.stored import CompletionsQuery, ListQuery, Relabel, Stored
-from lowcloud.http.openai.tokens import (
-    CountAnswer,
-    DetokenizeAnswer,
-    DetokenizeBody,
-    TemplateAnswer,
-    TemplateBody,
-    TokenizeAnswer,
-    TokenizeBody,
-    TokenTexts,
-)
+from lowcloud.http.openai.rerank import Reranking
+from lowcloud.http.openai.routes import Handlers as OpenAIHandlers
+from lowcloud.http.openai.routes import openai_routes
+from lowcloud.http.openai.stored import Stored
+from lowcloud.http.openai.tokens import TokenTexts
 from lowcloud.http.openapi import About, Operation, document
 from lowcloud.http.operations import METRICS_TYPE, Document, Operations
 from lowcloud.http.responses.background import KIND as RESPONSE
@@ -89,7 +75,6 @@ from lowcloud.storage.conversations import ConversationStore
 from lowcloud.storage.responses import ResponseStore
 
 BASES = ("/client/v4/accounts/{account_id}/ai/v1", "/v1")
-REFUSALS = (400, 408, 413, 415, 429, 503)
 
 
 class Metrics(RequestMetrics, Protocol):
@@ -141,18 +126,12 @@ class HttpParts:
 class Handlers:
     """One object a format."""
 
-    chat: Chat
-    completions: Completions
-    token_texts: TokenTexts
-    embeddings: Embeddings
-    reranking: Reranking
+    openai: OpenAIHandlers
     messages: AnthropicMessages
-    models: Models
     catalogue: CatalogueSearch
     runs: Runs
     binding_runs: BindingRuns
     operations: Operations
-    stored: Stored | None = None
     responses: Responses | None = None
     conversations: Conversations | None = None
     compaction: Compaction | None = None
@@ -198,24 +177,11 @@ def _gate(on: Handlers, gateways: BindingGateways | None, settings: HttpSettings
 def table(on: Handlers) -> tuple[Route, ...]:
     """Every route but those that show this table."""
     return (
-        *_both("POST", "/chat/completions", on.chat.create, CHAT),
-        *_both("POST", "/chat/completions/input_tokens", on.token_texts.count_chat, CHAT_COUNT),
-        *(_stored(on.stored) if on.stored else ()),
+        *openai_routes(on.openai, BASES),
         *(compaction_routes(on.compaction, BASES) if on.compaction else ()),
         *(response_routes(on.responses, BASES) if on.responses else ()),
         *(conversation_routes(on.conversations, BASES) if on.conversations else ()),
-        *_both("POST", "/completions", on.completions.create, COMPLETION),
-        *_both("POST", "/tokenize", on.token_texts.tokenize, TOKENIZE),
-        *_both("POST", "/detokenize", on.token_texts.detokenize, DETOKENIZE),
-        *_both("POST", "/apply-template", on.token_texts.apply_template, TEMPLATE),
-        *_both("POST", "/embeddings", on.embeddings.create, EMBEDDINGS),
-        *_both("POST", "/rerank", on.reranking.create, RERANK),
-        *_both("POST", "/reranking", on.reranking.create, RERANK),
-        *_cohere("/rerank", on.reranking.create, RERANK),
-        *_anthropic("/messages", on.messages.create, MESSAGE),
-        *_anthropic("/messages/count_tokens", on.messages.count, COUNT),
-        *_both("GET", "/models", on.models.index, MODELS),
-        *_both("GET", "/models/{model...}", on.models.show, MODEL),
+        *anthropic_routes(on.messages, BASES),
         *run_routes(on.runs),
         *catalogue_routes(on.catalogue),
         *absent_routes(),
@@ -225,16 +191,6 @@ def table(on: Handlers) -> tuple[Route, ...]:
         Route("GET", "/readyz", on.operations.ready, READY, is_open=True),
         Route("GET", "/metrics", on.operations.metrics, METRICS, is_open=True),
     )
-
-
-def _stored(on: Stored) -> list[Route]:
-    return [
-        *_both("GET", "/chat/completions", on.index, STORED_LIST),
-        *_both("GET", "/chat/completions/{completion_id}", on.show, STORED),
-        *_both("POST", "/chat/completions/{completion_id}", on.relabel, RELABEL),
-        *_both("DELETE", "/chat/completions/{completion_id}", on.delete, DELETE),
-        *_both("GET", "/chat/completions/{completion_id}/messages", on.messages, STORED_MESSAGES),
-    ]
 
 
 def _sockets(on: Sockets | None) -> list[SocketRoute]:
@@ -248,24 +204,6 @@ def _described(shown: Document) -> tuple[Route, ...]:
     )
 
 
-def _both(method: str, path: str, handler: Handler, operation: Operation) -> list[Route]:
-    return [Route(method, base + path, handler, operation) for base in BASES]
-
-
-def _anthropic(path: str, handler: Handler, operation: Operation) -> list[Route]:
-    """Anthropic's SDKs put a ``/v1`` of their own after the base URL."""
-    paths = [base + between + path for base in BASES for between in ("", "/v1")]
-    shown = replace(operation, error=anthropic.ErrorAnswer)
-    return [Route("POST", path, handler, shown, error_shape=anthropic_errors.envelope) for path in paths]
-
-
-def _cohere(path: str, handler: Handler, operation: Operation) -> list[Route]:
-    """Cohere's SDKs put a ``/v1`` or ``/v2`` of their own after the base URL, which may be ours without its ``/v1``."""
-    paths = [base + version + path for base in BASES for version in ("/v1", "/v2")]
-    paths += [base.removesuffix("/v1") + "/v2" + path for base in BASES]
-    return [Route("POST", each, handler, operation) for each in paths]
-
-
 def _handlers(parts: HttpParts) -> Handlers:
     offload = Offload()
     pace = Pace(parts.settings.heartbeat_s, parts.settings.write_timeout_s)
@@ -275,7 +213,6 @@ def _handlers(parts: HttpParts) -> Handlers:
     def new_id(prefix: str) -> Callable[[], str]:
         return lambda: prefix + parts.new_id().replace("-", "")
 
-    accepts = parts.settings.accept_token_ids
     runners: dict[Task, TaskRunner] = {
         Task.TEXT_GENERATION: TextRunner(
             answerer, offload, parts.clock, new_id(""), _native_responses(parts, answerer, offload, new_id("resp_"))
@@ -288,19 +225,22 @@ def _handlers(parts: HttpParts) -> Handlers:
     ignores = parts.responses.ignores if parts.responses else ignores_none
     runs = Runs(native, offload, _batch(parts, native, offload), ignores)
     tools = _response_tools(parts, answerer, offload, new_id("resp_"))
-    return Handlers(
+    openai = OpenAIHandlers(
         Chat(answerer, offload, parts.clock, new_id("chatcmpl-"), parts.completions),
         Completions(parts.service, CompletionTools(answerer, offload, parts.clock, new_id("cmpl-"))),
         TokenTexts(parts.service, links, offload),
-        Embeddings(parts.service, offload, parts.new_id, accept_token_ids=accepts),
+        Embeddings(parts.service, offload, parts.new_id, accept_token_ids=parts.settings.accept_token_ids),
         Reranking(parts.service, offload, parts.new_id),
-        AnthropicMessages(parts.service, answerer, links, offload, new_id("msg_")),
         Models(parts.service),
+        Stored(parts.completions, offload) if parts.completions else None,
+    )
+    return Handlers(
+        openai,
+        AnthropicMessages(parts.service, answerer, links, offload, new_id("msg_")),
         CatalogueSearch(parts.service, offload, parts.clock),
         runs,
         BindingRuns(runs, offload),
         Operations(parts.service, parts.metrics.render, None if parts.gateway is None else parts.gateway.spool),
-        Stored(parts.completions, offload) if parts.completions else None,
         Responses(tools) if tools else None,
         _conversations(parts, offload, new_id("conv_")),
         _compaction(parts, answerer, offload, new_id("resp_")),
@@ -358,111 +298,6 @@ def _batch(parts: HttpParts, native: Native, offload: Offload) -> Batch | None:
     return batch
 
 
-CHAT = Operation(
-    "createChatCompletion",
-    "Answers a conversation, whole or as a stream.",
-    "openai",
-    request=ChatBody,
-    answer=schemas.ChatCompletion,
-    event=schemas.ChatCompletionChunk,
-    errors=REFUSALS,
-)
-STORED_LIST = Operation(
-    "listChatCompletions",
-    "Lists the stored chat completions.",
-    "openai",
-    answer=schemas.StoredCompletionList,
-    errors=(400,),
-    query=CompletionsQuery,
-)
-STORED = Operation(
-    "getChatCompletion", "One of the stored chat completions.", "openai", answer=schemas.StoredCompletion
-)
-RELABEL = Operation(
-    "updateChatCompletion",
-    "Gives a stored chat completion other metadata.",
-    "openai",
-    request=Relabel,
-    answer=schemas.StoredCompletion,
-    errors=(400, 408, 413, 415),
-)
-DELETE = Operation(
-    "deleteChatCompletion", "Deletes a stored chat completion.", "openai", answer=schemas.DeletedCompletion
-)
-STORED_MESSAGES = Operation(
-    "getChatCompletionMessages",
-    "The messages that a stored chat completion answered.",
-    "openai",
-    answer=schemas.StoredMessageList,
-    errors=(400,),
-    query=ListQuery,
-)
-COMPLETION = Operation(
-    "createCompletion",
-    "Goes on with texts, whole or as a stream.",
-    "openai",
-    request=CompletionBody,
-    answer=schemas.Completion,
-    event=schemas.Completion,
-    errors=REFUSALS,
-)
-TOKENIZE = Operation(
-    "tokenize", "A text's tokens.", "tokens", request=TokenizeBody, answer=TokenizeAnswer, errors=REFUSALS
-)
-CHAT_COUNT = Operation(
-    "countChatTokens",
-    "Counts a chat completion's prompt.",
-    "tokens",
-    request=TemplateBody,
-    answer=CountAnswer,
-    errors=REFUSALS,
-)
-DETOKENIZE = Operation(
-    "detokenize", "Tokens' text.", "tokens", request=DetokenizeBody, answer=DetokenizeAnswer, errors=REFUSALS
-)
-TEMPLATE = Operation(
-    "applyTemplate",
-    "A conversation as the model's chat template renders it.",
-    "tokens",
-    request=TemplateBody,
-    answer=TemplateAnswer,
-    errors=REFUSALS,
-)
-EMBEDDINGS = Operation(
-    "createEmbeddings",
-    "Turns texts into unit vectors.",
-    "openai",
-    request=EmbeddingsBody,
-    answer=schemas.EmbeddingList,
-    errors=REFUSALS,
-)
-RERANK = Operation(
-    "rerank",
-    "Scores documents for a query, in the forms of Jina and Cohere.",
-    "rerank",
-    request=RerankBody,
-    answer=Ranking,
-    errors=REFUSALS,
-)
-MESSAGE = Operation(
-    "createMessage",
-    "Answers a conversation in Anthropic's format, whole or as a stream.",
-    "anthropic",
-    request=MessagesBody,
-    answer=anthropic.MessageAnswer,
-    event=anthropic.MessageEvent,
-    errors=REFUSALS,
-)
-COUNT = Operation(
-    "countMessageTokens",
-    "Counts a message's prompt.",
-    "anthropic",
-    request=CountBody,
-    answer=anthropic.TokenCount,
-    errors=REFUSALS,
-)
-MODELS = Operation("listModels", "Lists the models that would answer.", "openai", answer=schemas.ModelList)
-MODEL = Operation("retrieveModel", "One of the models that would answer.", "openai", answer=schemas.Model)
 HEALTH = Operation("health", "The process answers.", "operations", answer=schemas.Health)
 READY = Operation(
     "ready", "The server and its preloaded models can answer.", "operations", answer=schemas.Readiness, errors=(503,)
