@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from caller import CALLER
+from told_clock import Clock
 
 from lowcloud.core.events import Event
 from lowcloud.core.messages import Message, Messages
@@ -16,16 +17,6 @@ from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN, Catalog
 from lowcloud.serving.pool import Hosted, Pool
 from lowcloud.serving.service import Limits, Service
 from lowcloud.serving.usage import Ledger
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class RecordingMeter:

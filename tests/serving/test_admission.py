@@ -4,20 +4,13 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from told_clock import Clock
 
 from lowcloud.core.errors import Overloaded
 from lowcloud.serving.admission import RANKS, Bounds, Place, Queue, Rate, State, admit, departed, may_go, retry_after_s
 
 BOUNDS = Bounds(requests=3, tokens=100)
 COUNTS = st.integers(0, 1000)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def queue(clock: Clock | None = None, bounds: Bounds = BOUNDS) -> tuple[Queue, list[tuple[int, int]]]:
@@ -94,7 +87,7 @@ def test_a_request_that_ends_unstarted_leaves_the_queue_and_measures_nothing():
 
 
 def test_a_full_queue_raises_overloaded_with_the_wait_and_holds_no_place_for_the_refused():
-    clock = Clock()
+    clock = Clock(0.0)
     waiting, _ = queue(clock)
     first = enter(waiting, 10)
     clock.now = 2.0
@@ -116,7 +109,7 @@ def test_a_request_refused_for_its_tokens_gives_its_place_back():
 
 
 def test_the_rate_counts_from_the_last_departure_or_the_later_arrival():
-    clock = Clock()
+    clock = Clock(0.0)
     waiting, _ = queue(clock)
     first, second = enter(waiting, 10), enter(waiting, 10)
     clock.now = 1.0

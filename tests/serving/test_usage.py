@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import anyio
 import pytest
 from structlog.testing import capture_logs
+from told_clock import Clock
 from usage_sums import Sums, UsageTold
 
 from lowcloud.core.errors import DailyLimitReached, LimitReached
@@ -24,19 +25,11 @@ FREE = Card(id="@local/x", task=Task.TEXT_GENERATION, owned_by="x")
 EMBEDS = Card(id="@cf/e", task=Task.TEXT_EMBEDDINGS, owned_by="x")
 
 
-class WallClock:
-    def __init__(self) -> None:
-        self.now = MIDNIGHT + 3_600
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Desk:
     """A ledger, and all that is around it."""
 
     def __init__(self, neurons_per_day: float | None = None, rates: Mapping[Task, int] | None = None) -> None:
-        self.store, self.meter, self.clock = Sums(), UsageTold(), WallClock()
+        self.store, self.meter, self.clock = Sums(), UsageTold(), Clock(MIDNIGHT + 3_600)
         self.allowance = Allowance(neurons_per_day, rates or {})
         self.ledger = self.anew()
 
@@ -233,7 +226,7 @@ async def test_neurons_that_are_being_written_while_an_account_is_looked_up_are_
 
 
 async def test_a_restart_forgets_nothing_of_the_day(tmp_path):
-    clock = WallClock()
+    clock = Clock(MIDNIGHT + 3_600)
     with open_database(f"sqlite:///{tmp_path}/x.db") as database:
         before = Ledger(UsageStore(database, clock=clock), UsageTold(), Allowance(10), clock)
         before.add(record(10))

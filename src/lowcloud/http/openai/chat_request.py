@@ -22,7 +22,7 @@ from lowcloud.http.openai.chat_tools import (
     ToolsAsked,
     tools_asked,
 )
-from lowcloud.http.openai.parameters import Fate, named, note_unread, refuse
+from lowcloud.http.openai.parameters import OPENAI_HINTS, Fate, named, note_unread, refuse
 from lowcloud.http.openai.run_options import RunFields
 from lowcloud.http.openai.sampling_fields import SAMPLING_REFUSED, Count, SamplingFields, StreamOptions
 from lowcloud.http.validation import validated
@@ -109,12 +109,7 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "include_reasoning": (True,),
 }
 HINTS: dict[str, tuple[object, ...]] = {
-    "user": (),
-    "prompt_cache_key": (),
-    "prompt_cache_options": ({},),
-    "prompt_cache_retention": (),
-    "safety_identifier": (),
-    "service_tier": ("auto", "default"),
+    **OPENAI_HINTS,
     "verbosity": ("medium",),
 }
 FATES: dict[str, Fate] = {

@@ -11,6 +11,15 @@ from enum import StrEnum
 
 from lowcloud.core.errors import LoraUnsupported, Unsupported
 
+# Of chats and of responses.
+OPENAI_HINTS: Mapping[str, tuple[object, ...]] = {
+    "user": (),
+    "prompt_cache_key": (),
+    "prompt_cache_options": ({},),
+    "prompt_cache_retention": (),
+    "safety_identifier": (),
+    "service_tier": ("auto", "default"),
+}
 _INDEX = re.compile(r"\[\d+\]")
 
 

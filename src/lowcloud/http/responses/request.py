@@ -17,7 +17,7 @@ from lowcloud.core.requests import Generate, ThinkingBound
 from lowcloud.http.openai import chat_request
 from lowcloud.http.openai.chat_format import GuidedFields
 from lowcloud.http.openai.chat_request import TIER, Pairs, template_options
-from lowcloud.http.openai.parameters import Fate, named, note_unread, refuse
+from lowcloud.http.openai.parameters import OPENAI_HINTS, Fate, named, note_unread, refuse
 from lowcloud.http.openai.run_options import RunFields
 from lowcloud.http.openai.sampling_fields import Count, TokenFields
 from lowcloud.http.responses.items import InputItem, Item, canonical_items
@@ -130,12 +130,7 @@ REFUSED: dict[str, tuple[object, ...]] = {
     "generate": (True,),
 }
 HINTS: dict[str, tuple[object, ...]] = {
-    "user": (),
-    "prompt_cache_key": (),
-    "prompt_cache_options": ({},),
-    "prompt_cache_retention": (),
-    "safety_identifier": (),
-    "service_tier": ("auto", "default"),
+    **OPENAI_HINTS,
     "access_programs": ({},),
 }
 FATES: dict[str, Fate] = {
