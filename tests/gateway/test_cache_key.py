@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowcloud.gateway.cache_key import MAX_BYTES, cache_key, is_cacheable
+from lowcloud.gateway.cache_key import MAX_BYTES, cache_key, is_cacheable, tells_error
 from lowcloud.gateway.call import Call
 
 CALL = Call("openai", "POST", "chat/completions", "a=1", (("content-type", "application/json"),), b'{"model":"m"}')
@@ -12,14 +12,14 @@ words = st.text(max_size=5)
 identities = st.tuples(words, words, st.integers(0, 3), words, words, words, words, st.binary(max_size=5), words)
 
 
-def key(call=CALL, *, account="a", gateway="g", generation=0, credential="secret", custom=None):
-    return cache_key(account, gateway, generation, call, credential, custom)
+def key(call=CALL, *, account="a", gateway="g", generation=0, credentials=("secret",), custom=None):
+    return cache_key(account, gateway, generation, call, credentials, custom)
 
 
 def key_of(identity, custom):
-    account, gateway, generation, provider, method, path, query, body, credential = identity
+    account, gateway, generation, provider, method, path, query, body, credentials = identity
     call = Call(provider, method, path, query, (), body)
-    return cache_key(account, gateway, generation, call, credential, custom)
+    return cache_key(account, gateway, generation, call, (credentials,), custom)
 
 
 @given(identities, identities, st.none() | words, st.none() | words)
@@ -43,7 +43,16 @@ def test_a_key_is_64_hex_digits_and_holds_nothing_of_the_credential():
     assert "secret" not in found
 
 
-@pytest.mark.parametrize("change", [{"account": "b"}, {"gateway": "h"}, {"generation": 1}, {"credential": "another"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"account": "b"},
+        {"gateway": "h"},
+        {"generation": 1},
+        {"credentials": ("another",)},
+        {"credentials": ("secret", "another")},
+    ],
+)
 def test_accounts_gateways_generations_and_credentials_share_nothing_also_with_a_custom_key(change):
     assert key(**change) != key()
     assert key(custom="mine", **change) != key(custom="mine")
@@ -134,3 +143,38 @@ def test_only_whole_successes_may_be_kept(status):
 
 def test_a_reply_over_25_megabytes_may_not_be_kept():
     assert not is_cacheable(200, [("content-type", "text/plain")], MAX_BYTES + 1)
+
+
+CHUNK = b'data: {"choices":[{"delta":{"content":"error"}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":{"message":"no"}}',
+        b'{"object":"response","status":"failed","error":{"code":"server_error"}}',
+        CHUNK * 3 + b'data: {"error":{"message":"server exploded"}}\n\n',
+        CHUNK * 3 + b'data: {"error":{"message":"server exploded"}}\n\ndata: [DONE]\n\n',
+        CHUNK * 9_999 + b'event: error\r\ndata: {"type":"error",\r\ndata: "error":{}}\r\n\r\n',
+        b'event: response.failed\ndata: {"type":"response.failed","response":{}}\n\n',
+        b"event: error\ndata: overloaded\n\n",
+    ],
+)
+def test_a_success_that_tells_of_an_error_is_none(body):
+    assert tells_error(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"an error, in plain text",
+        b'{"choices":[{"message":{"content":"failed: error"}}],"error":null}',
+        b'[{"error":1}]',
+        CHUNK * 3 + b"data: [DONE]\n\n",
+        b'event: response.completed\ndata: {"type":"response.completed","response":{"error":null}}\n\n',
+        b'data: {"error":{"code":"of a tool"}}\n\n' + CHUNK * 5,
+    ],
+)
+def test_a_reply_about_errors_is_a_success(body):
+    assert not tells_error(body)

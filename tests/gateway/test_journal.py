@@ -63,7 +63,8 @@ class Desk:
         if is_begun:
             settled = merged(Options(**options), Options(), GatewayConfig("g"))
             provider = PROVIDERS["openai"]
-            self.journal.begin(2, call, provider, settled, request_facts(provider, call.path, call.body))
+            self.journal.begin(2, call, settled)
+            self.journal.asks(request_facts(provider, call.path, call.body))
 
     def answered(self, *pieces: bytes | Exception, headers: Headers = WHOLE, status: int = 200, is_hit: bool = False):
         reply = Reply(status, headers, said(*pieces))

@@ -283,7 +283,7 @@ def test_what_is_asked_over_another_is_so_in_any_grouping(first, second, third):
 def test_what_nobody_asks_for_is_the_gateways_own():
     settled = merged(NOTHING, NOTHING, CONFIG)
     assert (settled.cache_ttl_s, settled.max_attempts, settled.retry_delay_ms) == (120, 2, 50)
-    assert (settled.backoff, settled.zdr, settled.byok_alias) == ("exponential", True, "default")
+    assert (settled.backoff, settled.zdr, settled.byok_alias) == ("exponential", True, None)
 
 
 def test_all_that_is_asked_counts():

@@ -9,11 +9,19 @@ from pathlib import Path
 import anyio
 import pytest
 
+from lowcloud.core.errors import LowcloudError
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.gateway.cache import Cache, Entry
 from lowcloud.gateway.call import OURS, Asked, Call, Headers, Reply, Step, Target, begun
 from lowcloud.gateway.config import GatewayConfig
-from lowcloud.gateway.errors import GatewayUnauthorized, NoReply, NoSuchGateway, RateLimited, SpendLimitReached
+from lowcloud.gateway.errors import (
+    BadOption,
+    GatewayUnauthorized,
+    NoReply,
+    NoSuchGateway,
+    RateLimited,
+    SpendLimitReached,
+)
 from lowcloud.gateway.flight import Flights
 from lowcloud.gateway.limiter import MemoryLimiter
 from lowcloud.gateway.options import Options
@@ -22,7 +30,7 @@ from lowcloud.gateway.prices import Price
 from lowcloud.gateway.providers import PROVIDERS, Provider, moved
 from lowcloud.gateway.record import Record
 from lowcloud.gateway.settlements import Settlements
-from lowcloud.gateway.spend import SpendRule
+from lowcloud.gateway.spend import Filter, SpendRule
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import Spool
 
@@ -74,8 +82,8 @@ class Directory:
 
     async def make_default(self, account_id: str) -> None: ...
 
-    async def key(self, _account_id: str, _gateway_id: str, provider: str, alias: str) -> str | None:
-        return self.kept.get((provider, alias))
+    async def key(self, _account_id: str, _gateway_id: str, provider: str, alias: str | None) -> str | None:
+        return self.kept.get((provider, alias or "default"))
 
 
 class Entries:
@@ -262,6 +270,46 @@ async def test_another_credential_another_generation_and_skipping_miss(tmp_path)
         assert dict(reply.headers)["cf-aig-cache-status"] == "MISS"
 
 
+@pytest.mark.parametrize("header", ["x-api-key", "api-key", "x-goog-api-key", "x-auth-token"])
+@pytest.mark.parametrize("shared", [(), (("authorization", "Bearer same"),)])
+@pytest.mark.parametrize("options", [{}, {"cache_key": "mine"}])
+async def test_nobody_gets_what_another_key_was_answered_wherever_it_stands(tmp_path, header, shared, options):
+    async with bench(tmp_path, cache_ttl_s=60) as desk:
+        for who, status in [("alice", "MISS"), ("bob", "MISS"), ("alice", "HIT")]:
+            own = CALL._replace(provider="deepseek", headers=(*CALL.headers, *shared, (header, who)))
+            reply, _ = await desk.read(Step(own), **options)
+            assert dict(reply.headers)["cf-aig-cache-status"] == status
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE"])
+async def test_what_asks_how_something_stands_or_changes_it_is_never_answered_from_the_cache(tmp_path, method):
+    async with bench(tmp_path, cache_ttl_s=60) as desk:
+        for _ in range(2):
+            reply, _ = await desk.read(Step(CALL._replace(method=method)))
+            assert "cf-aig-cache-status" not in dict(reply.headers)
+        assert len(desk.upstream.sent) == 2
+
+
+async def test_a_stream_that_ended_with_an_error_is_not_kept(tmp_path):
+    stream: Headers = (("content-type", "text/event-stream"),)
+    failed = b'data: {"choices":[]}\n\ndata: {"error":{"message":"server exploded"}}\n\n'
+    good = b'data: {"choices":[]}\n\ndata: [DONE]\n\n'
+    script = [Reply(200, stream, pieces(body)) for body in (failed, good)]
+    async with bench(tmp_path, *script, cache_ttl_s=60) as desk:
+        got = [await desk.read() for _ in range(3)]
+        assert [dict(reply.headers)["cf-aig-cache-status"] for reply, _ in got] == ["MISS", "MISS", "HIT"]
+        assert [body for _, body in got] == [failed, good, good]
+
+
+async def test_a_hit_says_what_our_models_said_of_their_answer(tmp_path):
+    headers = (*JSON, ("lowcloud-ignored", "foo"), ("lowcloud-stand-in", "@local/m"), ("x-other", "1"))
+    async with bench(tmp_path, Reply(200, headers, pieces(ANSWER)), cache_ttl_s=60) as desk:
+        await desk.read()
+        shown = dict((await desk.read())[0].headers)
+        assert (shown["cf-aig-cache-status"], shown.get("x-other")) == ("HIT", None)
+        assert (shown["lowcloud-ignored"], shown["lowcloud-stand-in"]) == ("foo", "@local/m")
+
+
 async def test_two_who_ask_the_same_at_once_make_one_call(tmp_path):
     async with bench(tmp_path, cache_ttl_s=60) as desk:
         desk.upstream.gate = anyio.Event()
@@ -331,6 +379,67 @@ async def test_where_no_step_is_left_the_last_reply_is_the_answer(tmp_path):
             await desk.read(Step(CALL), Step(CALL))
         (record,) = await desk.logged()
         assert (record.status_code, record.success) == (400, False)
+
+
+async def test_a_step_that_cant_be_done_makes_the_next_one_due(tmp_path):
+    rule = SpendRule("r", limit=0.0, window_s=60, provider=Filter(frozenset({"openai"})))
+    good = Step(CALL._replace(provider="groq"))
+    for number, call in enumerate([CALL._replace(provider="nope"), CALL._replace(provider="groq", path="../x"), CALL]):
+        async with bench(tmp_path / str(number), spend_limits=(rule,)) as desk:
+            reply, _ = await desk.read(Step(call), good)
+            assert (reply.status, dict(reply.headers)["cf-aig-step"]) == (200, "1")
+            assert [sent.provider for sent, _, _ in desk.upstream.sent] == ["groq"]
+            (record,) = await desk.logged()
+            assert (record.provider, record.step) == ("groq", 1)
+
+
+async def test_a_limit_of_calls_that_is_reached_is_no_reason_for_another_step(tmp_path):
+    async with bench(tmp_path, rate_limiting_limit=1, rate_limiting_interval_s=60) as desk:
+        await desk.read()
+        with pytest.raises(RateLimited):
+            await desk.ask(Step(CALL), Step(CALL))
+        assert len(desk.upstream.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "status"), [(CALL._replace(provider="nope"), 400), (CALL._replace(path="../x"), 400), (CALL, 429)]
+)
+async def test_an_error_of_our_own_names_its_log_and_the_callers_event(tmp_path, call, status):
+    async with bench(tmp_path, rate_limiting_limit=1, rate_limiting_interval_s=60) as desk:
+        await desk.read()
+        with pytest.raises(LowcloudError) as refused:
+            await desk.ask(Step(call), event_id="order-42")
+        *_, record = await desk.logged()
+        assert (record.status_code, record.event_id, record.provider) == (status, "order-42", call.provider)
+        assert refused.value.headers == {
+            "cf-aig-log-id": record.id,
+            "cf-aig-request-id": record.id,
+            "cf-aig-event-id": "order-42",
+        }
+
+
+async def test_the_callers_bound_is_for_the_first_byte_of_the_body_too(tmp_path):
+    async def late() -> AsyncGenerator[bytes, None]:
+        yield b""
+        await anyio.sleep_forever()
+
+    script = [Reply(200, JSON, late()), Reply(200, JSON, pieces(b"", ANSWER)), Reply(204, (), pieces())]
+    async with bench(tmp_path, *script) as desk:
+        reply, body = await desk.read(request_timeout_ms=1, max_attempts=2, retry_delay_ms=0)
+        assert (reply.status, body, len(desk.upstream.sent)) == (200, ANSWER, 2)
+    async with bench(tmp_path / "alone", *[Reply(200, JSON, late()), script[2]]) as desk:
+        with pytest.raises(NoReply):
+            await desk.ask(request_timeout_ms=1)
+        reply, body = await desk.read(request_timeout_ms=60_000)
+        assert (reply.status, body) == (204, b"")
+
+
+async def test_a_key_that_a_call_names_and_nobody_keeps_is_an_error(tmp_path):
+    async with bench(tmp_path) as desk:
+        with pytest.raises(BadOption) as refused:
+            await desk.ask(byok_alias="third")
+        assert refused.value.param == "cf-aig-byok-alias"
+        assert desk.upstream.sent == []
 
 
 async def test_a_kept_key_goes_in_where_the_client_sends_none(tmp_path):

@@ -63,6 +63,12 @@ async def test_without_an_alias_the_default_is_meant_then_the_one_so_called(stor
     assert (await store.lookup(ACCOUNT, "g", "openai")).id == "k2"
 
 
+async def test_the_key_that_is_called_default_is_meant_by_its_name_whichever_is_the_default(store):
+    await filled(store, key(1, "default"), key(2, "b", is_default=True), key(3, "c", provider="groq", is_default=True))
+    assert (await store.lookup(ACCOUNT, "g", "openai", "default")).id == "k1"
+    assert (await store.lookup(ACCOUNT, "g", "groq", "default")).id == "k3"
+
+
 async def test_a_new_default_takes_the_place_of_the_one_before(store):
     others = key(3, "a", provider="groq", is_default=True)
     await filled(store, key(1, "a", is_default=True), others, key(2, "b", is_default=True))

@@ -38,7 +38,8 @@
 2026-11).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 RETRY_S = 10.0  # where nothing is known of when it will be better
 
@@ -51,6 +52,7 @@ class LowcloudError(Exception):
     type = "server_error"
     number = 8005
     is_worth_a_retry = True  # False: an SDK that tries 429 and 503 again is told not to
+    headers: Mapping[str, str] = MappingProxyType({})  # of its answer, beside those that every error has
 
     def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)

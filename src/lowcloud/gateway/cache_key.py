@@ -11,6 +11,7 @@ from lowcloud.gateway.call import Call
 
 MAX_BYTES = 25 * 2**20
 PARTIAL = 206
+TAIL_BYTES, LAST_EVENTS = 2**16, 3  # of a stream: what tells how it ended
 # Beside the body, these decide what a provider answers.
 DECIDING = (
     "content-type",
@@ -25,11 +26,13 @@ KEPT_FAMILIES = frozenset({"text", "image", "audio"})
 KEPT_TYPES = frozenset({"application/json", "application/x-ndjson", "application/jsonl"})
 
 
-def cache_key(account: str, gateway: str, generation: int, call: Call, credential: str, custom_key: str | None) -> str:
-    """64 hex digits, the same for what may share an entry: the same call by the same ``credential``, byte for byte.
+def cache_key(
+    account: str, gateway: str, generation: int, call: Call, credentials: Sequence[str], custom_key: str | None
+) -> str:
+    """64 hex digits, the same for what may share an entry: the same call by the same ``credentials``, byte for byte.
 
     A ``custom_key`` stands for the body and the deciding headers alone. ``generation`` goes up where all entries of a
-    gateway are to be forgotten. Nothing of the credential can be had from the key but whether it is the same.
+    gateway are to be forgotten. Nothing of the credentials can be had from the key but whether it is the same.
     """
     asked: list[str | bytes]
     if custom_key is None:
@@ -37,7 +40,7 @@ def cache_key(account: str, gateway: str, generation: int, call: Call, credentia
     else:
         asked = ["custom", custom_key]
     where = (account, gateway, str(generation), call.provider, call.method, call.path, call.query)
-    return _hash(*where, *output_form(call), _hash(credential), *asked)
+    return _hash(*where, *output_form(call), _hash(*credentials), *asked)
 
 
 def output_form(call: Call) -> tuple[str, str]:
@@ -52,6 +55,30 @@ def is_cacheable(status: int, headers: Sequence[tuple[str, str]], n_bytes: int) 
     given = next((value for name, value in headers if name.lower() == "content-type"), "")
     kind = given.partition(";")[0].strip().lower()
     return kind.partition("/")[0] in KEPT_FAMILIES or kind in KEPT_TYPES or kind.endswith("+json")
+
+
+def tells_error(body: bytes) -> bool:
+    """Whether a reply whose status is a success tells of a failure all the same: as JSON, or at the end of a stream,
+    whose head had left by then."""
+    if b"error" not in body and b"failed" not in body:
+        return False
+    if _is_error(body):
+        return True
+    events = body[-TAIL_BYTES:].replace(b"\r\n", b"\n").strip().split(b"\n\n")
+    return any(_is_error_event(event.split(b"\n")) for event in events[-LAST_EVENTS:])
+
+
+def _is_error_event(lines: Sequence[bytes]) -> bool:
+    data = [line[5:] for line in lines if line.startswith(b"data:")]
+    return b"event: error" in lines or _is_error(b"\n".join(data))
+
+
+def _is_error(data: bytes) -> bool:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and (bool(value.get("error")) or value.get("type") in ("error", "response.failed"))
 
 
 def _accepted(value: str | None) -> str:

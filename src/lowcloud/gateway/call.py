@@ -4,9 +4,13 @@ What is made for each call is a NamedTuple here and below: frozen dataclasses ta
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import NamedTuple, Protocol, TypeAlias
 
+import anyio
+
 from lowcloud.core.principal import Principal
+from lowcloud.gateway.errors import NoReply
 from lowcloud.gateway.options import NOTHING, Options
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
@@ -54,6 +58,26 @@ async def begun(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None
     """A body whose first piece, an empty one, is taken: closing a generator that never began runs none of its code."""
     await anext(body)
     return body
+
+
+async def opened(reply: Reply, timeout_s: float) -> Reply:
+    """A reply once the first byte of its body is there, or its end. Raises NoReply where that isn't in time."""
+    first = b""
+    try:
+        with anyio.fail_after(max(0.0, timeout_s)):
+            while not first and (piece := await anext(reply.body, None)) is not None:
+                first = piece
+    except TimeoutError:
+        raise NoReply(kind="timeout") from None
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        async with aclosing(reply.body):
+            yield b""
+            yield first
+            async for piece in reply.body:
+                yield piece
+
+    return reply._replace(body=await begun(body()))
 
 
 class Target(NamedTuple):

@@ -87,14 +87,14 @@ class StoredDirectory:
         await self._on.gateways.ensure_default(account_id, json.dumps(dict(DEFAULT_FIELDS)))
         self._accounts.forget(account_id, DEFAULT_ID)
 
-    async def key(self, account_id: str, gateway_id: str, provider: str, alias: str) -> str | None:
-        """The key that is kept for a provider; None: there is none of that alias."""
-        where = (account_id, gateway_id, provider, alias)
+    async def key(self, account_id: str, gateway_id: str, provider: str, alias: str | None) -> str | None:
+        """The key that is kept for a provider, under an alias or as the default; None: there is none."""
+        where = (account_id, gateway_id, provider, alias or "")
         held = self._keys.get(where)
         if held is not None:
             return held[0]
         n_changes = self._keys.n_changes
-        row = await self._on.keys.lookup(*where)
+        row = await self._on.keys.lookup(account_id, gateway_id, provider, alias)
         return self._keys.put(where, None if row is None else self._on.cipher.open(row.sealed, account_id), n_changes)
 
     async def log_bound(self, account_id: str, gateway_id: str) -> LogBound | None:

@@ -9,7 +9,6 @@ from lowcloud.core.threads import LARGE_BYTES, Threads
 from lowcloud.gateway.call import Asked, Call, Reply
 from lowcloud.gateway.options import Settled
 from lowcloud.gateway.prices import Prices, cost
-from lowcloud.gateway.providers import Provider
 from lowcloud.gateway.record import BODY_BYTES, Record, make_safe, packed
 from lowcloud.gateway.redact import redacted_query
 from lowcloud.gateway.spool import Spool
@@ -51,18 +50,23 @@ class Journal:
         asked = self._settled.event_id if self._settled else None
         return asked or self._asked.id
 
-    def begin(self, number: int, call: Call, provider: Provider, settled: Settled, facts: Facts) -> None:
-        """A step is due; ``facts`` are its request's."""
+    def begin(self, number: int, call: Call, settled: Settled) -> None:
+        """A step is due."""
         record = self._record
         self._settled, self._request = settled, call.body
-        record.step, record.provider, record.method = number, provider.slug, call.method
+        record.step, record.provider, record.method = number, call.provider, call.method
         record.path = call.path + (f"?{redacted_query(call.query)}" if call.query else "")
-        record.model, record.model_type, record.request_type = facts.model, facts.model_type, facts.request_type
+        self.asks(Facts())
         record.request_content_type = call.header("content-type") or ""
         record.request_size = len(call.body)
         record.metadata, record.event_id = settled.metadata, self.event_id
         record.custom_cost = settled.custom_cost is not None
         self._usage = UsageReader()
+
+    def asks(self, facts: Facts) -> None:
+        """What is known of the step's request."""
+        record = self._record
+        record.model, record.model_type, record.request_type = facts.model, facts.model_type, facts.request_type
 
     def answered(self, reply: Reply, *, is_hit: bool, settle: Callable[[float], None]) -> None:
         """A step's reply is the answer; ``settle`` gets what it cost."""

@@ -27,7 +27,7 @@ MAX_TIMEOUT_MS = 86_400_000
 MAX_METADATA = 5
 MAX_COST = 1e6
 MAX_CHARS = 1_024
-DEFAULT_ALIAS = "default"
+BYOK_ALIAS = "cf-aig-byok-alias"
 
 # What chooses among models, in routes that come later.
 LATER: Mapping[str, str] = MappingProxyType(
@@ -90,7 +90,7 @@ class Settled(NamedTuple):
     max_attempts: int
     retry_delay_ms: int
     backoff: Backoff
-    byok_alias: str
+    byok_alias: str | None
     zdr: bool
 
 
@@ -109,7 +109,7 @@ def merged(step: Options, request: Options, config: GatewayConfig) -> Settled:
         max_attempts=_first(asked.max_attempts, _first(config.retry_max_attempts, 1)),
         retry_delay_ms=_first(asked.retry_delay_ms, _first(config.retry_delay_ms, DELAY_MS)),
         backoff=_first(asked.backoff, _first(config.retry_backoff, "constant")),
-        byok_alias=_first(asked.byok_alias, DEFAULT_ALIAS),
+        byok_alias=asked.byok_alias,
         zdr=_first(asked.zdr, config.zdr),
     )
 
@@ -317,7 +317,7 @@ HEADERS: Mapping[str, str] = MappingProxyType(
         "cf-aig-max-attempts": "max_attempts",
         "cf-aig-retry-delay": "retry_delay_ms",
         "cf-aig-backoff": "backoff",
-        "cf-aig-byok-alias": "byok_alias",
+        BYOK_ALIAS: "byok_alias",
         "cf-aig-zdr": "zdr",
         "cf-cache-ttl": "cache_ttl_s",
         "cf-skip-cache": "skips_cache",

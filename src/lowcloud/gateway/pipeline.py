@@ -12,22 +12,24 @@ from typing import Any, NamedTuple, Protocol
 
 import anyio
 
+from lowcloud.core.errors import LowcloudError
 from lowcloud.core.threads import Threads
 from lowcloud.gateway.cache import Cache, Entry
-from lowcloud.gateway.cache_key import cache_key, is_cacheable
-from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step, Target, Upstream, begun
+from lowcloud.gateway.cache_key import cache_key, is_cacheable, tells_error
+from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step, Target, Upstream, begun, opened
 from lowcloud.gateway.config import GatewayConfig
-from lowcloud.gateway.errors import GatewayUnauthorized, NoReply, RateLimited
+from lowcloud.gateway.errors import BadOption, GatewayUnauthorized, NoReply, RateLimited
 from lowcloud.gateway.flight import Flights, Whole
 from lowcloud.gateway.journal import Journal
 from lowcloud.gateway.limiter import Limiter
-from lowcloud.gateway.options import Settled, merged
+from lowcloud.gateway.options import BYOK_ALIAS, Settled, merged
 from lowcloud.gateway.prices import Prices, cost, price_of
 from lowcloud.gateway.providers import (
     PROVIDERS,
     CustomProvider,
     Provider,
-    credential_of,
+    brings_key,
+    credentials_of,
     provider_of,
     url_of,
     with_key,
@@ -68,8 +70,8 @@ class Directory(Protocol):
     async def make_default(self, account_id: str) -> None:
         """Make it, unless it is there."""
 
-    async def key(self, account_id: str, gateway_id: str, provider: str, alias: str) -> str | None:
-        """The key that is kept for a provider; None: there is none of that alias."""
+    async def key(self, account_id: str, gateway_id: str, provider: str, alias: str | None) -> str | None:
+        """The key that is kept for a provider, under an alias or as the default; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ class Gateway:
             return await run.answer()
         except BaseException as error:
             await run.journal.failed(error)
+            if isinstance(error, LowcloudError):
+                error.headers = dict(run.told())
             raise
 
 
@@ -141,12 +145,12 @@ class _Run:
         last = len(self._asked.steps) - 1
         for number, step in enumerate(self._asked.steps):
             settled = merged(step.options, self._asked.options, self._account.config)
-            provider = provider_of(step.call.provider, self._account.custom, self._on.providers)
-            self._said = await self._read(step.call, provider)
-            self.journal.begin(number, step.call, provider, settled, self._said)
+            self.journal.begin(number, step.call, settled)
             try:
-                served = await self._serve(step, provider, settled)
-            except NoReply:
+                served = await self._serve(step, settled)
+            except RateLimited:  # the call is, whatever its step
+                raise
+            except LowcloudError:
                 if number == last:
                     raise
                 continue
@@ -156,19 +160,20 @@ class _Run:
             await _close(served.reply)
         raise RuntimeError("a call has at least one step")
 
-    async def _read(self, call: Call, provider: Provider) -> Said:
-        return await self._on.threads.sized(len(call.body), partial(request_facts, provider, call.path, call.body))
-
-    async def _serve(self, step: Step, provider: Provider, settled: Settled) -> Served:
-        """A step's reply: kept, shared, or its own. Raises NoReply."""
+    async def _serve(self, step: Step, settled: Settled) -> Served:
+        """A step's reply: kept, shared, or its own. Raises LowcloudError where the step can't have one."""
         call = step.call
-        if settled.cache_ttl_s == 0:
+        provider = provider_of(call.provider, self._account.custom, self._on.providers)
+        read = partial(request_facts, provider, call.path, call.body)
+        self._said = await self._on.threads.sized(len(call.body), read)
+        self.journal.asks(self._said)
+        if settled.cache_ttl_s == 0 or call.method != CACHED_METHOD:
             reply, held = await self._send(call, provider, settled)
             return Served(reply, None, held)
         target = await self._target(call, provider, settled)
-        credential = _sent_credential(target, provider)
         where = (self._asked.account_id, self._asked.gateway_id)
-        key = cache_key(*where, self._account.generation, call, credential, settled.cache_key)
+        credentials = credentials_of(target.headers)  # what stands in the query is in the call's
+        key = cache_key(*where, self._account.generation, call, credentials, settled.cache_key)
         entry = await self._on.cache.get(*where, key, self._on.clock())
         if entry is not None:
             return Served(_played(entry), "HIT")
@@ -199,16 +204,17 @@ class _Run:
         attempt = 0
         while True:
             attempt += 1
+            limit_s, began = timeout_s(attempt, settled), self._on.monotonic()
             try:
-                reply = await upstream.send(call, target, timeout_s(attempt, settled) or FIRST_BYTE_S)
+                reply = await upstream.send(call, target, limit_s or FIRST_BYTE_S)
+                wait_s = self._wait_s(reply, attempt, settled)
+                if wait_s is None:
+                    return reply if limit_s is None else await opened(reply, limit_s - self._on.monotonic() + began)
             except NoReply as error:
                 wait_s = delay_s(attempt, settled, None) if is_retried(error.kind) else None
                 if wait_s is None:
                     raise
             else:
-                wait_s = self._wait_s(reply, attempt, settled)
-                if wait_s is None:
-                    return reply
                 await _close(reply)
             await self._on.sleep(wait_s)
 
@@ -225,10 +231,13 @@ class _Run:
                 raise GatewayUnauthorized
             return Target("", call.headers, False, self._asked.account_id, self._asked.principal)
         headers = call.headers
-        if not credential_of(provider, headers, call.query):
+        if not brings_key(provider, headers, call.query):
             where = (self._asked.account_id, self._asked.gateway_id, provider.slug)
             key = await self._on.directory.key(*where, settled.byok_alias)
-            headers = headers if key is None else with_key(provider, headers, key)
+            if key is not None:
+                headers = with_key(provider, headers, key)
+            elif settled.byok_alias is not None:
+                raise BadOption(f"{BYOK_ALIAS}: no key is kept for {provider.slug} under that name.", param=BYOK_ALIAS)
         return Target(url_of(provider, call.path, call.query), headers, is_checked=not provider.is_moved)
 
     async def _count(self) -> None:
@@ -289,13 +298,15 @@ class _Run:
         """Keep a reply. One that can't be kept was answered all the same."""
         if not is_cacheable(whole.status, whole.headers, len(whole.body)):
             return
+        if await self._on.threads.sized(len(whole.body), partial(tells_error, whole.body)):
+            return
         now = self._on.clock()
         entry = Entry(
             key,
             self._asked.account_id,
             self._asked.gateway_id,
             whole.status,
-            tuple(each for each in whole.headers if each[0] in KEPT_HEADERS),
+            tuple(each for each in whole.headers if each[0] in KEPT_HEADERS or each[0].startswith("lowcloud-")),
             whole.body,
             now,
             now + ttl_s,
@@ -303,34 +314,34 @@ class _Run:
         with suppress(Exception):  # the store logs what it can't do
             await self._on.cache.put(entry)
 
+    def told(self) -> list[tuple[str, str]]:
+        """The headers that say which call it was."""
+        return [
+            ("cf-aig-log-id", self._asked.id),
+            ("cf-aig-request-id", self._asked.id),
+            ("cf-aig-event-id", self.journal.event_id),
+        ]
+
     async def _finished(self, served: Served, number: int) -> Reply:
         """The step's reply as the client gets it, and its log at its end."""
         reply = served.reply
         settle = partial(self._settle, served.reservation)
         self.journal.answered(reply, is_hit=served.cache == "HIT", settle=settle)
-        own = [
-            ("cf-aig-log-id", self._asked.id),
-            ("cf-aig-request-id", self._asked.id),
-            ("cf-aig-event-id", self.journal.event_id),
-            ("cf-aig-step", str(number)),
-        ]
+        own = [*self.told(), ("cf-aig-step", str(number))]
         if served.cache is not None:
             own.append(("cf-aig-cache-status", served.cache))
         headers = tuple(each for each in reply.headers if not each[0].startswith("cf-aig-"))
         return Reply(reply.status, (*headers, *own), await begun(self.journal.logged(reply)))
 
 
-# Of a kept reply; the rest was of the one exchange.
+# Others ask how something stands, or change it, and mean each time that they ask.
+CACHED_METHOD = "POST"
+# Of a kept reply, beside what ours says of itself; the rest was of the one exchange.
 KEPT_HEADERS = frozenset({"content-type", "content-encoding", "content-language", "openai-model", "cf-ai-neurons"})
 
 
 def _may_be_kept(reply: Reply) -> bool:
     return is_cacheable(reply.status, reply.headers, reply.length or 0)
-
-
-def _sent_credential(target: Target, provider: Provider) -> str:
-    query = target.url.partition("?")[2]
-    return credential_of(provider, target.headers, query)
 
 
 def _played(entry: Entry) -> Reply:

@@ -201,29 +201,32 @@ _FAL_URL = re.compile(
 )
 
 
-def credential_of(provider: Provider, headers: Headers, query: str) -> str:
-    """The key that a client sends for the provider, without its scheme; '' where there is none."""
+def brings_key(provider: Provider, headers: Headers, query: str) -> bool:
+    """Whether a client sends a key for the provider, where its own clients or those of another one put it."""
     where = provider.credential
-    for name in (where.header, "authorization"):
-        value = next((value for each, value in headers if each == name), "")
-        scheme, _, rest = value.partition(" ")
-        key = rest.strip() if scheme.lower() in _SCHEMES else value.strip()
-        if key:
-            return key
-    return _parameter(query, where.parameter) if where.parameter else ""
+    if any(name in _KEY_HEADERS and _without_scheme(value) for name, value in headers):
+        return True
+    return bool(where.parameter and _parameter(query, where.parameter))
+
+
+def credentials_of(headers: Headers) -> tuple[str, ...]:
+    """All that may decide who asks, and so what is answered: the headers whose names say that they are a key."""
+    return tuple(sorted(f"{name}: {value}" for name, value in headers if _says_who(name)))
 
 
 def with_key(provider: Provider, headers: Headers, key: str) -> Headers:
     """The headers with ``key``, and without any that the client sent for it."""
     where = provider.credential
     value = f"{where.scheme} {key}" if where.scheme else key
-    return (*(each for each in headers if each[0] not in (where.header, "authorization")), (where.header, value))
+    return (*(each for each in headers if each[0] not in _KEY_HEADERS), (where.header, value))
 
 
 _PATH, _QUERY = re.compile(r'[!"$->@-[\]-~]*'), re.compile(r'[!"$-[\]-~]*')  # printable, without ? # \ and without # \
 _GOES_UP = re.compile(r"(?:^|[/\\;])\.\.?(?:[/\\;]|\Z)")
 _CONTROL = re.compile(r"[\x00-\x1f\\\x7f]")
 _SCHEMES = frozenset({"bearer", "token", "key", "api-key"})
+_KEY_HEADERS = frozenset({"authorization", "x-api-key", "api-key", *(each.credential.header for each in _TABLE)})
+_WHO = re.compile("auth|key|token|secret|credential|passw|session|signature")
 _VERSIONED = re.compile(r"/v[0-9]+\Z")
 
 
@@ -252,6 +255,16 @@ def _is_plain(path: str) -> bool:
             return not _CONTROL.search(path)
         path = decoded
     return False
+
+
+def _without_scheme(value: str) -> str:
+    scheme, _, rest = value.partition(" ")
+    return rest.strip() if scheme.lower() in _SCHEMES else value.strip()
+
+
+@lru_cache(maxsize=256)
+def _says_who(header: str) -> bool:
+    return _WHO.search(header) is not None and header not in ("idempotency-key", "x-idempotency-key")
 
 
 def _parameter(query: str, name: str) -> str:

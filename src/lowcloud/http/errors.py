@@ -54,7 +54,7 @@ def event(error: LowcloudError) -> bytes:
 
 
 def _headers(error: LowcloudError) -> dict[str, str]:
-    headers: dict[str, str] = {}
+    headers = dict(error.headers)
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if not error.is_worth_a_retry:

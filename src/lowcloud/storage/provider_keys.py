@@ -62,15 +62,21 @@ class ProviderKeyStore:
         return tuple(_key(row) for row in rows)
 
     async def lookup(
-        self, account_id: str, gateway_id: str, provider_slug: str, alias: str = DEFAULT_ALIAS
+        self, account_id: str, gateway_id: str, provider_slug: str, alias: str | None = None
     ) -> ProviderKeyRow | None:
-        """The key of that alias. ``default`` stands for the one that is the default, then for the one so called."""
-        is_meant = provider_keys.c.alias == alias
-        if alias == DEFAULT_ALIAS:
+        """The key of that alias; without one the key that is the default, then the one that is so called.
+
+        Where no key is called ``default``, that is the one that is it.
+        """
+        is_meant = provider_keys.c.alias == (alias or DEFAULT_ALIAS)
+        order = [is_meant.desc(), provider_keys.c.is_default.desc()]
+        if alias is None:
+            order.reverse()
+        if alias in (None, DEFAULT_ALIAS):
             is_meant = or_(is_meant, provider_keys.c.is_default)
         query = select(provider_keys).where(_of(account_id, gateway_id))
         query = query.where(provider_keys.c.provider_slug == provider_slug, is_meant)
-        query = query.order_by(provider_keys.c.is_default.desc()).limit(1)
+        query = query.order_by(*order).limit(1)
         row = await self._database.run(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else _key(row)
 
