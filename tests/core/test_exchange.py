@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -127,6 +127,30 @@ async def test_what_got_no_answer_on_a_connection_that_had_served_is_sent_once_m
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await exchanges.send(Request("POST", url))
         assert connections == 3
+
+
+async def test_it_is_sent_once_more_however_many_connections_rest():
+    got: list[bytes] = []
+    all_came = asyncio.Event()  # so that each has a connection of its own
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while not all_came.is_set():
+                got.append(await head_of(reader))
+                if len(got) == 8:
+                    all_came.set()
+                await all_came.wait()
+                writer.write(OK)
+                await writer.drain()
+            got.append(await head_of(reader))
+
+    async with serving(serve) as (exchanges, url):
+        answers = await asyncio.gather(*(exchanges.send(Request("POST", url)) for _ in range(8)))
+        for answer in answers:
+            await answer.content.read()
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await exchanges.send(Request("POST", url))
+        assert len(got) == 8 + 2
 
 
 @pytest.mark.parametrize("sent", [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])

@@ -3,7 +3,7 @@
 A session's cookies, redirects, proxies and traces aren't wanted here, and take longer than all the rest of a request.
 
 A server may close a connection that rested just when we send: what got no answer at all on a connection that had
-served another request is sent once more. On a new one it failed. Source: RFC 9112, 9.3.1.
+served another request is sent once more, on a new one. There it failed. Source: RFC 9112, 9.3.1.
 """
 
 import asyncio
@@ -77,20 +77,28 @@ class Exchanges:
 
         Raises aiohttp.ClientError, OSError, TimeoutError, ValueError.
         """
-        while True:
-            connection = await self._connector.connect(self._origin(request.url), [], self._timeout)
-            protocol = connection.protocol
-            try:
-                return await self._answered(request, connection)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                connection.close()
-                if protocol not in self._served:
-                    raise
-            except BaseException:
-                connection.close()
+        connection = await self._connected(request.url)
+        protocol = connection.protocol
+        try:
+            return await self._answered(request, connection)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if protocol not in self._served:
                 raise
+        while (connection := await self._connected(request.url)).protocol in self._served:
+            connection.close()  # it rested as long as the one before
+        return await self._answered(request, connection)
+
+    async def _connected(self, url: URL) -> Connection:
+        return await self._connector.connect(self._origin(url), [], self._timeout)
 
     async def _answered(self, request: Request, connection: Connection) -> Answer:
+        try:
+            return await self._exchanged(request, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _exchanged(self, request: Request, connection: Connection) -> Answer:
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             raise aiohttp.ServerDisconnectedError
