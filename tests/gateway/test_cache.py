@@ -1,5 +1,6 @@
 """Replies that are kept: in memory, bounded, and behind that in the database."""
 
+import anyio
 import pytest
 
 from lowcloud.gateway.cache import ENTRY_BYTES, Cache, Entry
@@ -14,12 +15,18 @@ class Store:
     def __init__(self) -> None:
         self.kept: dict[str, Entry] = {}
         self.n_gets = 0
+        self.gate: anyio.Event | None = None
 
     async def get(self, _account_id: str, _gateway_id: str, key: str) -> Entry | None:
         self.n_gets += 1
-        return self.kept.get(key)
+        found = self.kept.get(key)
+        if self.gate is not None:
+            await self.gate.wait()
+        return found
 
     async def put(self, entry: Entry) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
         self.kept[entry.key] = entry
 
 
@@ -89,3 +96,35 @@ async def test_a_gateways_entries_can_be_forgotten():
     cache.forget("a", "g")
     assert await found(cache, "a") is None
     assert await found(cache, "b") is not None
+
+
+async def test_what_is_put_while_the_store_is_asked_is_found():
+    store = Store()
+    cache = Cache(store)
+    store.gate = anyio.Event()
+    got: list[Entry | None] = []
+
+    async def ask() -> None:
+        got.append(await found(cache, "k"))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(cache.put, entry("k"))
+        await anyio.wait_all_tasks_blocked()
+        store.gate.set()
+    assert got == [entry("k")]
+
+
+async def test_a_store_that_is_far_behind_holds_no_more_in_memory():
+    store = Store()
+    cache = Cache(store, memory_bytes=4 * (ENTRY_BYTES + 100))
+    store.gate = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        for number in range(9):
+            tasks.start_soon(cache.put, entry(str(number)))
+        await anyio.wait_all_tasks_blocked()
+        store.gate.set()
+    assert len(store.kept) == 5
+    await cache.put(entry("later"))
+    assert "later" in store.kept

@@ -23,6 +23,7 @@ class Source:
 
     status: int = 200
     n_begun: int = 0
+    length: int | None = None
     gate: anyio.Event = field(default_factory=anyio.Event)
     closed: anyio.Event = field(default_factory=anyio.Event)
 
@@ -32,7 +33,8 @@ class Source:
     async def begin(self) -> Reply:
         self.n_begun += 1
         await self.gate.wait()
-        return Reply(self.status, JSON, self._body())
+        told = () if self.length is None else (("content-length", str(self.length)),)
+        return Reply(self.status, (*JSON, *told), self._body())
 
     def say(self, *pieces: bytes | Exception | None) -> "Source":
         self.pieces += pieces
@@ -65,12 +67,15 @@ class Field:
 
     flights: Flights
     landed: list[Whole] = field(default_factory=list)
+    runway: anyio.Event | None = None
     shares: Callable[[Reply], bool] = lambda reply: reply.status < 400
 
-    async def join(self, source: Source, key: str = "k") -> tuple[Reply, bool]:
-        return await self.flights.join(key, source.begin, self.shares, self._land)
+    async def join(self, source: Source, key: str = "k", patience_s: float | None = None) -> tuple[Reply, bool]:
+        return await self.flights.join(key, source.begin, self.shares, self._land, patience_s)
 
     async def _land(self, whole: Whole) -> None:
+        if self.runway is not None:
+            await self.runway.wait()
         self.landed.append(whole)
 
 
@@ -109,6 +114,7 @@ async def test_a_follower_reads_along_and_what_is_whole_lands_once():
         source.end()
         assert [await read(leader), await read(follower)] == [b"one two"] * 2
         assert (is_led, is_follower, source.n_begun) == (False, True, 1)
+        await anyio.wait_all_tasks_blocked()
         assert field.landed == [Whole(200, JSON, b"one two")]
         assert len(field.flights) == 0
 
@@ -300,3 +306,47 @@ async def test_a_reply_that_cant_be_closed_ends_all_the_same():
         await reply.body.aclose()
         await anyio.wait_all_tasks_blocked()
         assert len(field.flights) == 0
+
+
+@pytest.mark.parametrize("length", [7, None])
+async def test_nobody_waits_until_it_is_kept_and_who_asks_in_between_gets_it(length):
+    async with flying() as field:
+        field.runway = anyio.Event()
+        source = Source(length=length).say(b"one ", b"two")
+        source.gate.set()
+        reply, _ = await field.join(source)
+        source.end()
+        assert await read(reply) == b"one two"
+        again, is_follower = await field.join(source)
+        assert (await read(again), is_follower, source.n_begun) == (b"one two", True, 1)
+        field.runway.set()
+        await anyio.wait_all_tasks_blocked()
+        assert [whole.body for whole in field.landed] == [b"one two"]
+
+
+async def test_who_leaves_with_the_last_byte_leaves_a_reply_that_lands():
+    async with flying() as field:
+        source = Source(length=7).say(b"one ", b"two")
+        source.gate.set()
+        reply, _ = await field.join(source)
+        got = b""
+        while len(got) < 7:
+            got += await anext(reply.body)
+        await reply.body.aclose()  # before the exchange says that it is over
+        await anyio.wait_all_tasks_blocked()
+        assert not source.closed.is_set()
+        source.end()
+        await anyio.wait_all_tasks_blocked()
+        assert [whole.body for whole in field.landed] == [b"one two"]
+
+
+async def test_who_joins_waits_no_longer_than_for_a_call_of_their_own():
+    async with flying() as field:
+        source = Source()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(field.join, source)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(TimeoutError):
+                await field.join(source, patience_s=0.001)
+            source.gate.set()
+        assert source.n_begun == 1

@@ -60,9 +60,7 @@ READ = Options(
     byok_alias="team",
     zdr=True,
 )
-CONFIG = GatewayConfig(
-    "g", cache_ttl_s=120, retry_max_attempts=2, retry_delay_ms=50, retry_backoff="exponential", zdr=True
-)
+CONFIG = GatewayConfig("g", cache_ttl_s=120, retry_max_attempts=2, retry_delay_ms=50, retry_backoff="exponential")
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=8),
@@ -283,12 +281,19 @@ def test_what_is_asked_over_another_is_so_in_any_grouping(first, second, third):
 def test_what_nobody_asks_for_is_the_gateways_own():
     settled = merged(NOTHING, NOTHING, CONFIG)
     assert (settled.cache_ttl_s, settled.max_attempts, settled.retry_delay_ms) == (120, 2, 50)
-    assert (settled.backoff, settled.zdr, settled.byok_alias) == ("exponential", True, None)
+    assert (settled.backoff, settled.zdr, settled.byok_alias) == ("exponential", False, None)
 
 
 def test_all_that_is_asked_counts():
-    settled = merged(NOTHING, replace(READ, skips_cache=False), CONFIG)
-    assert all(getattr(settled, name) == getattr(READ, name) for name in settled._fields)
+    asked = replace(READ, skips_cache=False, zdr=False)
+    settled = merged(NOTHING, asked, replace(CONFIG, zdr=True))
+    assert all(getattr(settled, name) == getattr(asked, name) for name in settled._fields)
+
+
+@pytest.mark.parametrize("asked", [Options(cache_ttl_s=600, zdr=True), Options(cache_key="k", zdr=True), NOTHING])
+def test_where_no_bodies_are_kept_the_cache_keeps_none(asked):
+    settled = merged(asked, NOTHING, replace(CONFIG, zdr=asked == NOTHING))
+    assert (settled.zdr, settled.cache_ttl_s) == (True, 0)
 
 
 @pytest.mark.parametrize(

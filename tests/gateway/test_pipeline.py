@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -55,9 +56,16 @@ class Upstream:
     script: list[object] = field(default_factory=lambda: [200])
     sent: list[tuple[Call, Target, float | None]] = field(default_factory=list)
     gate: anyio.Event | None = None
+    _turn: anyio.Event = field(default_factory=anyio.Event)
+
+    async def asked(self, times: int) -> None:
+        while len(self.sent) < times:
+            self._turn = anyio.Event()
+            await self._turn.wait()
 
     async def send(self, call: Call, target: Target, first_byte_s: float | None) -> Reply:
         self.sent.append((call, target, first_byte_s))
+        self._turn.set()
         what = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if self.gate is not None:
             await self.gate.wait()
@@ -326,6 +334,23 @@ async def test_two_who_ask_the_same_at_once_make_one_call(tmp_path):
         assert [body for _, body in got] == [ANSWER, ANSWER]
         assert sorted(dict(reply.headers)["cf-aig-cache-status"] for reply, _ in got) == ["HIT", "MISS"]
         assert len(desk.upstream.sent) == 1
+
+
+@pytest.mark.parametrize(("attempts", "n_sent"), [(1, 1), (2, 2)])
+async def test_who_joins_a_call_keeps_their_own_timeout(tmp_path, attempts, n_sent):
+    async with bench(tmp_path, cache_ttl_s=60) as desk, anyio.create_task_group() as tasks:
+        desk.upstream.gate = gate = anyio.Event()
+        tasks.start_soon(desk.read)
+        await anyio.wait_all_tasks_blocked()
+        asked = {"request_timeout_ms": 1, "max_attempts": attempts, "retry_delay_ms": 0}
+        if attempts == 1:
+            with pytest.raises(NoReply):
+                await desk.ask(**asked)
+        else:
+            tasks.start_soon(partial(desk.read, **asked))
+            await desk.upstream.asked(2)
+        assert len(desk.upstream.sent) == n_sent
+        gate.set()
 
 
 async def test_a_failure_is_the_leaders_and_who_joined_calls_for_themselves(tmp_path):

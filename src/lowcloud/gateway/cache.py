@@ -42,30 +42,44 @@ class Cache:
         self._memory_bytes = memory_bytes
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._size = 0
+        self._storing = 0  # bytes that the store hasn't taken yet
 
     async def get(self, account_id: str, gateway_id: str, key: str, now: float) -> Entry | None:
         """The entry, if its time isn't over."""
-        entry = self._entries.get(key)
-        if entry is not None and entry.expires_at > now:
-            self._entries.move_to_end(key)
-            return entry
+        entry = self._held(key, now)
         if entry is not None:
-            self._drop(key)
+            return entry
         found = await self._store.get(account_id, gateway_id, key)
-        if found is not None:
-            self._hold(found)
+        if found is None:
+            return self._held(key, now)  # which was put there while the store was asked
+        self._hold(found)
         return found
 
     async def put(self, entry: Entry) -> None:
-        """Keep it."""
+        """Keep it; in memory alone where the store is so far behind that the memory would hold as much again."""
         self._hold(entry)
-        await self._store.put(entry)
+        size = _size(entry)
+        if self._storing > self._memory_bytes:
+            return
+        self._storing += size
+        try:
+            await self._store.put(entry)
+        finally:
+            self._storing -= size
 
     def forget(self, account_id: str, gateway_id: str) -> None:
         """Drop a gateway's entries from memory; their keys are asked for no more."""
         theirs = (account_id, gateway_id)
         for key in [key for key, one in self._entries.items() if (one.account_id, one.gateway_id) == theirs]:
             self._drop(key)
+
+    def _held(self, key: str, now: float) -> Entry | None:
+        entry = self._entries.get(key)
+        if entry is None or entry.expires_at <= now:
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return entry
 
     def _hold(self, entry: Entry) -> None:
         self._drop(entry.key)

@@ -29,7 +29,7 @@ class Whole:
     body: bytes
 
 
-Landed: TypeAlias = Callable[[Whole], Awaitable[None]]  # gets a reply that may be kept, before anybody reads its end
+Landed: TypeAlias = Callable[[Whole], Awaitable[None]]  # gets a reply that may be kept; until it is, others still join
 
 
 class Flights:
@@ -43,15 +43,22 @@ class Flights:
         self._flights: dict[str, _Flight] = {}
 
     async def join(
-        self, key: str, begin: Begin, is_shared: Callable[[Reply], bool], landed: Landed
+        self,
+        key: str,
+        begin: Begin,
+        is_shared: Callable[[Reply], bool],
+        landed: Landed,
+        patience_s: float | None = None,
     ) -> tuple[Reply, bool]:
-        """The reply, and whether it is of a flight that another began. Raises what ``begin`` does.
+        """The reply, and whether it is of a flight that another began. Raises what ``begin`` does, and TimeoutError for
+        who joined one and waited ``patience_s`` for its head.
 
         Who joined a flight whose reply isn't shared calls for themselves.
         """
         flight = self._flights.get(key)
         if flight is not None and not flight.is_left:
-            reply = await flight.followed()
+            with anyio.fail_after(patience_s):
+                reply = await flight.followed()
             return (await begin(), False) if reply is None else (reply, True)
         flight = self._flights[key] = _Flight(is_shared, landed, self._max_bytes, self._window_bytes)
         self._tasks.start_soon(self._fly, key, flight, begin)
@@ -169,9 +176,11 @@ class _Flight:
             self._turn()
             if self._size > self._max_bytes:
                 await self._slide()
+            if self._size == reply.length:
+                self._end(None)  # it is whole: who has read it may leave before the exchange says so
+        self._end(None)  # and nobody waits until it is kept
         if self._size <= self._max_bytes and self._is_shared(reply):
             await self._landed(Whole(reply.status, reply.headers, b"".join(self._pieces)))
-        self._end(None)
 
     async def _slide(self) -> None:
         """Drop what is out of the window, but for the fastest reader's next piece; wait for that one to go on."""
@@ -184,8 +193,9 @@ class _Flight:
         self._turn()
 
     def _end(self, error: Exception | None) -> None:
-        self._is_over, self._error = True, error
-        self._turn()
+        if not self._is_over:
+            self._is_over, self._error = True, error
+            self._turn()
 
     def _leave(self) -> None:
         self._readers -= 1

@@ -122,7 +122,7 @@ def over(first: Options, second: Options) -> Options:
 
 
 def _ttl_s(asked: Options, config: GatewayConfig) -> int:
-    if asked.skips_cache:
+    if asked.skips_cache or _first(asked.zdr, config.zdr):
         return 0
     if asked.cache_ttl_s is not None:
         return asked.cache_ttl_s

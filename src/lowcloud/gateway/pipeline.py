@@ -183,7 +183,13 @@ class _Run:
             return reply if held is None else await self._paid(reply, held, call, provider, settled)
 
         landed = partial(self._land, key, settled.cache_ttl_s)
-        reply, is_follower = await self._flights.join(key, begin, _may_be_kept, landed)
+        try:
+            patience_s = timeout_s(1, settled)
+            reply, is_follower = await self._flights.join(key, begin, _may_be_kept, landed, patience_s)
+        except TimeoutError:  # who joined another's call has waited as for an attempt of their own
+            if settled.max_attempts == 1:
+                raise NoReply(kind="timeout") from None
+            reply, is_follower = await begin(), False
         return Served(reply, "HIT" if is_follower else "MISS")
 
     async def _send(
