@@ -98,8 +98,9 @@ async def test_over_the_neurons_of_the_day_every_format_refuses_with_the_number_
         assert refused.headers["x-should-retry"] == "false"
     for refused in (openai, completion, embeddings, anthropic):
         assert refused.json["error"]["message"].startswith(words)
-    for refused in (openai, completion, embeddings):
+    for refused in (openai, completion, embeddings, anthropic):
         assert refused.json["errors"][0]["code"] == 3036
+    for refused in (openai, completion, embeddings):
         assert refused.json["error"]["code"] == "insufficient_quota"
     assert native.json["errors"][0]["code"] == 3036
     assert native.json["errors"][0]["message"].startswith(f"AiError: {words}")

@@ -17,6 +17,7 @@ from lowcloud.core.principal import DEV_ACCOUNT, Permission, Principal
 
 _EVERYTHING = frozenset(Permission)
 USES_MODELS = frozenset({Permission.WORKERS_AI_READ, Permission.WORKERS_AI_WRITE})
+RUNS_GATEWAYS = frozenset({Permission.AI_GATEWAY_RUN})
 
 
 class TokenVerifier(Protocol):
@@ -74,13 +75,18 @@ class TokenAuth:
             principal = replace(principal, account_id=account_id)
         if account_id not in (None, principal.account_id):
             raise Forbidden("Unauthorized to access requested resource: this API token is for another account.")
-        if any_of and not principal.permissions & any_of:
-            needed = " or ".join(sorted(any_of))
-            raise LacksPermission(f"Authentication error: this API token lacks the permission {needed}.")
+        check(principal, any_of)
         return principal
 
     async def knows(self, token: str, /) -> bool:
         return await _is_known(self.verifier, token)
+
+
+def check(principal: Principal, any_of: frozenset[Permission]) -> None:
+    """Raises LacksPermission for who has none of them, if there are any."""
+    if any_of and not principal.permissions & any_of:
+        needed = " or ".join(sorted(any_of))
+        raise LacksPermission(f"Authentication error: this API token lacks the permission {needed}.")
 
 
 async def _is_known(verifier: TokenVerifier, token: str) -> bool:

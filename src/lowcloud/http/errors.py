@@ -16,11 +16,15 @@ from lowcloud.http.encode import to_json
 
 def envelope(error: LowcloudError) -> dict[str, object]:
     """The body of an error."""
-    message = str(error)
+    told = {"message": str(error), "type": error.type, "param": error.param, "code": error.code}
+    return {"error": told, **v4_part(error)}
+
+
+def v4_part(error: LowcloudError) -> dict[str, object]:
+    """Cloudflare's part of it, beside what another format says."""
     return {
-        "error": {"message": message, "type": error.type, "param": error.param, "code": error.code},
         "success": False,
-        "errors": [{"code": error.number, "message": message}],
+        "errors": [{"code": error.number, "message": str(error)}],
         "messages": [],
         "result": None,
     }

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 FROM_HERE = "Needs no token from this machine itself, by a loopback address and Host; from elsewhere it does."
+_RUN_ERRORS = (400, 408, 413, 415, 429, 503)
 REF = "#/components/schemas/{model}"
 
 
@@ -16,8 +17,9 @@ REF = "#/components/schemas/{model}"
 class Operation:
     """What a route does, for people. ``answer`` None: the body isn't JSON but ``media_type``.
 
-    ``event`` is the data of the events of a route that can stream; ``errors`` the statuses beside those of every route;
-    ``query`` what may stand behind the path; ``error`` the shape of errors, where it isn't the document's own.
+    ``event`` is the data of the events of a route that can stream; ``errors`` the statuses beside those of every route,
+    and of every one that ``runs_models``, from a body; ``query`` what may stand behind the path; ``error`` the shape of
+    errors, where it isn't the document's own.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     query: type[BaseModel] | None = None
     error: type[BaseModel] | None = None
+    runs_models: bool = False
 
 
 class Described(Protocol):
@@ -91,7 +94,16 @@ def _operation(route: Described, schemas: dict[type[BaseModel], Any], common: An
     error = common if operation.error is None else schemas[operation.error]
     forbidden = error if error == common else {"anyOf": [error, common]}
     base = "account" if "{account_id}" in route.template else "short"
-    statuses = sorted({*operation.errors, 401, 403, 500, *(() if route.is_open else (404,))})
+    statuses = sorted(
+        {
+            *operation.errors,
+            *(_RUN_ERRORS if operation.runs_models else ()),
+            401,
+            403,
+            500,
+            *(() if route.is_open else (404,)),
+        }
+    )
     described: dict[str, Any] = {
         "operationId": f"{operation.name}_{base}" if not route.is_open else operation.name,
         "summary": operation.summary,

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lowcloud.core.errors import BadRequest, MethodNotAllowed, NotFound, UnknownAccount
 from lowcloud.core.principal import ACCOUNT_ID, Permission, Principal
-from lowcloud.http.auth import USES_MODELS, Auth
+from lowcloud.http.auth import RUNS_GATEWAYS, USES_MODELS, Auth, check
 from lowcloud.http.body import check_media_type, read_body
 from lowcloud.http.call import PRINCIPAL, Call, Handler, SocketHandler, Trace, Wire
 from lowcloud.http.errors import Shape, openai
@@ -178,7 +178,9 @@ class Router:
             await _methods(trace.method, headers, found)(scope, receive, send)
             return
         principal: Principal | None = scope.get(PRINCIPAL)
-        if principal is None and not (route.is_open and is_from_here(scope, headers)):
+        if principal is not None:  # it comes by way of a gateway, which a token for gateways may run models through
+            check(principal, route.any_of | RUNS_GATEWAYS if route.operation.runs_models else route.any_of)
+        elif not (route.is_open and is_from_here(scope, headers)):
             principal = await self._auth.principal(headers, account_id, route.any_of)
             trace.account_id, trace.token_id = principal.account_id, principal.token_id
         body = b""

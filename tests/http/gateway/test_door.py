@@ -15,6 +15,7 @@ from lowcloud.http.auth import OpenAuth, TokenAuth
 from lowcloud.http.gateway.door import METHODS, PATH, reply_with
 from lowcloud.http.settings import HttpSettings
 from lowcloud.models.catalogue import CHAT_STAND_IN, EMBEDDING_STAND_IN
+from lowcloud.storage.completions import CompletionStore, Keep
 
 pytestmark = pytest.mark.anyio
 ACCOUNT = "a" * 32
@@ -147,7 +148,7 @@ async def test_a_providers_path_leads_there_with_its_own_key_query_and_body(desk
     answer = await desk.ask("POST", f"/g/{path}{slash}?a=%2F&b", CHAT, sent)
     assert answer.status == 200
     ((call, target),) = desk.upstream.sent
-    assert target.url == PATHS[path] + "?a=%2F&b"
+    assert target.url == PATHS[path] + slash + "?a=%2F&b"
     assert dict(target.headers) == {name: key, "accept": "a/b"}
     assert (json.loads(call.body), target.is_checked) == (CHAT, True)
 
@@ -228,12 +229,12 @@ async def test_compat_and_the_universal_endpoint_take_posts_alone(desk):
         assert (answer.status, answer.headers["allow"]) == (405, "POST, OPTIONS")
 
 
-@pytest.mark.parametrize("path", ["/g/custom-mine/v1/x", "/g/custom-mine/v1/x/"])
-async def test_a_custom_provider_is_called_by_its_slug(desk, path):
+@pytest.mark.parametrize("path", ["v1/x", "v1/x/"])
+async def test_a_custom_provider_is_called_by_its_slug_at_the_path_as_it_stands(desk, path):
     made = {"name": "Mine", "slug": "mine", "base_url": "https://mine.example/base", "enable": True}
     assert (await desk.manage("POST", "/custom-providers", made)).status == 200
-    await desk.ask("POST", path, CHAT)
-    assert desk.upstream.sent[-1][1].url == "https://mine.example/base/v1/x"
+    await desk.ask("POST", f"/g/custom-mine/{path}", CHAT)
+    assert desk.upstream.sent[-1][1].url == f"https://mine.example/base/{path}"
 
 
 async def test_an_unknown_provider_and_an_unknown_gateway_are_errors(desk):
@@ -386,6 +387,30 @@ async def test_a_good_token_lets_in_and_doesnt_go_to_the_provider(serve):
 async def test_our_own_models_take_our_own_token_where_it_stands(serve, headers):
     answer = await serve.ask("POST", "/g/workers-ai/v1/chat/completions", OWN_CHAT, headers)
     assert answer.status == 200, answer.body
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "chat/completions"),
+        ("GET", "chat/completions/chatcmpl-1"),
+        ("POST", "chat/completions/chatcmpl-1"),
+        ("DELETE", "chat/completions/chatcmpl-1"),
+        ("GET", "chat/completions/chatcmpl-1/messages"),
+        ("GET", "models"),
+    ],
+)
+async def test_a_token_for_gateways_runs_our_models_and_does_nothing_else_there(make_desk, database, method, path):
+    kept = {"completions": CompletionStore(database, Keep())}
+    async with make_desk(auth=TokenAuth(Tokens()), settings=HttpSettings(), is_open=False, **kept) as desk:
+        await desk.make_gateway()
+        own = "/g/workers-ai/v1/"
+        assert (await desk.ask("POST", own + "chat/completions", OWN_CHAT, bearer("run"))).status == 200
+        body = {"metadata": None} if method == "POST" else None
+        sent = {"content-type": "application/json"}
+        refused = await desk.ask(method, own + path, body, bearer("run") | sent)
+        assert (refused.status, refused.json["errors"][0]["code"]) == (403, 10000)
+        assert (await desk.ask(method, own + path, body, bearer("models") | sent)).status in (200, 404)
 
 
 @pytest.mark.parametrize("token", ["nobody", "foreign", "none"])

@@ -63,8 +63,9 @@ async def test_the_short_base_has_the_gateways_of_its_own_account(desk):
 
 
 async def test_an_unknown_gateway_is_2001_in_the_envelope_and_default_makes_itself(desk):
-    answer = await desk.world.ask("POST", LONG + f"/run/{CHAT_STAND_IN}", {"prompt": "x"}, {"cf-aig-gateway-id": "no"})
-    assert (answer.status, answer.json["success"], answer.json["errors"][0]["code"]) == (400, False, 2001)
+    for path in (f"/run/{CHAT_STAND_IN}", "/v1/chat/completions", "/v1/messages"):
+        answer = await desk.world.ask("POST", LONG + path, {"prompt": "x"}, {"cf-aig-gateway-id": "no"})
+        assert (answer.status, answer.json["success"], answer.json["errors"][0]["code"]) == (400, False, 2001)
     assert desk.world.chat.requests == []
     for _ in range(2):
         named = {"cf-aig-gateway-id": "default"}

@@ -1,8 +1,8 @@
-"""Errors in Anthropic's shape."""
+"""Errors in Anthropic's shape, and in Cloudflare's."""
 
 from lowcloud.core.errors import LowcloudError
 from lowcloud.http.anthropic.messages_stream import sse
-from lowcloud.http.errors import Rendered
+from lowcloud.http.errors import Rendered, v4_part
 
 _TYPES = {
     400: "invalid_request_error",
@@ -27,7 +27,7 @@ def fields(error: LowcloudError) -> dict[str, object]:
 
 def envelope(error: LowcloudError, _request_id: str) -> Rendered:
     """The answer for an error."""
-    return Rendered(error.status, {"type": "error", "error": fields(error)})
+    return Rendered(error.status, {"type": "error", "error": fields(error), **v4_part(error)})
 
 
 def event(error: LowcloudError) -> bytes:

@@ -6,8 +6,6 @@ from lowcloud.http.anthropic.messages_request import CountBody, MessagesBody
 from lowcloud.http.openapi import Operation
 from lowcloud.http.router import Route
 
-_REFUSALS = (400, 408, 413, 415, 429, 503)
-
 
 def anthropic_routes(on: AnthropicMessages, bases: tuple[str, ...]) -> list[Route]:
     """At every base. Anthropic's SDKs put a ``/v1`` of their own after the base URL."""
@@ -27,7 +25,7 @@ MESSAGE = Operation(
     request=MessagesBody,
     answer=schemas.MessageAnswer,
     event=schemas.MessageEvent,
-    errors=_REFUSALS,
+    runs_models=True,
     error=schemas.ErrorAnswer,
 )
 COUNT = Operation(
@@ -36,6 +34,6 @@ COUNT = Operation(
     "anthropic",
     request=CountBody,
     answer=schemas.TokenCount,
-    errors=_REFUSALS,
+    runs_models=True,
     error=schemas.ErrorAnswer,
 )

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from lowcloud.http.openai.schemas import V4Refusal
+
 
 class ErrorFields(BaseModel):
     """What went wrong."""
@@ -12,8 +14,8 @@ class ErrorFields(BaseModel):
     message: str
 
 
-class ErrorAnswer(BaseModel):
-    """An error."""
+class ErrorAnswer(V4Refusal):
+    """An error, in Cloudflare's shape too."""
 
     type: Literal["error"]
     error: ErrorFields

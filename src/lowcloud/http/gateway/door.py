@@ -10,14 +10,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lowcloud.core.errors import BadRequest, Forbidden, LowcloudError, MethodNotAllowed, Unauthorized
-from lowcloud.core.principal import ACCOUNT_ID, Permission, Principal
+from lowcloud.core.principal import ACCOUNT_ID, Principal
 from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step
 from lowcloud.gateway.compat import Operation, compat_call
 from lowcloud.gateway.errors import FeatureUnsupported, FellBehind, GatewayUnauthorized, body
 from lowcloud.gateway.options import CONFIG, is_ours, options_of, options_of_config, over, unknown_of
 from lowcloud.gateway.pipeline import Directory, Gateway
 from lowcloud.gateway.providers import aimed
-from lowcloud.http.auth import USES_MODELS, Auth
+from lowcloud.http.auth import RUNS_GATEWAYS, USES_MODELS, Auth
 from lowcloud.http.body import read_body
 from lowcloud.http.call import Trace
 from lowcloud.http.encode import to_json
@@ -34,7 +34,6 @@ from lowcloud.http.watch import close, while_connected
 from lowcloud.http.workers_ai.run import naming
 
 PATH = re.compile(rf"/v1/(?i:(?P<account>{ACCOUNT_ID.pattern}))(?:/(?P<gateway>[^/]+)(?P<rest>/.*)?|/*)")
-RUNS = frozenset({Permission.AI_GATEWAY_RUN})
 COMPAT: Mapping[str, Operation] = {
     "compat/chat/completions": "chat/completions",
     "compat/embeddings": "embeddings",
@@ -122,20 +121,21 @@ class Door:
         """What is asked, and what of the body's steps nothing reads."""
         unread: tuple[str, ...] = ()
         account_id, gateway_id = found["account"].lower(), found["gateway"]
-        rest = (found["rest"] or "").strip("/")
+        rest = (found["rest"] or "").lstrip("/")
+        own_rest = rest.rstrip("/")  # a slash at the end of a provider's path is the provider's matter
         query = scope.get("query_string", b"").decode("latin-1")
         options = options_of(raw)
         own = passed(raw)
         trace.account_id = account_id
-        if not rest:
+        if not own_rest:
             trace.route, source = "/v1/{account_id}/{gateway_id}", "universal"
             _check_post(trace)
             steps, unread = await self._offload.sized(len(data), lambda: universal_steps(parse_value(data)))
-        elif rest in COMPAT:
-            trace.route, source = f"/v1/{{account_id}}/{{gateway_id}}/{rest}", "compat"
+        elif own_rest in COMPAT:
+            trace.route, source = f"/v1/{{account_id}}/{{gateway_id}}/{own_rest}", "compat"
             _check_post(trace)
             custom = (await self._directory.find(account_id, gateway_id)).custom
-            made = await self._offload.sized(len(data), lambda: compat_call(COMPAT[rest], data, custom))
+            made = await self._offload.sized(len(data), lambda: compat_call(COMPAT[own_rest], data, custom))
             steps = (Step(Call(made.provider, trace.method, made.path, query, own, made.body)),)
         else:
             trace.route, source = "/v1/{account_id}/{gateway_id}/{provider}/{path}", "provider"
@@ -163,7 +163,7 @@ class Door:
         presented = {"authorization": token} if token else credentials(ours[0]) if ours else {}
         if not presented and own_token:
             presented = {"authorization": f"Bearer {own_token}"}
-        needed = RUNS | USES_MODELS if len(ours) == len(steps) else RUNS
+        needed = RUNS_GATEWAYS | USES_MODELS if len(ours) == len(steps) else RUNS_GATEWAYS
         try:
             return await self._auth.principal(Headers(presented), account_id, needed)
         except (Unauthorized, Forbidden) as error:

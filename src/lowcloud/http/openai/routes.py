@@ -27,8 +27,6 @@ from lowcloud.http.openai.tokens import (
 from lowcloud.http.openapi import Operation
 from lowcloud.http.router import Route
 
-_REFUSALS = (400, 408, 413, 415, 429, 503)
-
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
@@ -87,7 +85,7 @@ CHAT = Operation(
     request=ChatBody,
     answer=schemas.ChatCompletion,
     event=schemas.ChatCompletionChunk,
-    errors=_REFUSALS,
+    runs_models=True,
 )
 STORED_LIST = Operation(
     "listChatCompletions",
@@ -126,10 +124,10 @@ COMPLETION = Operation(
     request=CompletionBody,
     answer=schemas.Completion,
     event=schemas.Completion,
-    errors=_REFUSALS,
+    runs_models=True,
 )
 TOKENIZE = Operation(
-    "tokenize", "A text's tokens.", "tokens", request=TokenizeBody, answer=TokenizeAnswer, errors=_REFUSALS
+    "tokenize", "A text's tokens.", "tokens", request=TokenizeBody, answer=TokenizeAnswer, runs_models=True
 )
 CHAT_COUNT = Operation(
     "countChatTokens",
@@ -137,10 +135,10 @@ CHAT_COUNT = Operation(
     "tokens",
     request=TemplateBody,
     answer=CountAnswer,
-    errors=_REFUSALS,
+    runs_models=True,
 )
 DETOKENIZE = Operation(
-    "detokenize", "Tokens' text.", "tokens", request=DetokenizeBody, answer=DetokenizeAnswer, errors=_REFUSALS
+    "detokenize", "Tokens' text.", "tokens", request=DetokenizeBody, answer=DetokenizeAnswer, runs_models=True
 )
 TEMPLATE = Operation(
     "applyTemplate",
@@ -148,7 +146,7 @@ TEMPLATE = Operation(
     "tokens",
     request=TemplateBody,
     answer=TemplateAnswer,
-    errors=_REFUSALS,
+    runs_models=True,
 )
 EMBEDDINGS = Operation(
     "createEmbeddings",
@@ -156,7 +154,7 @@ EMBEDDINGS = Operation(
     "openai",
     request=EmbeddingsBody,
     answer=schemas.EmbeddingList,
-    errors=_REFUSALS,
+    runs_models=True,
 )
 RERANK = Operation(
     "rerank",
@@ -164,7 +162,7 @@ RERANK = Operation(
     "rerank",
     request=RerankBody,
     answer=Ranking,
-    errors=_REFUSALS,
+    runs_models=True,
 )
 MODELS = Operation("listModels", "Lists the models that would answer.", "openai", answer=schemas.ModelList)
 MODEL = Operation("retrieveModel", "One of the models that would answer.", "openai", answer=schemas.Model)

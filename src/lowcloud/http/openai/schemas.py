@@ -246,12 +246,15 @@ class V4Error(_Shape):
     message: str
 
 
-class ErrorEnvelope(_Shape):
-    error: ErrorDetails
+class V4Refusal(_Shape):
     success: Literal[False]
     errors: list[V4Error]
     messages: list[str]
     result: None
+
+
+class ErrorEnvelope(V4Refusal):
+    error: ErrorDetails
 
 
 class Health(_Shape):

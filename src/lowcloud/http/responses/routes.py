@@ -8,7 +8,6 @@ from lowcloud.http.responses.handlers import CountBody, IncludeQuery, ItemsQuery
 from lowcloud.http.responses.request import ResponseBody
 from lowcloud.http.router import Route
 
-_REFUSALS = (400, 408, 413, 415, 429, 503)
 _BODY_REFUSALS = (400, 408, 413, 415)  # of what runs no model
 
 
@@ -53,7 +52,8 @@ CREATE = Operation(
     request=ResponseBody,
     answer=schemas.ResponseObject,
     event=schemas.ResponseEvent,
-    errors=(*_REFUSALS, 409),
+    errors=(409,),
+    runs_models=True,
 )
 COUNT = Operation(
     "countResponseTokens",
@@ -61,7 +61,7 @@ COUNT = Operation(
     "responses",
     request=CountBody,
     answer=schemas.InputTokens,
-    errors=_REFUSALS,
+    runs_models=True,
 )
 COMPACT = Operation(
     "compactResponse",
@@ -69,7 +69,7 @@ COMPACT = Operation(
     "responses",
     request=CompactBody,
     answer=schemas.CompactedResponse,
-    errors=_REFUSALS,
+    runs_models=True,
 )
 SHOW = Operation(
     "getResponse",

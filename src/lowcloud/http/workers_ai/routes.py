@@ -87,7 +87,8 @@ RUN_MODEL = Operation(
     request=schemas.ModelInputs,
     answer=schemas.RunResult,
     event=schemas.RunEvent,
-    errors=(400, 405, 408, 413, 415, 429, 503),
+    errors=(405,),
+    runs_models=True,
 )
 RUN = Operation(
     "runNamedModel",
@@ -96,7 +97,8 @@ RUN = Operation(
     request=schemas.UniversalRun,
     answer=schemas.RunResult,
     event=schemas.RunEvent,
-    errors=(400, 405, 408, 413, 415, 429, 503),
+    errors=(405,),
+    runs_models=True,
 )
 FINETUNES = Operation("listFinetunes", "Lists the account's fine-tunes: none yet.", "native", answer=schemas.Nothing)
 FINETUNE = Operation("createFinetune", "Refused: there are no fine-tunes yet.", "native", errors=(405, 408, 413))
