@@ -16,7 +16,7 @@ from lowcloud.gateway.limiter import Limiter, MemoryLimiter
 from lowcloud.gateway.prices import SHIPPED, BadPricesError, Price, Prices, load
 from lowcloud.gateway.providers import Provider, moved
 from lowcloud.gateway.settlements import Settlements
-from lowcloud.gateway.shelves import Entries, LogSink, Spent
+from lowcloud.gateway.shelves import Entries, LogSink
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import LossMeter, Spool
 from lowcloud.http.gateway.build import GatewayParts
@@ -50,7 +50,7 @@ class HostedGateway:
         self._providers = _providers(own.base_urls)
         self._logs = LogStore(database, own.log_days)
         self._entries = CacheStore(database, own.cache_bytes)
-        self._spend = SpendStore(database)
+        self._spend, self._is_shared = SpendStore(database), database.is_shared
         self._shelves = shelves = Shelves(
             GatewayStore(database),
             CustomProviderStore(database),
@@ -68,7 +68,7 @@ class HostedGateway:
         spool.open()
         settlements = Settlements(self._data_dir / "gateway-spend")
         settlements.open()
-        spending = Spending(Spent(self._spend, time), settlements)
+        spending = Spending(self._spend, settlements, is_shared=self._is_shared)
         await spending.recover()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(upstream.connected())

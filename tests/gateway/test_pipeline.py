@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from spend_book import SpendBook
 
 from lowcloud.core.errors import LowcloudError
 from lowcloud.core.principal import Permission, Principal
@@ -105,17 +106,6 @@ class Entries:
         self.kept[entry.key] = entry
 
 
-class Spent:
-    def __init__(self) -> None:
-        self.kept: dict[object, str] = {}
-
-    async def load(self, *_place: str):
-        return dict(self.kept)
-
-    async def save(self, account_id, gateway_id, amounts) -> None:
-        self.kept.update(amounts)
-
-
 class Logs:
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -136,7 +126,7 @@ class Bench:
     logs: Logs
     spool: Spool
     spending: Spending
-    spent: Spent
+    spent: SpendBook
     slept: list[float]
     now: list[float]
 
@@ -172,7 +162,7 @@ async def bench(
 ) -> AsyncGenerator[Bench, None]:
     upstream, ours = Upstream(list(script) or [200]), Upstream()
     directory = Directory(replace(GatewayConfig("g"), **config))
-    logs, spent, now, slept = Logs(), Spent(), [1_800_000_000.0], []
+    logs, spent, now, slept = Logs(), SpendBook(), [1_800_000_000.0], []
     spool = Spool(folder / "spool", logs, logs)
     spool.open()
     settlements = Settlements(folder / "spend")

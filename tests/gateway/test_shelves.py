@@ -8,11 +8,10 @@ import pytest
 from lowcloud.gateway.cache import Entry
 from lowcloud.gateway.errors import NoSuchGateway
 from lowcloud.gateway.record import Record
-from lowcloud.gateway.shelves import HEAD_BYTES, Entries, LogBound, LogSink, Spent, log_of
+from lowcloud.gateway.shelves import HEAD_BYTES, Entries, LogBound, LogSink, log_of
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.gateway_cache import CacheStore
 from lowcloud.storage.gateway_logs import LogStore
-from lowcloud.storage.gateway_spend import SpendStore
 
 pytestmark = pytest.mark.anyio
 NOW = 1_800_000_000.0
@@ -51,24 +50,6 @@ async def test_an_entry_comes_back_as_it_went_in(database):
     await entries.put(given)
     assert await entries.get(ACCOUNT, "g", "k" * 64) == given
     assert await entries.get(ACCOUNT, "g", "o" * 64) is None
-
-
-async def test_what_is_spent_is_saved_loaded_and_removed_by_its_bucket(database):
-    spent = Spent(SpendStore(database), lambda: NOW)
-    amounts = {("r", "all"): "[[1.0, 2.0]]", ("r", 'metadata.user="\u00e9\ud800"'): "[]"}
-    await spent.save(ACCOUNT, "g", amounts)
-    assert await spent.load(ACCOUNT, "g") == amounts
-    await spent.remove(ACCOUNT, "g", [("r", "all"), ("r", "never there")])
-    await spent.remove(ACCOUNT, "other", list(amounts))
-    assert list(await spent.load(ACCOUNT, "g")) == [("r", 'metadata.user="\u00e9\ud800"')]
-
-
-async def test_more_buckets_than_one_statement_takes_are_removed(database):
-    spent = Spent(SpendStore(database), lambda: NOW)
-    amounts = {("r", f"bucket-{number}"): "[]" for number in range(1_201)}
-    await spent.save(ACCOUNT, "g", amounts)
-    await spent.remove(ACCOUNT, "g", list(amounts))
-    assert await spent.load(ACCOUNT, "g") == {}
 
 
 async def test_logs_are_added_once_whatever_is_added_again(database):

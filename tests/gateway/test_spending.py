@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +12,13 @@ import pytest
 from anyio.abc import TaskGroup
 from hypothesis import given
 from hypothesis import strategies as st
+from spend_book import SpendBook
 from structlog.testing import capture_logs
 
 from lowcloud.gateway.errors import SpendLimitReached
 from lowcloud.gateway.settlements import Settlements
 from lowcloud.gateway.spend import Facts, Key, Partition, SpendRule
-from lowcloud.gateway.spending import PRUNE_S, Place, Reservation, Spending
+from lowcloud.gateway.spending import PRUNE_S, Reservation, Spending
 from lowcloud.gateway.windows import Held
 
 pytestmark = pytest.mark.anyio
@@ -28,42 +29,16 @@ BY_USER = SpendRule("u", limit=1.0, window_s=3_600, technique="sliding", metadat
 AMPLE = (replace(RULE, limit=1e9), replace(BY_USER, limit=1e9))
 
 
-class Store:
-    """A database; while it ``is_down`` it does nothing."""
-
-    def __init__(self) -> None:
-        self.kept: dict[Place, dict[Key, str]] = {}
-        self.is_down = False
-        self.gate: anyio.Event | None = None
-        self.n_loads = 0
-
-    async def load(self, *place: str) -> Mapping[Key, str]:
-        self.n_loads += 1
-        await anyio.lowlevel.checkpoint()
-        return dict(self.kept.get(place, {}))
-
-    async def save(self, account_id: str, gateway_id: str, amounts: Mapping[Key, str]) -> None:
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.is_down:
-            raise RuntimeError("not now")
-        self.kept.setdefault((account_id, gateway_id), {}).update(amounts)
-
-    async def remove(self, account_id: str, gateway_id: str, keys: Collection[Key]) -> None:
-        if self.is_down:
-            raise RuntimeError("not now")
-        for key in keys:
-            self.kept[account_id, gateway_id].pop(key, None)
-
-
 class Desk:
     """Spending on a store and a folder, and a clock that a test sets. ``restarted`` is another server on the same."""
 
-    def __init__(self, folder: Path, store: Store | None = None, max_bytes: int = 10**6) -> None:
-        self.folder, self.store, self.now, self.n_calls = folder, store or Store(), NOW, 0
+    def __init__(
+        self, folder: Path, store: SpendBook | None = None, max_bytes: int = 10**6, *, is_shared: bool = False
+    ) -> None:
+        self.folder, self.store, self.now, self.n_calls = folder, store or SpendBook(), NOW, 0
         settlements = Settlements(folder, max_bytes)
         settlements.open()
-        self.spending = Spending(self.store, settlements, lambda: self.now)
+        self.spending = Spending(self.store, settlements, lambda: self.now, is_shared=is_shared)
 
     async def restarted(self) -> "Desk":
         again = Desk(self.folder, self.store)
@@ -182,11 +157,11 @@ async def test_buckets_whose_time_is_over_go_from_memory_and_from_the_store(desk
     await desk.spend(0.1, BY_USER, user="late")
     await desk.spending.save()
     await desk.spending.prune()
-    assert len(desk.buckets()) == len(desk.store.kept[PLACE]) == 7
+    assert (len(desk.buckets()), len(desk.store.kept[PLACE])) == (7, 6)  # nothing is spent by the slow one yet
     desk.now += 1_000
     await desk.spending.prune()
     assert desk.buckets() == [("u", 'metadata.user="late"'), ("u", 'metadata.user="slow"')]
-    assert sorted(desk.store.kept[PLACE]) == desk.buckets()
+    assert sorted(desk.store.kept[PLACE]) == desk.buckets()[:1]
     desk.spending.settle(held, 0.1, desk.now)
     desk.now += 10_000
     await desk.spending.prune()
@@ -321,3 +296,55 @@ async def test_a_folder_that_is_full_takes_no_more_until_it_is_saved(tmp_path):
     await desk.spending.save()
     await desk.spend(1.0, AMPLE[0])
     assert await (await desk.restarted()).spent() == 3.0
+
+
+async def test_servers_on_one_database_hear_of_one_another_within_a_second_and_add_up(tmp_path):
+    store = SpendBook()
+    one, two = (Desk(tmp_path / name, store, is_shared=True) for name in ("one", "two"))
+    for _ in range(2):
+        for desk in (one, two):
+            await desk.spend(0.2, *AMPLE)
+            await desk.spending.save()
+        for desk in (one, two):
+            desk.now += 1
+    assert [await desk.spent() for desk in (one, two)] == [pytest.approx(0.8)] * 2
+    assert await (await one.restarted()).spent() == pytest.approx(0.8)
+
+
+async def test_what_one_holds_and_hasnt_saved_counts_with_what_others_have_saved(tmp_path):
+    store = SpendBook()
+    one, two = (Desk(tmp_path / name, store, is_shared=True) for name in ("one", "two"))
+    await one.reserve(AMPLE[0], amount=0.1)
+    await one.spend(0.2, AMPLE[0])
+    await two.spend(0.4, AMPLE[0])
+    await two.spending.save()
+    assert await one.spent() == pytest.approx(0.3)
+    one.now += 1
+    assert await one.spent() == pytest.approx(0.7)
+    store.is_down = True
+    one.now += 1
+    with capture_logs() as lines:
+        assert await one.spent() == pytest.approx(0.7)
+    assert [line["event"] for line in lines] == ["what others have spent can't be asked for"]
+
+
+async def test_a_server_that_is_alone_asks_once(desk):
+    await desk.spend(0.2)
+    desk.now += 1_000
+    await desk.spend(0.2)
+    assert desk.store.n_loads == 1
+
+
+async def test_what_another_spends_in_a_bucket_isnt_pruned_by_who_thinks_it_over(tmp_path):
+    store = SpendBook()
+    one, two = (Desk(tmp_path / name, store, is_shared=True) for name in ("one", "two"))
+    for desk in (one, two):
+        await desk.spend(0.2, *AMPLE)
+        await desk.spending.save()
+    two.now += 3_600
+    await two.spend(0.2, *AMPLE)
+    await two.spending.save()
+    one.now += 3_600
+    await one.spending.prune()
+    assert one.buckets() == []
+    assert await one.spent() == pytest.approx(0.2)

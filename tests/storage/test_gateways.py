@@ -10,13 +10,14 @@ from sqlalchemy import func, select
 from lowcloud.storage.database import open_database
 from lowcloud.storage.gateway_cache import CacheRow, CacheStore
 from lowcloud.storage.gateway_logs import LogRow, LogStore, NewLog
-from lowcloud.storage.gateway_spend import SpendRow, SpendStore
+from lowcloud.storage.gateway_spend import SpendStore
 from lowcloud.storage.gateways import STEP, CustomProviderRow, CustomProviderStore, GatewayStore
 from lowcloud.storage.provider_keys import ProviderKeyRow, ProviderKeyStore
 from lowcloud.storage.tables import metadata
 
 pytestmark = pytest.mark.anyio
 ACCOUNT, OTHER = "a" * 32, "b" * 32
+RULE = ("rule", "all")
 START = 1_000_000_000.0
 
 
@@ -122,7 +123,7 @@ async def filled(database, gateway, n_logs=3):
     await LogStore(database).add(logs)
     for n in range(3):
         await CacheStore(database).put(CacheRow(f"k{n}", ACCOUNT, gateway, 200, "[]", b"x", START, START + 9))
-    await SpendStore(database).save([SpendRow(ACCOUNT, gateway, "rule", "all", "[]", START)])
+    await SpendStore(database).change(ACCOUNT, gateway, [RULE], lambda _: {RULE: "[]"})
     key = ProviderKeyRow(f"{gateway}-key", ACCOUNT, gateway, "openai", "a", True, "s", "p", None, None, START, START)
     await ProviderKeyStore(database).create(key)
 

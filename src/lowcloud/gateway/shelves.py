@@ -1,18 +1,15 @@
-"""What the gateway keeps, as the database has it: entries of the cache, dollars, logs."""
+"""What the gateway keeps, as the database has it: entries of the cache, logs."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from lowcloud.gateway.cache import Entry
 from lowcloud.gateway.errors import NoSuchGateway
 from lowcloud.gateway.record import Record
-from lowcloud.gateway.spend import Key
 from lowcloud.storage.gateway_cache import CacheRow, CacheStore
 from lowcloud.storage.gateway_logs import LogCount, LogRow, LogStore, NewLog
-from lowcloud.storage.gateway_spend import SpendRow
-from lowcloud.storage.gateway_spend import SpendStore as SpendRows
 
 HEAD_BYTES = 1_024
 MOST_BYTES = 2**62  # a bound in logs has none in bytes
@@ -52,25 +49,6 @@ class Entries:
         where = (entry.key, entry.account_id, entry.gateway_id)
         row = CacheRow(*where, entry.status, headers, entry.body, entry.created_at, entry.expires_at)
         await self._store.put(row)
-
-
-class Spent:
-    """``spending.SpendStore``."""
-
-    def __init__(self, store: SpendRows, clock: Callable[[], float]) -> None:
-        self._store, self._clock = store, clock
-
-    async def load(self, account_id: str, gateway_id: str) -> Mapping[Key, str]:
-        return await self._store.load(account_id, gateway_id)
-
-    async def remove(self, account_id: str, gateway_id: str, keys: Collection[Key]) -> None:
-        await self._store.remove(account_id, gateway_id, keys)
-
-    async def save(self, account_id: str, gateway_id: str, amounts: Mapping[Key, str]) -> None:
-        now = self._clock()
-        await self._store.save(
-            SpendRow(account_id, gateway_id, rule, bucket, text, now) for (rule, bucket), text in amounts.items()
-        )
 
 
 class LogSink:

@@ -1,29 +1,42 @@
-"""Dollars that calls have spent and hold, under each gateway's rules: kept in the database, decided in memory."""
+"""Dollars that calls have spent and hold, under each gateway's rules: kept in the database, decided in memory.
+
+Servers on one database tell it once a second what they have spent, and hear what others have: so with several of them
+a limit may be overshot by what is spent in a second. What calls hold is each server's own.
+"""
 
 import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from time import time
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import anyio
 import structlog
 
 from lowcloud.gateway.settlements import Place, Settlement, Settlements
 from lowcloud.gateway.spend import Facts, Key, SpendRule, keys_of, reserve, settle
-from lowcloud.gateway.windows import Amounts, Entry, Held, is_empty
+from lowcloud.gateway.windows import Amounts, Entry, Held, Window, gained, is_empty
 
-SAVE_S = 1.0
+SAVE_S = FRESH_S = 1.0
+SAVE_BOUND_S = 10.0
 PRUNE_S = 60.0
+Gains: TypeAlias = dict[Place, dict[Key, list[Entry]]]
 
 
 class SpendStore(Protocol):
-    """Where what was spent outlives this process; amounts are JSON."""
+    """Where what was spent outlives this process, and others hear of it; amounts are JSON."""
 
-    async def load(self, account_id: str, gateway_id: str) -> Mapping[Key, str]: ...
-    async def save(self, account_id: str, gateway_id: str, amounts: Mapping[Key, str]) -> None: ...
-    async def remove(self, account_id: str, gateway_id: str, keys: Collection[Key]) -> None: ...
+    async def load(self, account_id: str, gateway_id: str, buckets: Collection[Key], /) -> Mapping[Key, str]: ...
+    async def change(
+        self,
+        account_id: str,
+        gateway_id: str,
+        buckets: Collection[Key],
+        change: Callable[[Mapping[Key, str]], Mapping[Key, str]],
+        /,
+    ) -> Mapping[Key, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +50,23 @@ class Reservation:
 
 class Spending:
     """The buckets of all gateways that have rules. ``run`` saves them, and until then ``settlements`` has what they
-    gained. ``clock`` gives seconds since 1970."""
+    gained. ``clock`` gives seconds since 1970; ``is_shared``: other servers spend too."""
 
-    def __init__(self, store: SpendStore, settlements: Settlements, clock: Callable[[], float] = time) -> None:
+    def __init__(
+        self,
+        store: SpendStore,
+        settlements: Settlements,
+        clock: Callable[[], float] = time,
+        *,
+        is_shared: bool = False,
+    ) -> None:
         self._store, self._settlements, self._clock = store, settlements, clock
+        self._fresh_s = FRESH_S if is_shared else inf
         self._ledgers: dict[Place, dict[Key, Amounts]] = {}
+        self._heard: dict[Place, dict[Key, float]] = {}  # when the database was asked last
         self._rules: dict[Place, Mapping[str, SpendRule]] = {}  # as the last call had them, by id
-        self._changed: dict[Place, set[Key]] = {}
-        self._loading = anyio.Lock()
+        self._gains: Gains = {}  # that the database hasn't heard of
+        self._asking = anyio.Lock()
         self._log = structlog.get_logger("lowcloud.gateway")
 
     async def recover(self) -> None:
@@ -54,19 +76,14 @@ class Spending:
         calls a little too soon rather than too late.
         """
         left = self._settlements.end()
-        gained: dict[Place, dict[Key, list[Entry]]] = {}
+        gains: Gains = {}
         for settlement in self._settlements.read(left):
-            if not settlement.keys:
-                gained.pop(settlement.place, None)
-                continue
-            buckets = gained.setdefault(settlement.place, defaultdict(list))
-            for key in settlement.keys:
-                buckets[key].append(settlement.entry)
-        for place, buckets in gained.items():
-            kept = await self._store.load(*place)
-            await self._store.save(
-                *place, {key: _gained(kept.get(key, "[]"), entries) for key, entries in buckets.items()}
-            )
+            if settlement.keys:
+                _gain(gains, settlement)
+            else:
+                gains.pop(settlement.place, None)
+        for place, buckets in gains.items():
+            await self._store.change(*place, buckets, _adding(buckets, {}, self._clock()))
         self._settlements.drop(left)
 
     async def reserve(self, place: Place, rules: Sequence[SpendRule], facts: Facts, wanted: Held) -> Reservation | None:
@@ -74,12 +91,12 @@ class Spending:
         keys = keys_of(rules, facts)
         if not keys:
             return None
-        ledger = await self._ledger(place)
         self._rules[place] = {rule.id: rule for rule in rules}
+        ledger = await self._ledger(place, keys)
         refusal, changed = reserve(keys, ledger, wanted)  # nothing is awaited from here to the change
         if refusal is not None:
             raise refusal.error()
-        self._change(place, changed)
+        ledger.update(changed)
         return Reservation(place, keys, wanted)
 
     def settle(self, held: Reservation, amount: float, now: float) -> None:
@@ -87,9 +104,11 @@ class Spending:
         ledger = self._ledgers.get(held.place)
         if ledger is None:
             return
-        self._change(held.place, settle(held.keys, ledger, held.call.id, amount, now))
+        ledger.update(settle(held.keys, ledger, held.call.id, amount, now))
         if amount > 0:
-            self._settlements.append(Settlement(held.place, held.keys, (held.call.at, amount)))
+            settlement = Settlement(held.place, held.keys, (held.call.at, amount))
+            _gain(self._gains, settlement)
+            self._settlements.append(settlement)
 
     async def run(self, sleep: Callable[[float], Awaitable[None]] = anyio.sleep) -> None:
         """Save what has changed, again and again until cancelled; then the last of it."""
@@ -97,30 +116,32 @@ class Spending:
         try:
             while True:
                 await sleep(SAVE_S)
-                await self.save()
+                with anyio.move_on_after(SAVE_BOUND_S, shield=True):  # what was cut off may be saved, and count twice
+                    await self.save()
                 if not 0 <= self._clock() - pruned < PRUNE_S:
                     pruned = self._clock()
                     await self.prune()
         finally:
-            with anyio.move_on_after(10, shield=True):
+            with anyio.move_on_after(SAVE_BOUND_S, shield=True):
                 await self.save()
 
     async def save(self) -> None:
         """What calls under way hold isn't saved: after a restart they are no more."""
-        settled = self._settlements.end()
-        changed, self._changed = self._changed, {}
-        amounts = {place: self._kept(place, keys) for place, keys in changed.items()}
-        try:
-            for place, buckets in amounts.items():
-                if place in self._ledgers:
-                    await self._store.save(*place, buckets)
-            self._settlements.drop(settled)
-        except BaseException as error:
-            for place in changed.keys() & self._ledgers.keys():
-                self._changed.setdefault(place, set()).update(changed[place])
-            if not isinstance(error, Exception):
-                raise
-            self._log.exception("what was spent can't be saved")  # the outermost place of this task: it is tried again
+        async with self._asking:
+            settled = self._settlements.end()
+            left, self._gains = self._gains, {}
+            try:
+                for place in list(left):
+                    await self._save(place, left[place])
+                    del left[place]
+                self._settlements.drop(settled)
+            except BaseException as error:
+                for place in left.keys() & self._ledgers.keys():
+                    for key, entries in left[place].items():
+                        self._gains.setdefault(place, defaultdict(list))[key].extend(entries)
+                if not isinstance(error, Exception):
+                    raise
+                self._log.exception("what was spent can't be saved")  # the outermost place: it is tried again
 
     async def prune(self) -> None:
         """Drop the buckets whose time is over and in which nothing is held, and those of rules that are no more."""
@@ -131,10 +152,14 @@ class Spending:
             if not over:
                 continue
             for key in over:
-                del ledger[key]
-            self._changed.get(place, set()).difference_update(over)
+                for each in (ledger, self._gains.get(place, {}), self._heard.get(place, {})):
+                    each.pop(key, None)
+
+            def left(kept: Mapping[Key, str], rules: Mapping[str, SpendRule] = rules) -> Mapping[Key, str]:
+                return {key: text for key, text in kept.items() if not _is_over(rules.get(key[0]), _amounts(text), now)}
+
             try:
-                await self._store.remove(*place, over)
+                await self._store.change(*place, over, left)
             except Exception:  # the outermost place of this task: what is too old goes from the store some day
                 self._log.exception("what was spent can't be deleted")
 
@@ -142,38 +167,79 @@ class Spending:
         """A gateway is gone."""
         if place in self._ledgers:
             self._settlements.append(Settlement(place))
-        for each in (self._ledgers, self._changed, self._rules):
+        for each in (self._ledgers, self._gains, self._rules, self._heard):
             each.pop(place, None)
 
-    async def _ledger(self, place: Place) -> dict[Key, Amounts]:
+    async def _ledger(self, place: Place, keys: Collection[Key]) -> dict[Key, Amounts]:
+        """With some buckets as the database had them a moment ago, and since."""
+        ledger = self._ledgers.setdefault(place, {})
+        stale = self._stale(place, keys)
+        if stale and (any(key not in ledger for key in stale) or not self._asking.locked()):
+            async with self._asking:
+                if stale := self._stale(place, keys):
+                    await self._ask(place, stale)
+        return self._ledgers.setdefault(place, {})
+
+    def _stale(self, place: Place, keys: Collection[Key]) -> list[Key]:
+        heard, now = self._heard.get(place, {}), self._clock()
+        return [key for key in keys if key not in heard or not 0 <= now - heard[key] < self._fresh_s]
+
+    async def _ask(self, place: Place, keys: Sequence[Key]) -> None:
+        try:
+            kept = await self._store.load(*place, keys)
+        except Exception:
+            if any(key not in self._ledgers.get(place, {}) for key in keys):
+                raise
+            self._log.exception("what others have spent can't be asked for")
+        else:
+            self._learn(place, kept, keys)
+        self._heard.setdefault(place, {}).update(dict.fromkeys(keys, self._clock()))
+
+    async def _save(self, place: Place, gains: Mapping[Key, Sequence[Entry]]) -> None:
         if place not in self._ledgers:
-            async with self._loading:
-                if place not in self._ledgers:
-                    kept = await self._store.load(*place)
-                    self._ledgers[place] = {key: _amounts(text) for key, text in kept.items()}
-        return self._ledgers[place]
+            return
+        kept = await self._store.change(*place, gains, _adding(gains, self._rules.get(place, {}), self._clock()))
+        if place in self._ledgers:
+            self._learn(place, kept, gains)
 
-    def _kept(self, place: Place, keys: Collection[Key]) -> dict[Key, str]:
-        ledger = self._ledgers.get(place, {})
-        return {key: _json(ledger[key]) for key in keys if key in ledger}
+    def _learn(self, place: Place, kept: Mapping[Key, str], keys: Collection[Key]) -> None:
+        """Some buckets hold what the database has, and what it hasn't heard of yet."""
+        ledger, rules = self._ledgers.setdefault(place, {}), self._rules.get(place, {})
+        now, gains = self._clock(), self._gains.get(place, {})
+        for key in keys:
+            entries = _amounts(kept.get(key, "[]")).entries
+            entries = gained(_window(rules, key), entries, gains.get(key, ()), now)
+            ledger[key] = replace(ledger.get(key, Amounts()), entries=entries)
 
-    def _change(self, place: Place, changed: Mapping[Key, Amounts]) -> None:
-        self._ledgers[place].update(changed)
-        self._changed.setdefault(place, set()).update(changed)
+
+def _gain(gains: Gains, settlement: Settlement) -> None:
+    buckets = gains.setdefault(settlement.place, defaultdict(list))
+    for key in settlement.keys:
+        buckets[key].append(settlement.entry)
+
+
+def _adding(
+    gains: Mapping[Key, Sequence[Entry]], rules: Mapping[str, SpendRule], now: float
+) -> Callable[[Mapping[Key, str]], Mapping[Key, str]]:
+    """Adds what buckets gained to what they hold."""
+
+    def add(kept: Mapping[Key, str]) -> Mapping[Key, str]:
+        return {
+            key: json.dumps(gained(_window(rules, key), _amounts(kept.get(key, "[]")).entries, entries, now))
+            for key, entries in gains.items()
+        }
+
+    return add
+
+
+def _window(rules: Mapping[str, SpendRule], key: Key) -> Window | None:
+    rule = rules.get(key[0])
+    return None if rule is None else rule.window
 
 
 def _is_over(rule: SpendRule | None, amounts: Amounts, now: float) -> bool:
     return not amounts.held if rule is None else is_empty(rule.window, amounts, now)
 
 
-def _json(amounts: Amounts) -> str:
-    return json.dumps(asdict(amounts)["entries"])
-
-
 def _amounts(text: str) -> Amounts:
     return Amounts(tuple((float(at), float(amount)) for at, amount in json.loads(text)))
-
-
-def _gained(kept: str, entries: Sequence[Entry]) -> str:
-    """A bucket as it was kept, with what it gained since."""
-    return _json(Amounts(tuple(sorted((*_amounts(kept).entries, *entries)))))

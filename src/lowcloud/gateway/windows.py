@@ -7,6 +7,7 @@ is in the future as well.
 
 import math
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Literal, TypeAlias
@@ -150,6 +151,12 @@ def settle(window: Window, amounts: Amounts, call_id: str, amount: float, now: f
     if amount > 0 and _counts(window, at, now):
         insort(entries, (at, amount))
     return Amounts(_merged(window, tuple(entries)), held)
+
+
+def gained(window: Window | None, entries: Sequence[Entry], new: Sequence[Entry], now: float) -> tuple[Entry, ...]:
+    """What was spent, with what was spent beside it; without a window all of it, in order of time."""
+    both = tuple(sorted((*entries, *new)))
+    return both if window is None else _merged(window, _current(window, both, now))
 
 
 def _counts(window: Window, at: float, now: float) -> bool:

@@ -33,6 +33,11 @@ class Database:
         self._log = structlog.get_logger("lowcloud.storage")
         self.writer = Writer(self.writing)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may use it at the same time."""
+        return self._engine.dialect.name != "sqlite"
+
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that may write from its beginning, so that it can't lose a race for that. Blocking."""

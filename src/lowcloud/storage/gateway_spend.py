@@ -1,67 +1,60 @@
-"""What has been spent under the rules of gateways, so that it survives a restart."""
+"""What has been spent under the rules of gateways, by all servers on a database, so that it survives their restarts."""
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from operator import itemgetter
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, select, update
 
 from lowcloud.storage.database import Database
 from lowcloud.storage.tables import gateway_spend
-from lowcloud.storage.upsert import insert_or_replace
+from lowcloud.storage.upsert import insert_new
 
 KEYS_AT_ONCE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class SpendRow:
-    """What a bucket of a rule holds. ``amounts`` is JSON; ``updated_at`` is seconds since 1970."""
-
-    account_id: str
-    gateway_id: str
-    rule_id: str
-    bucket: str
-    amounts: str
-    updated_at: float
+Bucket: TypeAlias = tuple[str, str]  # a rule's id, and the bucket's name
+Change: TypeAlias = Callable[[Mapping[Bucket, str]], Mapping[Bucket, str]]  # of amounts, which are JSON
 
 
 class SpendStore:
-    """The spend of one database."""
+    """The spend of one database. ``clock`` gives seconds since 1970."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database, self._clock = database, clock
 
-    async def load(self, account_id: str, gateway_id: str) -> dict[tuple[str, str], str]:
-        """The amounts of a gateway's buckets, by rule and bucket."""
-        query = select(gateway_spend).where(_of(account_id, gateway_id))
-        rows = await self._database.run(lambda connection: connection.execute(query).all())
-        return {(row.rule_id, json.loads(row.bucket)): row.amounts for row in rows}
+    async def load(self, account_id: str, gateway_id: str, buckets: Collection[Bucket]) -> dict[Bucket, str]:
+        """What some of a gateway's buckets hold; one that holds nothing isn't among them."""
+        keys = {_key(*bucket): bucket for bucket in buckets}
+        found = await self._database.run(lambda connection: _held(connection, _of(account_id, gateway_id), list(keys)))
+        return {keys[key]: amounts for key, amounts in found.items()}
 
-    async def save(self, rows: Iterable[SpendRow]) -> None:
-        """In the place of what was there: all, or none where it raises."""
-        found = {(row.account_id, row.gateway_id, _key(row.rule_id, row.bucket)): row for row in rows}
-        values = [
-            _values(key, row) for (_, _, key), row in sorted(found.items(), key=itemgetter(0))
-        ]  # locked in one order
+    async def change(
+        self, account_id: str, gateway_id: str, buckets: Collection[Bucket], change: Change
+    ) -> Mapping[Bucket, str]:
+        """Have some buckets hold what ``change`` says of what they hold, and return that; nobody else changes them in
+        between. What is in neither of the two holds nothing, and goes. All is done, or nothing where it raises.
+        """
+        keys = dict(sorted((_key(*bucket), bucket) for bucket in buckets))  # locked in one order
+        now = self._clock()
+        place = {"account_id": account_id, "gateway_id": gateway_id}
 
-        def save(connection: Connection) -> None:
-            if values:
-                connection.execute(insert_or_replace(connection, gateway_spend, ["amounts", "updated_at"]), values)
+        def work(connection: Connection) -> Mapping[Bucket, str]:
+            new = [
+                {**place, "key": key, "rule_id": rule, "bucket": json.dumps(name), "amounts": "", "updated_at": now}
+                for key, (rule, name) in keys.items()
+            ]
+            _each(connection, insert_new(connection, gateway_spend), new)  # so that there is a row to be locked
+            kept = _held(connection, _of(account_id, gateway_id), list(keys), locks=True)
+            after = change({keys[key]: amounts for key, amounts in kept.items() if amounts})
+            rows = [{"its_key": key, "amounts": after.get(keys[key], ""), "updated_at": now} for key in keys]
+            this = and_(_of(account_id, gateway_id), gateway_spend.c.key == bindparam("its_key"))
+            _each(connection, update(gateway_spend).where(this), [row for row in rows if row["amounts"]])
+            gone = [{"its_key": row["its_key"]} for row in rows if not row["amounts"]]
+            _each(connection, delete(gateway_spend).where(this), gone)
+            return after
 
-        await self._database.writer.put(save)
-
-    async def remove(self, account_id: str, gateway_id: str, buckets: Collection[tuple[str, str]]) -> None:
-        """Delete buckets of a gateway, each a rule and a bucket."""
-        keys = sorted(_key(rule_id, bucket) for rule_id, bucket in buckets)
-
-        def remove(connection: Connection) -> None:
-            for start in range(0, len(keys), KEYS_AT_ONCE):
-                these = gateway_spend.c.key.in_(keys[start : start + KEYS_AT_ONCE])
-                connection.execute(delete(gateway_spend).where(_of(account_id, gateway_id), these))
-
-        await self._database.writer.put(remove)
+        return await self._database.writer.put(work)
 
     async def delete_old(self, before: float, limit: int = 1_000) -> int:
         """Delete at most ``limit`` that were saved last before then; how many."""
@@ -92,13 +85,19 @@ def _key(rule_id: str, bucket: str) -> str:
     return hashlib.sha256(json.dumps([rule_id, bucket]).encode()).hexdigest()
 
 
-def _values(key: str, row: SpendRow) -> dict[str, str | float]:
-    return {
-        "account_id": row.account_id,
-        "gateway_id": row.gateway_id,
-        "key": key,
-        "rule_id": row.rule_id,
-        "bucket": json.dumps(row.bucket),
-        "amounts": row.amounts,
-        "updated_at": row.updated_at,
-    }
+def _held(
+    connection: Connection, theirs: ColumnElement[bool], keys: Sequence[str], *, locks: bool = False
+) -> dict[str, str]:
+    """The amounts of some buckets of a gateway, by their keys."""
+    found: dict[str, str] = {}
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        these = gateway_spend.c.key.in_(keys[start : start + KEYS_AT_ONCE])
+        query = select(gateway_spend.c.key, gateway_spend.c.amounts).where(theirs, these).order_by(gateway_spend.c.key)
+        rows = connection.execute(query.with_for_update() if locks else query)
+        found |= {row.key: row.amounts for row in rows}
+    return found
+
+
+def _each(connection: Connection, statement: Any, rows: Sequence[Mapping[str, object]]) -> None:
+    if rows:
+        connection.execute(statement, rows)

@@ -16,7 +16,7 @@ from lowcloud.gateway.directory import Shelves, StoredDirectory
 from lowcloud.gateway.limiter import MemoryLimiter
 from lowcloud.gateway.prices import Price
 from lowcloud.gateway.settlements import Settlements
-from lowcloud.gateway.shelves import Entries, LogSink, Spent
+from lowcloud.gateway.shelves import Entries, LogSink
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import Spool
 from lowcloud.http.gateway.build import GatewayParts
@@ -138,7 +138,7 @@ def make_desk(make_world, database, tmp_path) -> MakeDesk:
         cache = Cache(Entries(CacheStore(database, clock=lambda: NOW)))
         settlements = Settlements(tmp_path / "spend")
         settlements.open()
-        spending = Spending(Spent(SpendStore(database), lambda: NOW), settlements)
+        spending = Spending(SpendStore(database, lambda: NOW), settlements)
         prices = {"openai": {"gpt-4o": Price(2.5, 10.0)}}
         async with anyio.create_task_group() as tasks:
             shared = (cache, MemoryLimiter(), spending, spool, logs, prices, tasks)
