@@ -144,6 +144,11 @@ def later_of(headers: Sequence[tuple[str, str]]) -> list[str]:
     return [name for name in _ours(headers) if name in LATER]
 
 
+def ours_of(headers: Sequence[tuple[str, str]]) -> list[str]:
+    """All that ask something of a gateway: where a call names none, they are to be named as ignored."""
+    return [name for name in _ours(headers) if name not in _ELSEWHERE]
+
+
 def unknown_of(headers: Sequence[tuple[str, str]]) -> list[str]:
     """Those of the gateway's headers that nobody here knows: to be named as ignored."""
     return [name for name in _ours(headers) if name not in HEADERS and name not in LATER and name not in _ELSEWHERE]

@@ -138,8 +138,8 @@ def raw_path(scope: Scope) -> str:
 class Detour(Protocol):
     """A way around a route's own handler."""
 
-    async def reply(self, template: str, call: Call) -> ASGIApp | None:
-        """What is answered instead to a call of the route; None: it doesn't go this way."""
+    async def reply(self, template: str, call: Call, handler: Handler) -> ASGIApp:
+        """What is answered to a call of the route, by its ``handler`` or otherwise."""
 
 
 class Router:
@@ -191,8 +191,11 @@ class Router:
         call = Call(trace, headers, found.params, principal, body, _query(scope))
 
         async def answer() -> None:
-            reply = await self._detour.reply(found.template, call) if self._detour is not None else None
-            await (reply or await route.handler(call))(scope, receive, send)
+            if self._detour is None:
+                reply = await route.handler(call)
+            else:
+                reply = await self._detour.reply(found.template, call, route.handler)
+            await reply(scope, receive, send)
 
         await while_connected(scope, receive, answer)
 

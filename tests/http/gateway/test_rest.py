@@ -49,6 +49,15 @@ async def test_the_answer_is_the_same_and_one_log_says_so(desk, path, body, slas
     assert row.tokens_in > 0
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", f"/run/{CHAT_STAND_IN}"])
+async def test_what_is_asked_of_a_gateway_without_naming_one_is_named_as_ignored(desk, path):
+    asked = {"cf-aig-cache-ttl": "60", "cf-aig-collect-log": "true", "cf-aig-authorization": "Bearer x", "x-other": "1"}
+    answer = await desk.world.ask("POST", LONG + path, CHAT | {"colour": "blue"}, asked)
+    assert answer.status == 200
+    assert answer.headers["lowcloud-ignored"].endswith("colour, cf-aig-cache-ttl, cf-aig-collect-log")
+    assert await desk.logged() == ()
+
+
 async def test_a_header_of_the_gateway_that_nobody_knows_is_named_as_ignored(desk):
     answer = await desk.world.ask("POST", LONG + "/v1/chat/completions", CHAT, BY | {"cf-aig-colour": "blue"})
     assert (answer.status, answer.headers["lowcloud-ignored"]) == (200, "cf-aig-colour")

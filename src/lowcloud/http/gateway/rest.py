@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lowcloud.core.principal import Principal
 from lowcloud.gateway.call import OURS, Asked, Call, Step
-from lowcloud.gateway.options import Options, is_ours
+from lowcloud.gateway.options import Options, is_ours, ours_of
 from lowcloud.gateway.pipeline import Gateway
 from lowcloud.http import call as http
 from lowcloud.http.auth import Auth
@@ -29,17 +29,17 @@ class ByGateway:
     def __init__(self, gateway: Gateway, auth: Auth, offload: Offload, new_id: Callable[[], str]) -> None:
         self._gateway, self._auth, self._offload, self._new_id = gateway, auth, offload, new_id
 
-    async def reply(self, template: str, call: http.Call) -> ASGIApp | None:
-        """The answer to a call of a route; None: it names no gateway. Raises LowcloudError."""
+    async def reply(self, template: str, call: http.Call, handler: http.Handler) -> ASGIApp:
+        """The answer to a call of a route, by its ``handler`` where it names no gateway. Raises LowcloudError."""
         path = own_path(template, call.trace.path)
         if call.trace.method != "POST" or not path.startswith(("run", "v1/")):
-            return None
+            return await handler(call)
         headers = lowered(call.headers.items())
         found, body = chosen(None, headers), call.body
         if path.startswith("run") and b'"gateway"' in body:
             found, body = await self._offload.read(body, lambda inputs: _of_body(inputs, headers, call.body))
         if found is None:
-            return None
+            return naming(tuple(ours_of(headers)), await handler(call))
         step = Step(Call(OURS, "POST", path, call.trace.query, own_headers(headers), body))
         app = await self.through(call, found.gateway_id, (step,), found.options, "rest")
         return naming(found.ignored, app)
