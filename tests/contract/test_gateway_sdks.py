@@ -1,10 +1,12 @@
-"""The SDKs of OpenAI and Anthropic through the gateway: to our own models, and to upstreams of their real form."""
+"""The SDKs of OpenAI and Anthropic through the gateway, to our own models and to upstreams of their real form; and
+Cloudflare's, for the logs of it."""
 
 import json
 import urllib.request
 from collections.abc import Iterator
 
 import anthropic
+import cloudflare
 import openai
 import pytest
 from provider_upstream import ProviderUpstream, provider_upstream
@@ -54,9 +56,14 @@ def openai_at(served: Served, path: str, api_key: str, **more: object) -> openai
     return served.owned(openai.OpenAI(base_url=base, api_key=api_key, max_retries=0, timeout=20, **more))
 
 
-def test_our_own_models_answer_openais_package_with_our_own_token(served):
+def ask_ours(served: Served):
+    """The raw answer of our own model to a chat completion."""
     client = openai_at(served, "workers-ai/v1", "sk-good")
-    raw = client.chat.completions.with_raw_response.create(model=LLAMA, messages=HELLO)
+    return client.chat.completions.with_raw_response.create(model=LLAMA, messages=HELLO)
+
+
+def test_our_own_models_answer_openais_package_with_our_own_token(served):
+    client, raw = openai_at(served, "workers-ai/v1", "sk-good"), ask_ours(served)
     assert raw.parse().choices[0].message.content == SAID
     log = log_of(served, raw.headers)
     assert (log["provider"], log["success"], log["tokens_out"]) == ("workers-ai", True, 3)
@@ -156,3 +163,19 @@ def test_without_our_token_nothing_reaches_the_upstream(served, upstream):
     with pytest.raises(openai.AuthenticationError):
         client.chat.completions.create(model="gpt-4o", messages=HELLO)
     assert len(upstream.asked) == n_asked
+
+
+def test_cloudflares_package_finds_logs_by_two_filters_and_deletes_by_a_json_array_of_them(served):
+    api = {"base_url": f"{served.url}/client/v4", "api_token": "sk-good", "max_retries": 0}
+    logs = served.owned(cloudflare.Cloudflare(**api)).ai_gateway.logs
+    log_id = log_of(served, ask_ours(served).headers)["id"]
+    filters = [
+        {"key": "id", "operator": "eq", "value": [log_id]},
+        {"key": "success", "operator": "eq", "value": [True]},
+    ]
+    where = {"gateway_id": "default", "account_id": ACCOUNT}
+    assert [log.id for log in logs.list(**where, filters=filters)] == [log_id]
+    with pytest.raises(cloudflare.BadRequestError, match="JSON array"):
+        logs.delete(**where, filters=filters)
+    logs.delete(**where, extra_query={"filters": json.dumps(filters)})
+    assert not list(logs.list(**where, filters=filters))

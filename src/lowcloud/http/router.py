@@ -37,7 +37,7 @@ class Route:
 
     An ``is_open`` route needs no token from this machine itself, any other one with a permission of ``any_of``. Errors
     have ``error_shape``. A POST, PUT or PATCH route gets its body, which is labelled as JSON unless the route
-    ``takes_any_media``.
+    ``takes_any_media``; a DELETE route that ``reads_body`` gets it too, whatever its label.
     """
 
     method: str
@@ -48,6 +48,7 @@ class Route:
     error_shape: Shape = openai
     any_of: frozenset[Permission] = USES_MODELS
     takes_any_media: bool = False
+    reads_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +185,9 @@ class Router:
             principal = await self._auth.principal(headers, account_id, route.any_of)
             trace.account_id, trace.token_id = principal.account_id, principal.token_id
         body = b""
-        if route.method in WITH_BODY:
-            if not route.takes_any_media:
-                check_media_type(headers)
+        if route.method in WITH_BODY and not route.takes_any_media:
+            check_media_type(headers)
+        if route.method in WITH_BODY or route.reads_body:
             body = await read_body(scope, receive, self._settings)
         call = Call(trace, headers, found.params, principal, body, _query(scope))
 

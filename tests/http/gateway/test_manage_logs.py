@@ -1,6 +1,7 @@
 """Logs of a gateway, as its management API shows them."""
 
 import json
+from itertools import permutations
 from urllib.parse import quote
 
 import pytest
@@ -91,12 +92,51 @@ async def test_a_body_that_was_not_kept_and_a_log_that_is_not_there_are_not_foun
     assert (await desk.manage("GET", "/gateways/none/logs")).status == 404
 
 
-async def test_filters_are_read_as_both_official_sdks_write_them(desk):
+async def test_filters_are_read_as_the_official_npm_package_writes_them(desk):
     await kept(desk, {"model": "a", "cost": 1.0}, {"model": "b", "cost": 2.0}, {"model": "b", "cost": 3.0})
     one = "filters.key=model&filters.operator=eq&filters.value=b&filters.value=c"
     assert await ids(desk, one) == ["2", "1"]
     two = "filters.operator=lt&filters.key=cost&filters.value=2.5"
     assert await ids(desk, f"{one}&{two}") == ["1"]
+    assert await ids(desk, f"{two}&{one}") == ["1"]
+
+
+@pytest.mark.parametrize("names", list(permutations(["key", "operator", "value"])))
+async def test_filters_are_read_as_the_official_python_package_writes_them_name_by_name(desk, names):
+    await kept(desk, {"model": "a", "cost": 1.0}, {"model": "b", "cost": 2.0}, {"model": "b", "cost": 3.0})
+    two = {"key": ("model", "cost"), "operator": ("eq", "lt"), "value": ("b", "2.5")}
+    assert await ids(desk, "&".join(f"filters.{name}={value}" for name in names for value in two[name])) == ["1"]
+    one = {"key": ("model",), "operator": ("eq",), "value": ("b", "c")}
+    assert await ids(desk, "&".join(f"filters.{name}={value}" for name in names for value in one[name])) == ["2", "1"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        # Which of the filters has two values?
+        "filters.key=model&filters.key=cost&filters.operator=eq&filters.operator=lt"
+        "&filters.value=b&filters.value=c&filters.value=2",
+        "filters.key=model&filters.key=cost&filters.operator=eq&filters.operator=lt&filters.value=b",
+        "filters.key=model&filters.key=cost&filters.operator=eq&filters.value=b&filters.value=2",
+        # The second of them has no value, or the first's is the second's.
+        "filters.key=model&filters.operator=eq&filters.value=b&filters.value=2&filters.key=cost&filters.operator=lt",
+        "filters[0].key=model&filters[0].key=cost&filters[0].operator=eq&filters[0].value=b",
+    ],
+)
+async def test_filters_whose_parts_cannot_be_told_apart_are_refused(desk, query):
+    await kept(desk, {"model": "b"})
+    for method in ("GET", "DELETE"):
+        assert complaint(await desk.manage(method, f"{LOGS}?{query}")) == "filters:"
+    assert await ids(desk, "") == ["0"]
+
+
+async def test_filters_written_name_by_name_delete_nothing_as_empty_values_may_be_missing(desk):
+    await kept(desk, {"model": "a", "cost": 1.0})
+    query = "filters.key=model&filters.key=cost&filters.operator=eq&filters.operator=lt&filters.value=a&filters.value=2"
+    answer = await desk.manage("DELETE", f"{LOGS}?{query}")
+    assert complaint(answer) == "filters:"
+    assert "JSON" in answer.json["errors"][0]["message"]
+    assert await ids(desk, query) == ["0"]
 
 
 @pytest.mark.parametrize(
@@ -197,11 +237,29 @@ async def test_logs_are_deleted_by_filters_in_an_order_up_to_a_limit(desk):
     assert await ids(desk, "") == []
 
 
-async def test_a_parameter_that_nobody_reads_deletes_nothing(desk):
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("?model=b", "model:"),
+        ("?filter.key=model", "filter.key:"),
+        ("?filters=", "filters:"),
+        ("?filters=[]", "filters:"),
+        ("?limit=", "limit:"),
+    ],
+)
+async def test_a_parameter_that_nobody_reads_or_that_says_nothing_deletes_nothing(desk, query, named):
     await kept(desk, {"model": "a"})
-    assert complaint(await desk.manage("DELETE", f"{LOGS}?model=b")) == "model:"
-    assert complaint(await desk.manage("DELETE", f"{LOGS}?filter.key=model")) == "filter.key:"
+    assert complaint(await desk.manage("DELETE", f"{LOGS}{query}")) == named
     assert await ids(desk, "") == ["0"]
+
+
+@pytest.mark.parametrize("body", [{"filters": [{"key": "model", "operator": "eq", "value": ["b"]}]}, [], b"limit=1"])
+async def test_a_body_deletes_nothing_as_filters_go_into_the_query(desk, body):
+    await kept(desk, {"model": "a"})
+    assert complaint(await desk.manage("DELETE", LOGS, body)) == "body:"
+    assert await ids(desk, "") == ["0"]
+    assert (await desk.manage("DELETE", LOGS, {})).status == 200
+    assert await ids(desk, "") == []
 
 
 @pytest.mark.parametrize("first", [[], [{"model": "a"}]])

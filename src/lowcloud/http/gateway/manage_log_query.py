@@ -1,7 +1,8 @@
 """Which logs a query asks for: ``filters``, as SDKs and people write them, and the flat parameters of before. Pure.
 
-Official SDKs write ``filters.key=cost&filters.operator=gt&filters.value=1``, again and again for further filters;
-others ``filters[0][key]=...``, or ``filters=`` and a JSON array.
+Official SDKs write ``filters.key=cost&filters.operator=gt&filters.value=1``: npm's again and again for further filters,
+Python's all keys together, then all operators, then all values, and nothing for a value that is empty or null. Others
+write ``filters[0][key]=...``, or ``filters=`` and a JSON array.
 """
 
 import json
@@ -10,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import parse_qsl
 
@@ -96,10 +99,11 @@ class ListQuery(ExportQuery, PageQuery):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a query has beside its filters, and those."""
+    """What a query has beside its filters, and those. ``names_filters``: it speaks of some, be there any or not."""
 
     given: Mapping[str, str]
     filters: tuple[LogFilter, ...]
+    names_filters: bool
 
     def unknown(self, model: type[BaseModel]) -> list[str]:
         """Parameters that the model hasn't."""
@@ -110,11 +114,16 @@ class Asked:
         return validated(model, {name: value for name, value in self.given.items() if value})
 
 
-def asked_of(query: str) -> Asked:
-    """A raw query, read. Raises BadRequest for filters that can't be."""
+def asked_of(query: str, *, may_pair: bool = True) -> Asked:
+    """A raw query, read. Raises BadRequest for filters that can't be.
+
+    ``may_pair``: filters of which keys, operators and values stand together have one value each. That is as good as
+    sure, but where values were left out that are empty, another filter's would take their place.
+    """
     pairs = parse_qsl(query, keep_blank_values=True)
     given = {name: value for name, value in pairs if not name.startswith("filters")}
-    return Asked(given, tuple(_filters([pair for pair in pairs if pair[0].startswith("filters")])))
+    named = [pair for pair in pairs if pair[0].startswith("filters")]
+    return Asked(given, tuple(_filters(named, may_pair)), bool(named))
 
 
 def query_of(asked: ExportQuery, filters: Sequence[LogFilter]) -> LogQuery:
@@ -134,14 +143,26 @@ class _Parts:
     known: dict[str, str] = field(default_factory=dict)
     values: list[str] = field(default_factory=list)
 
+    @property
+    def is_whole(self) -> bool:
+        return len(self.known) == 2 and bool(self.values)
+
+    def add(self, name: str, value: str) -> None:
+        if name == "value":
+            self.values.append(value)
+        elif name in self.known:
+            raise BadRequest(f"filters: one of them has two {name}s.", param="filters")
+        else:
+            self.known[name] = value
+
     def filter(self, place: int) -> FilterBody:
         return validated(FilterBody, {**self.known, "value": self.values}, f"filters[{place}]")
 
 
-def _filters(pairs: Iterable[tuple[str, str]]) -> list[LogFilter]:
-    found: dict[object, _Parts] = {}
+def _filters(pairs: Iterable[tuple[str, str]], may_pair: bool) -> list[LogFilter]:
     whole: list[FilterBody] = []
-    n_begun = 0
+    placed: dict[str, _Parts] = {}
+    others: list[tuple[str, str]] = []
     for name, value in pairs:
         if name in WHOLE:
             whole += _parsed(value)
@@ -149,16 +170,34 @@ def _filters(pairs: Iterable[tuple[str, str]]) -> list[LogFilter]:
         part = PART.fullmatch(name)
         if part is None:
             raise BadRequest(f"{name[:64]}: a filter has a key, an operator and values.", param=name[:64])
-        place: object = part["place"] or n_begun
-        if not part["place"] and part["name"] in found.get(n_begun, _Parts()).known:
-            place = n_begun = n_begun + 1
-        parts = found.setdefault(place, _Parts())
-        if part["name"] == "value":
-            parts.values.append(value)
+        if part["place"]:
+            placed.setdefault(part["place"], _Parts()).add(part["name"], value)
         else:
-            parts.known[part["name"]] = value
-    whole += [parts.filter(place) for place, parts in enumerate(found.values())]
+            others.append((part["name"], value))
+    found = [*placed.values(), *_told_apart(others, may_pair)]
+    whole += [parts.filter(place) for place, parts in enumerate(found)]
     return [LogFilter(each.key, each.operator, tuple(each.value)) for each in whole]
+
+
+def _told_apart(parts: Sequence[tuple[str, str]], may_pair: bool) -> list[_Parts]:
+    """Filters that are written one after the other, or, with one value each, name by name."""
+    found: list[_Parts] = []
+    for name, value in parts:
+        if not found or name in found[-1].known:
+            found.append(_Parts())
+        found[-1].add(name, value)
+    if len(found) < 2 or all(each.is_whole for each in found):
+        return found
+    by_name = {name: [value for _, value in run] for name, run in groupby(parts, itemgetter(0))}
+    n_runs = sum(1 for _ in groupby(parts, itemgetter(0)))
+    if may_pair and n_runs == 3 and len({len(values) for values in by_name.values()}) == 1:
+        each = zip(by_name["key"], by_name["operator"], by_name["value"], strict=True)
+        return [_Parts({"key": key, "operator": operator}, [value]) for key, operator, value in each]
+    raise BadRequest(
+        "filters: which of the values belong to which of the keys can't be told beyond doubt. Send one JSON array: "
+        'filters=[{"key": "model", "operator": "eq", "value": ["m"]}, ...].',
+        param="filters",
+    )
 
 
 def _parsed(text: str) -> list[FilterBody]:

@@ -14,6 +14,7 @@ from lowcloud.http.encode import answer_headers, to_json
 from lowcloud.http.gateway.logs import Logs, fields_of
 from lowcloud.http.gateway.manage import Desk, NotManaged, account_of, answered, listed
 from lowcloud.http.gateway.manage_log_query import DeleteQuery, ExportQuery, ListQuery, asked_of, query_of
+from lowcloud.http.validation import validated
 from lowcloud.http.workers_ai.catalogue_query import Page
 from lowcloud.storage.gateway_log_query import LogFilter, LogQuery
 from lowcloud.storage.gateway_logs import Body, LogPage, LogRanges, LogRow
@@ -55,11 +56,15 @@ class ManagedLogs:
         return answered(fields_of(row), [name for name in body if name not in ("feedback", "score", "metadata")])
 
     async def delete(self, call: Call) -> ASGIApp:
-        """Those that are meant, and without a filter all. Raises BadRequest for a parameter that nobody reads."""
-        asked = asked_of(call.trace.query)
+        """Those that are meant, and without a filter all. Raises BadRequest for what isn't read or has no value."""
+        asked = asked_of(call.trace.query, may_pair=False)
         if unknown := asked.unknown(DeleteQuery):
             raise BadRequest(f"{unknown[0][:64]}: logs can't be chosen by it for deletion.", param=unknown[0][:64])
-        given = asked.as_(DeleteQuery)
+        if asked.names_filters and not asked.filters:
+            raise BadRequest("filters: there is none. Without the parameter all logs go.", param="filters")
+        if call.body.strip() not in (b"", b"{}"):
+            raise BadRequest("body: it isn't read; filters and limit go into the query.", param="body")
+        given = validated(DeleteQuery, dict(asked.given))
         gateway = await self._on.gateway(call)
         await self._catch_up()
         query = LogQuery(asked.filters, "", given.order_by, given.order_by_direction == "desc")

@@ -64,7 +64,7 @@ def _logs(on: ManagedLogs) -> list[Route]:
     every = "/gateways/{gateway_id}/logs"
     return [
         _managed("GET", every, on.index, LOGS),
-        _managed("DELETE", every, on.delete, DELETE_LOGS),
+        replace(_managed("DELETE", every, on.delete, DELETE_LOGS), reads_body=True),
         _managed("GET", f"{every}/export", on.export, EXPORT),
         _managed("GET", f"{every}/{{log_id}}", on.show, LOG),
         _managed("PATCH", f"{every}/{{log_id}}", on.edit, EDIT_LOG),
@@ -131,8 +131,9 @@ GATEWAY = _operation("getGateway", "One of the gateways.", schemas.OneGateway)
 UPDATE_GATEWAY = _operation("updateGateway", "Gives a gateway other settings.", schemas.OneGateway, GatewayFields)
 DELETE_GATEWAY = _operation("deleteGateway", "Deletes a gateway, its logs and its keys.", schemas.OneGateway)
 LOGS = _operation("listLogs", "Lists a gateway's logs.", schemas.LogList, query=ListQuery)
-DELETE_LOGS = _operation(
-    "deleteLogs", "Deletes logs: those that filters choose, or all.", schemas.Done, query=DeleteQuery
+DELETE_LOGS = replace(
+    _operation("deleteLogs", "Deletes logs: those that filters choose, or all.", schemas.Done, query=DeleteQuery),
+    errors=(400, 408, 413),
 )
 EXPORT = Operation(
     "exportLogs", "A gateway's logs as lines of JSON.", TAG, media_type=LINES, errors=(400,), query=ExportQuery
