@@ -176,6 +176,56 @@ async def test_custom_providers_are_listed_changed_and_deleted(providers):
     assert await providers.update(changed) is False
 
 
+def key(number, slug, account=ACCOUNT, gateway="g", alias="a"):
+    return ProviderKeyRow(
+        f"k{number}", account, gateway, f"custom-{slug}", alias, True, "s", "p", None, None, START, START
+    )
+
+
+async def slugs_of_keys(keys, account=ACCOUNT):
+    """For whom keys are kept, in either gateway."""
+    return [row.provider_slug for gateway in ("g", "h") for row in await keys.list(account, gateway)]
+
+
+@pytest.fixture
+async def keys(providers, database):
+    """Two providers of an account, and one of another's, with keys."""
+    for each in (provider(1), provider(2), provider(3, OTHER, slug="slug-1")):
+        await providers.create(each)
+    stored = ProviderKeyStore(database)
+    for each in (key(1, "slug-1"), key(2, "slug-1", gateway="h"), key(3, "slug-2"), key(4, "slug-1", OTHER)):
+        await stored.create(each)
+    return stored
+
+
+async def test_a_custom_provider_that_is_deleted_is_gone_with_its_keys(providers, keys):
+    assert await providers.delete(ACCOUNT, "p1")
+    assert await slugs_of_keys(keys) == ["custom-slug-2"]
+    assert await slugs_of_keys(keys, OTHER) == ["custom-slug-1"]
+
+
+async def test_a_new_custom_provider_has_no_keys_though_some_were_left_of_its_slug(providers, keys):
+    await keys.create(key(5, "slug-5"))
+    assert await providers.create(provider(5))
+    assert "custom-slug-5" not in await slugs_of_keys(keys)
+
+
+async def test_keys_are_for_the_slug_that_their_custom_provider_has(providers, keys):
+    await keys.create(key(5, "new", gateway="h"))
+    assert await providers.update(provider(1, slug="new"))
+    assert await slugs_of_keys(keys) == ["custom-new", "custom-slug-2", "custom-new"]
+    assert (await keys.lookup(ACCOUNT, "h", "custom-new")).id == "k2"
+    assert await slugs_of_keys(keys, OTHER) == ["custom-slug-1"]
+
+
+async def test_a_change_that_is_refused_leaves_the_keys_where_they_are(providers, keys):
+    before = await slugs_of_keys(keys)
+    assert await providers.update(provider(1, slug="slug-2")) is False
+    assert await providers.update(provider(9, slug="slug-1")) is False
+    assert await providers.delete(OTHER, "p1") is False
+    assert await slugs_of_keys(keys) == before
+
+
 async def test_nothing_reads_a_whole_table(store, providers, database):
     await store.create(ACCOUNT, "g", "{}")
     await filled(database, "g")

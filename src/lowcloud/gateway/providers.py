@@ -14,8 +14,8 @@ from urllib.parse import unquote
 from lowcloud.core.errors import BadRequest
 from lowcloud.gateway.call import OURS, Call, Headers
 from lowcloud.gateway.errors import InvalidProvider
+from lowcloud.storage.provider_keys import CUSTOM
 
-CUSTOM = "custom-"
 MAX_PATH_CHARS = 4096
 _MAX_LAYERS = 3  # of percent signs around one another
 UsageForm: TypeAlias = Literal["openai", "anthropic", "google", "cohere", "none"]

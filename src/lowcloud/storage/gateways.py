@@ -11,7 +11,7 @@ from lowcloud.storage.database import Database
 from lowcloud.storage.gateway_cache import remove_entries
 from lowcloud.storage.gateway_logs import remove_all_logs, remove_count
 from lowcloud.storage.gateway_spend import remove_spend
-from lowcloud.storage.provider_keys import remove_keys
+from lowcloud.storage.provider_keys import move_keys_of_custom, remove_keys, remove_keys_of_custom
 from lowcloud.storage.tables import custom_providers, gateways
 from lowcloud.storage.upsert import insert_new
 
@@ -137,14 +137,22 @@ class GatewayStore:
 
 
 class CustomProviderStore:
-    """The custom providers of one database."""
+    """The custom providers of one database. The keys that gateways keep for one are its own: they go with it, so that
+    none is ever sent to another provider of the same slug."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, row: CustomProviderRow) -> bool:
-        """False: the account has one of that slug."""
-        return await self._database.writer.put(lambda connection: _insert(connection, custom_providers, row))
+        """It has no keys yet. False: the account has one of that slug."""
+
+        def create(connection: Connection) -> bool:
+            if not _insert(connection, custom_providers, row):
+                return False
+            remove_keys_of_custom(connection, row.account_id, row.slug)
+            return True
+
+        return await self._database.writer.put(create)
 
     async def get(self, account_id: str, provider_id: str) -> CustomProviderRow | None:
         """One of an account's."""
@@ -169,7 +177,10 @@ class CustomProviderStore:
         return tuple(_provider(row) for row in rows), total
 
     async def update(self, row: CustomProviderRow) -> bool:
-        """All but its id, its account and when it was made. False: there is none, or another has the slug."""
+        """All but its id, its account and when it was made; its keys are its own under any slug.
+
+        False: there is none, or another has the slug.
+        """
         kept = ("id", "account_id", "created_at")
         values = {name: value for name, value in asdict(row).items() if name not in kept}
         taken = select(custom_providers.c.id).where(
@@ -180,16 +191,28 @@ class CustomProviderStore:
         change = update(custom_providers).where(_is_provider(row.account_id, row.id)).values(values)
 
         def change_it(connection: Connection) -> bool:
-            if connection.execute(taken).first() is not None:
+            slug = _slug(connection, row.account_id, row.id)
+            if slug is None or connection.execute(taken).first() is not None:
                 return False
-            return connection.execute(change).rowcount == 1
+            connection.execute(change)
+            if slug != row.slug:
+                move_keys_of_custom(connection, row.account_id, slug, row.slug)
+            return True
 
         return await self._database.writer.put(change_it)
 
     async def delete(self, account_id: str, provider_id: str) -> bool:
-        """False: there is none of that id."""
-        change = delete(custom_providers).where(_is_provider(account_id, provider_id))
-        return await self._database.writer.put(lambda connection: connection.execute(change).rowcount == 1)
+        """With its keys. False: there is none of that id."""
+
+        def remove(connection: Connection) -> bool:
+            slug = _slug(connection, account_id, provider_id)
+            if slug is None:
+                return False
+            connection.execute(delete(custom_providers).where(_is_provider(account_id, provider_id)))
+            remove_keys_of_custom(connection, account_id, slug)
+            return True
+
+        return await self._database.writer.put(remove)
 
     async def _one(self, condition: ColumnElement[bool]) -> CustomProviderRow | None:
         query = select(custom_providers).where(condition)
@@ -203,6 +226,13 @@ def _is(account_id: str, gateway_id: str) -> ColumnElement[bool]:
 
 def _is_provider(account_id: str, provider_id: str) -> ColumnElement[bool]:
     return and_(custom_providers.c.id == provider_id, custom_providers.c.account_id == account_id)
+
+
+def _slug(connection: Connection, account_id: str, provider_id: str) -> str | None:
+    """A custom provider's, which nobody else changes before this transaction ends; None: there is none."""
+    query = select(custom_providers.c.slug).where(_is_provider(account_id, provider_id))
+    slug: str | None = connection.execute(query.with_for_update()).scalar()
+    return slug
 
 
 def _insert(connection: Connection, table: Table, row: GatewayRow | CustomProviderRow) -> bool:

@@ -10,6 +10,7 @@ from lowcloud.storage.tables import provider_keys
 from lowcloud.storage.upsert import insert_new
 
 DEFAULT_ALIAS = "default"
+CUSTOM = "custom-"  # before the slug of an account's own provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,22 @@ class ProviderKeyStore:
 def remove_keys(connection: Connection, account_id: str, gateway_id: str) -> None:
     """All of a gateway's."""
     connection.execute(delete(provider_keys).where(_of(account_id, gateway_id)))
+
+
+def remove_keys_of_custom(connection: Connection, account_id: str, slug: str) -> None:
+    """All that an account's gateways keep for its own provider of that slug."""
+    connection.execute(delete(provider_keys).where(_of_custom(account_id, slug)))
+
+
+def move_keys_of_custom(connection: Connection, account_id: str, slug: str, new_slug: str) -> None:
+    """They are for the slug that the provider has now, in the place of what was left there."""
+    remove_keys_of_custom(connection, account_id, new_slug)
+    change = update(provider_keys).where(_of_custom(account_id, slug))
+    connection.execute(change.values(provider_slug=CUSTOM + new_slug))
+
+
+def _of_custom(account_id: str, slug: str) -> ColumnElement[bool]:
+    return and_(provider_keys.c.account_id == account_id, provider_keys.c.provider_slug == CUSTOM + slug)
 
 
 def _of(account_id: str, gateway_id: str) -> ColumnElement[bool]:

@@ -118,6 +118,25 @@ async def test_a_provider_that_is_deleted_is_called_no_more(desk):
         assert refusal(await desk.manage(method, provider, body)) == (404, 7002, "Not")
 
 
+async def test_a_key_is_never_sent_to_another_provider_of_the_same_slug(desk):
+    async def sent_key(slug: str) -> str | None:
+        await called(desk, slug)
+        return dict(desk.upstream.sent[-1][1].headers).get("authorization")
+
+    provider = f"{PROVIDERS}/{(await added(desk))['id']}"
+    key = {"provider_slug": "custom-own", "alias": "main", "default_config": True, "secret": "sk-own"}
+    assert (await desk.manage("POST", "/gateways/g/provider_configs", key)).status == 200
+    assert await sent_key("own") == "Bearer sk-own"
+    await desk.manage("PATCH", provider, {"slug": "moved"})
+    assert await sent_key("moved") == "Bearer sk-own"
+    await added(desk, base_url="https://other.example")
+    assert await sent_key("own") is None
+    await desk.manage("DELETE", provider)
+    await added(desk, slug="moved")
+    assert await sent_key("moved") is None
+    assert (await desk.manage("GET", "/gateways/g/provider_configs")).json["result"] == []
+
+
 @pytest.mark.parametrize(
     ("query", "slugs"),
     [

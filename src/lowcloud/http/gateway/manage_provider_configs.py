@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from lowcloud.core.errors import BadRequest
 from lowcloud.gateway.call import OURS
-from lowcloud.gateway.providers import CUSTOM, PROVIDERS
+from lowcloud.gateway.providers import PROVIDERS
 from lowcloud.http.call import Call
 from lowcloud.http.gateway.manage import (
     AlreadyThere,
@@ -24,7 +24,7 @@ from lowcloud.http.gateway.manage import (
     refuse_later,
 )
 from lowcloud.http.workers_ai.catalogue_query import asked
-from lowcloud.storage.provider_keys import ProviderKeyRow
+from lowcloud.storage.provider_keys import CUSTOM, ProviderKeyRow
 
 SHOWN_CHARS = 4
 LEAST_CHARS = 16  # of a key whose end is shown
