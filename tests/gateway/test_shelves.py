@@ -102,6 +102,14 @@ async def test_texts_that_a_database_doesnt_take_are_made_so_that_it_does(databa
     assert await logs.body(ACCOUNT, "g", "id-001", "response") == b"\0"
 
 
+@pytest.mark.parametrize(
+    ("at", "kept"), [(0.123456, 0.123), (0.9996, 1.0), (0.0, 0.0), (1_800_000_000.0005001, 1_800_000_000.001)]
+)
+async def test_the_times_of_a_log_are_whole_milliseconds(at, kept):
+    row = log_of(Record("id", ACCOUNT, "g", at, duration_ms=3.492)).row
+    assert (row.created_at, row.duration_ms) == (kept, 3)
+
+
 async def test_the_beginning_of_a_body_is_beside_it():
     row = log_of(record(1, request=b"x" * (HEAD_BYTES + 1), response=b"\xff", source="compat", authenticated=True)).row
     assert (row.request_head, row.request_head_complete) == ("x" * HEAD_BYTES, False)

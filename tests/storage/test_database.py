@@ -22,6 +22,7 @@ from lowcloud.storage.completions import CompletionStore, Keep, Page
 from lowcloud.storage.connection import engine_of
 from lowcloud.storage.database import Database, open_database
 from lowcloud.storage.errors import DatabaseUnusable
+from lowcloud.storage.gateway_logs import LogRow, LogStore, NewLog
 from lowcloud.storage.schema import LOCK
 from lowcloud.storage.tables import REVISION, completions, metadata
 
@@ -127,6 +128,17 @@ def test_where_a_start_may_not_migrate_an_older_schema_is_refused_and_left_as_it
         assert database.revision() == revision
     open_database(url).close()
     open_database(url, migrate=False).close()
+
+
+@pytest.mark.anyio
+async def test_logs_of_older_versions_have_whole_milliseconds(url):
+    at_revision(url, "0009")
+    log = LogRow("id", "a", "g", 1_800_000_000.123456, duration_ms=3.492)
+    with Database(url) as database:
+        await LogStore(database).add([NewLog(log)])
+    with open_database(url) as database:
+        found = await LogStore(database).get("a", "g", "id")
+    assert found == log._replace(created_at=1_800_000_000.123, duration_ms=3.0)
 
 
 @pytest.mark.anyio

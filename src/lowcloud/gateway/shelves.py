@@ -86,14 +86,14 @@ class LogSink:
 
 
 def log_of(record: Record) -> NewLog:
-    """A record as the database has it."""
+    """A record as the database has it, with its times in whole milliseconds."""
     request_head, is_request_whole = _head(record.request)
     response_head, is_response_whole = _head(record.response)
     row = LogRow(
         id=record.id,
         account_id=record.account_id,
         gateway_id=record.gateway_id,
-        created_at=record.created_at,
+        created_at=round(record.created_at, 3),
         provider=record.provider,
         model=record.model,
         model_type=record.model_type,
@@ -101,7 +101,7 @@ def log_of(record: Record) -> NewLog:
         status_code=record.status_code,
         success=record.success,
         cached=record.cached,
-        duration_ms=record.duration_ms,
+        duration_ms=round(record.duration_ms),
         step=record.step,
         tokens_in=record.tokens_in,
         tokens_out=record.tokens_out,

@@ -47,7 +47,8 @@ UNSET: Final = Unset.UNSET
 
 
 class LogRow(NamedTuple):
-    """One call. ``id`` is a lowercase UUIDv7; ``created_at`` is seconds since 1970; ``cost`` is dollars.
+    """One call. ``id`` is a lowercase UUIDv7; ``created_at`` is seconds since 1970, and it and ``duration_ms`` are in
+    whole milliseconds, as logs are shown and filtered; ``cost`` is dollars.
 
     ``metadata`` is a JSON object of texts, numbers, booleans and nulls. Sizes are bytes; heads are the first kilobyte
     of a body, ``..._complete`` where that is all of it.

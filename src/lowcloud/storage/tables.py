@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-REVISION = "0009"  # the newest migration
+REVISION = "0010"  # the newest migration
 MAX_COUNT = 2**53 - 1  # what every reader of JSON has exactly
 
 

@@ -7,6 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from lowcloud.gateway.call import Reply
+from lowcloud.gateway.record import Record
+from lowcloud.gateway.shelves import log_of
 from lowcloud.http.gateway.manage_schemas import LogList, ManageErrors, OneLog
 from lowcloud.storage.gateway_logs import LogRow, NewLog
 
@@ -200,6 +202,27 @@ async def test_flat_parameters_search_and_order(desk, query, found):
         {"model": "b", "cost": 3.0, "feedback": -1, "tokens_in": 3, "tokens_out": 4, "duration_ms": 5.0},
     )
     assert await ids(desk, query) == found
+
+
+async def test_a_log_is_found_by_the_time_and_the_duration_that_it_shows(desk):
+    calls = [
+        Record(f"log-{n}", "a" * 32, "g", at, duration_ms=ms) for n, (at, ms) in enumerate([(NOW, 1.4), (NOW, 3.49)])
+    ]
+    calls += [Record("log-2", "a" * 32, "g", NOW + 0.123456, duration_ms=3.6)]
+    await desk.logs.add(map(log_of, calls))
+    answer = await desk.manage("GET", f"{LOGS}?meta_info=true")
+    at, *_ = (log["created_at"] for log in answer.json["result"])
+    assert [log["duration"] for log in answer.json["result"]] == [4, 3, 1]
+    assert (answer.json["result_info"]["min_duration"], answer.json["result_info"]["max_duration"]) == (1, 4)
+
+    async def found(key: str, operator: str, value: object) -> list[str]:
+        filters = json.dumps([{"key": key, "operator": operator, "value": [value]}])
+        return await ids(desk, f"filters={quote(filters)}")
+
+    assert [await found("created_at", operator, at) for operator in ("eq", "gt", "lt")] == [["2"], [], ["1", "0"]]
+    assert [await found("duration", operator, 3) for operator in ("eq", "gt", "lt")] == [["1"], ["2"], ["0"]]
+    assert await ids(desk, f"start_date={at}&end_date={at}") == ["2"]
+    assert await ids(desk, "min_duration=3&max_duration=3") == ["1"]
 
 
 async def test_the_ends_of_all_numbers_are_told_where_they_are_asked_for(desk):
