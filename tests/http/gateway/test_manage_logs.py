@@ -158,6 +158,30 @@ async def test_filters_are_read_as_people_write_them(desk, query):
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("metadata.value", 42),
+        ("metadata.value", 12345678901234567),
+        ("metadata.value", 1.5),
+        ("metadata.value", True),
+        ("model", 4),
+        ("event_id", 12345678901234567),
+        ("success", 1),
+        ("success", True),
+        ("tokens_in", 7),
+        ("cost", 0.5),
+        ("cost", "0.5"),
+    ],
+)
+async def test_a_value_of_json_is_found_as_it_is_written(desk, key, value):
+    metadata = json.dumps({"n": 42, "id": 12345678901234567, "x": 1.5, "is": True})
+    own = {"model": "4", "event_id": "12345678901234567", "success": True, "tokens_in": 7, "cost": 0.5}
+    await kept(desk, {"metadata": metadata, **own}, {"metadata": '{"n": 43}'})
+    filters = json.dumps([{"key": key, "operator": "eq", "value": [value]}])
+    assert await ids(desk, f"filters={quote(filters)}") == ["0"]
+
+
+@pytest.mark.parametrize(
     ("query", "named"),
     [
         ("filters=x", "filters:"),

@@ -45,7 +45,7 @@ class FilterBody(BaseModel):
 
     key: str
     operator: Literal["eq", "neq", "contains", "lt", "gt"]
-    value: list[str | float | bool | None]
+    value: list[str | int | float | bool | None]
 
 
 class _Filters(RootModel[list[FilterBody]]):
