@@ -191,6 +191,13 @@ async def test_a_value_of_json_is_found_as_it_is_written(desk, key, value):
         ("order_by=colour", "order_by:"),
         ("per_page=101", "per_page:"),
         ("cached=maybe", "cached:"),
+        ("min_cost=nan", "min_cost:"),
+        ("max_cost=inf", "max_cost:"),
+        ("max_cost=1.7976931348623157e308", "max_cost:"),
+        ("min_total_tokens=-inf", "min_total_tokens:"),
+        (f"provider={'x' * 2_001}", "provider:"),
+        (f"search={'x' * 2_001}", "search:"),
+        ("start_date=yesterday", "start_date:"),
     ],
 )
 async def test_what_logs_cannot_be_looked_for_by_is_named(desk, query, named):

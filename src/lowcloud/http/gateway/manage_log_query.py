@@ -21,12 +21,15 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from lowcloud.core.errors import BadRequest
 from lowcloud.http.gateway.manage import PageQuery
 from lowcloud.http.validation import validated
-from lowcloud.storage.gateway_log_query import LogFilter, LogQuery
+from lowcloud.storage.gateway_log_query import MAX_CHARS, LogFilter, LogQuery
 
 Q = TypeVar("Q", bound=BaseModel)
 WHOLE = frozenset({"filters", "filters[]"})
 PART = re.compile(r"filters(?:\[(?P<place>\d*)\])?(?:\.|\[)(?P<name>key|operator|value)\]?(?:\[\d*\])?")
 OPEN = float("inf")
+MOST = 1e300  # below the greatest that there is, so that there is a next one
+Text = Annotated[str, Field(max_length=MAX_CHARS)]
+Number = Annotated[float, Field(ge=-MOST, le=MOST, allow_inf_nan=False)]
 # Flat parameters that are compared as they stand, and those that have two ends.
 EQUAL = ("cached", "success", "provider", "model", "model_type", "request_content_type", "response_content_type")
 RANGES = {
@@ -71,21 +74,21 @@ class ExportQuery(BaseModel):
     cached: bool | None = None
     success: bool | None = None
     feedback: Literal["0", "1"] | None = Field(None, description="1: good, 0: not good")
-    provider: str | None = None
-    model: str | None = None
-    model_type: str | None = None
-    request_content_type: str | None = None
-    response_content_type: str | None = None
-    min_cost: float | None = None
-    max_cost: float | None = None
-    min_duration: float | None = Field(None, description="milliseconds")
-    max_duration: float | None = None
-    min_tokens_in: float | None = None
-    max_tokens_in: float | None = None
-    min_tokens_out: float | None = None
-    max_tokens_out: float | None = None
-    min_total_tokens: float | None = None
-    max_total_tokens: float | None = None
+    provider: Text | None = None
+    model: Text | None = None
+    model_type: Text | None = None
+    request_content_type: Text | None = None
+    response_content_type: Text | None = None
+    min_cost: Number | None = None
+    max_cost: Number | None = None
+    min_duration: Number | None = Field(None, description="milliseconds")
+    max_duration: Number | None = None
+    min_tokens_in: Number | None = None
+    max_tokens_in: Number | None = None
+    min_tokens_out: Number | None = None
+    max_tokens_out: Number | None = None
+    min_total_tokens: Number | None = None
+    max_total_tokens: Number | None = None
 
 
 class ListQuery(ExportQuery, PageQuery):
