@@ -117,3 +117,9 @@ async def test_the_beginning_of_a_body_is_beside_it():
     assert (row.compatibility_mode, row.authentication) == (True, True)
     bare = log_of(record(1))
     assert (bare.row.request_head, bare.row.request_head_complete, bare.request) == ("", True, None)
+
+
+async def test_of_a_body_that_is_not_kept_the_beginning_is_not_all():
+    row = log_of(record(1, request_size=1, response_size=2_000)).row
+    assert (row.request_head, row.request_head_complete) == ("", False)
+    assert (row.response_head, row.response_head_complete) == ("", False)

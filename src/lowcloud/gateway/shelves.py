@@ -87,8 +87,8 @@ class LogSink:
 
 def log_of(record: Record) -> NewLog:
     """A record as the database has it, with its times in whole milliseconds."""
-    request_head, is_request_whole = _head(record.request)
-    response_head, is_response_whole = _head(record.response)
+    request_head, is_request_whole = _head(record.request, record.request_size)
+    response_head, is_response_whole = _head(record.response, record.response_size)
     row = LogRow(
         id=record.id,
         account_id=record.account_id,
@@ -125,8 +125,8 @@ def log_of(record: Record) -> NewLog:
     return NewLog(row, record.request, record.response)
 
 
-def _head(body: bytes | None) -> tuple[str, bool]:
-    """The beginning of a body, and whether that is all of it."""
+def _head(body: bytes | None, size: int) -> tuple[str, bool]:
+    """The beginning of a body, and whether that is all of it; none of one that isn't kept."""
     if body is None:
-        return "", True
+        return "", size == 0
     return body[:HEAD_BYTES].decode("utf-8", "replace"), len(body) <= HEAD_BYTES

@@ -51,7 +51,7 @@ class LogRow(NamedTuple):
     whole milliseconds, as logs are shown and filtered; ``cost`` is dollars.
 
     ``metadata`` is a JSON object of texts, numbers, booleans and nulls. Sizes are bytes; heads are the first kilobyte
-    of a body, ``..._complete`` where that is all of it.
+    of a body that is kept, ``..._complete`` where that is all of it.
     """
 
     id: str
