@@ -59,7 +59,8 @@ async def test_two_gateways_cannot_have_one_id(desk):
         ({"rate_limiting_technique": "leaky"}, "rate_limiting_technique:"),
         ({"log_management": 10_000_001}, "log_management:"),
         ({"retry_max_attempts": 6}, "retry_max_attempts:"),
-        ({"retry_delay": 5_001}, "retry_delay:"),
+        ({"retry_delay": 60_001}, "retry_delay:"),
+        ({"retry_delay": -1}, "retry_delay:"),
         ({"spend_limits": {"rules": [RULE] * 21}}, "spend_limits.rules:"),
         ({"spend_limits": {"rules": [RULE | {"limit": 0}]}}, "spend_limits.rules[0].limit:"),
         ({"spend_limits": {"rules": [RULE | {"id": "x"}, RULE | {"id": "x"}]}}, "spend_limits.rules:"),
@@ -70,6 +71,11 @@ async def test_two_gateways_cannot_have_one_id(desk):
 async def test_a_field_out_of_bounds_is_named(desk, fields, named):
     answer = await desk.manage("POST", "/gateways", {"id": "own", **FIELDS, **fields})
     assert refusal(answer) == (400, 7001, named)
+
+
+async def test_retries_wait_for_up_to_a_minute(desk):
+    assert (await made(desk, retry_delay=60_000))["retry_delay"] == 60_000
+    assert (await desk.directory.find(desk.account, "own")).config.retry_delay_ms == 60_000
 
 
 @pytest.mark.parametrize("field", sorted(FIELDS))

@@ -18,6 +18,7 @@ from lowcloud.storage.gateways import GatewayRow
 MAX_RULES = 20
 MAX_LOGS = 10_000_000
 MAX_SPAN_S = 366 * 86_400
+MAX_DELAY_MS = 60_000  # as the official SDKs have it; what a call asks for itself is bounded lower
 # Fields of what isn't done yet; a value that asks for nothing is accepted.
 LATER: Mapping[str, str] = {
     "dlp": "nothing is searched for sensitive data here yet",
@@ -107,7 +108,7 @@ class GatewayFields(_Strict):
     log_management: Annotated[int, Field(ge=1, le=MAX_LOGS)] | None = Field(None, description="how many logs are kept")
     log_management_strategy: Literal["STOP_INSERTING", "DELETE_OLDEST"] | None = None
     retry_backoff: Literal["constant", "linear", "exponential"] | None = None
-    retry_delay: Annotated[int, Field(ge=0, le=5_000)] | None = Field(None, description="milliseconds")
+    retry_delay: Annotated[int, Field(ge=0, le=MAX_DELAY_MS)] | None = Field(None, description="milliseconds")
     retry_max_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
     spend_limits: SpendLimitsBody | None = None
     workers_ai_billing_mode: Literal["postpaid", "unified"] = "postpaid"
