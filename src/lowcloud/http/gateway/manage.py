@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, Field
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from lowcloud.core.errors import BadRequest, LowcloudError, MalformedCredentials, NotFound
 from lowcloud.gateway.cache import Cache
@@ -18,13 +19,14 @@ from lowcloud.gateway.directory import Shelves, StoredDirectory
 from lowcloud.gateway.errors import FeatureUnsupported
 from lowcloud.gateway.spending import Spending
 from lowcloud.gateway.spool import Spool
-from lowcloud.http.call import Call
+from lowcloud.http.call import Call, Handler
 from lowcloud.http.encode import answer_headers, to_json
 from lowcloud.http.errors import Rendered
 from lowcloud.http.offload import Offload
 from lowcloud.http.validation import validated
 from lowcloud.http.workers_ai.catalogue_query import Page
 from lowcloud.http.workers_ai.envelope import enveloped
+from lowcloud.http.workers_ai.run import naming
 from lowcloud.storage.gateway_logs import LogStore
 from lowcloud.storage.gateways import GatewayRow
 
@@ -121,10 +123,22 @@ def answered(result: object, ignored: Sequence[str] = ()) -> Response:
     return Response(enveloped(to_json(result)), 200, answer_headers(ignored, None), JSON)
 
 
-def listed(page: Page[object], ignored: Sequence[str], more: Mapping[str, float | None] | None = None) -> Response:
+def listed(page: Page[object], more: Mapping[str, float | None] | None = None) -> Response:
     """A page of a list; ``more`` is said of it beside which it is."""
-    body = enveloped(to_json(page.items), {**page.info(), **(more or {})})
-    return Response(body, 200, answer_headers(ignored, None), JSON)
+    return Response(enveloped(to_json(page.items), {**page.info(), **(more or {})}), 200, {}, JSON)
+
+
+def telling(handler: Handler, query: type[BaseModel] | None) -> Handler:
+    """The same, where the answer names the parameters that aren't in ``query``: nobody reads them."""
+    known = query.model_fields if query is not None else {}
+
+    def is_read(name: str) -> bool:
+        return name in known or ("filters" in known and name.startswith("filters"))
+
+    async def answer(call: Call) -> ASGIApp:
+        return naming(tuple(name for name in call.query if not is_read(name)), await handler(call))
+
+    return answer
 
 
 def cut(items: Sequence[T], query: PageQuery) -> Page[T]:

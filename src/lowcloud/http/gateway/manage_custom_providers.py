@@ -85,10 +85,10 @@ class CustomProviders:
 
     async def index(self, call: Call) -> ASGIApp:
         """A page of those that are asked for, the oldest first."""
-        query, ignored = asked(CustomProvidersQuery, call.query)
+        query, _ = asked(CustomProvidersQuery, call.query)
         rows, _ = await self._store.list(account_of(call), per_page=MAX_CUSTOM)
         found = [each for row in rows if _is_asked(each := shown(row), query)]
-        return listed(cut(found, query).map(lambda each: each), ignored)
+        return listed(cut(found, query).map(lambda each: each))
 
     async def create(self, call: Call) -> ASGIApp:
         """A new one. Raises AlreadyThere."""

@@ -144,9 +144,9 @@ class Gateways:
 
     async def index(self, call: Call) -> Response:
         """A page of them, the oldest first."""
-        query, ignored = asked(GatewaysQuery, call.query)
+        query, _ = asked(GatewaysQuery, call.query)
         rows, total = await self._store.list(account_of(call), query.page, query.per_page, query.search)
-        return listed(Page(rows, query.page, query.per_page, total).map(shown), ignored)
+        return listed(Page(rows, query.page, query.per_page, total).map(shown))
 
     async def create(self, call: Call) -> Response:
         """A new one. Raises AlreadyThere."""

@@ -108,10 +108,6 @@ class Asked:
     filters: tuple[LogFilter, ...]
     names_filters: bool
 
-    def unknown(self, model: type[BaseModel]) -> list[str]:
-        """Parameters that the model hasn't."""
-        return [name for name in self.given if name not in model.model_fields]
-
     def as_(self, model: type[Q]) -> Q:
         """The rest as a model; what has no value isn't there. Raises BadRequest, naming the parameter."""
         return validated(model, {name: value for name, value in self.given.items() if value})

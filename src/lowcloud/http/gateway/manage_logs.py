@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lowcloud.core.errors import BadRequest
 from lowcloud.http.call import Call
-from lowcloud.http.encode import answer_headers, to_json
+from lowcloud.http.encode import to_json
 from lowcloud.http.gateway.logs import Logs, fields_of
 from lowcloud.http.gateway.manage import Desk, NotManaged, account_of, answered, listed
 from lowcloud.http.gateway.manage_log_query import DeleteQuery, ExportQuery, ListQuery, asked_of, query_of
@@ -42,7 +42,7 @@ class ManagedLogs:
         query = query_of(given, asked.filters)
         found = await self._found(call, query)
         page = Page(found.rows, query.page, query.per_page, found.total).map(_listed)
-        return listed(page, asked.unknown(ListQuery), _ranges(found.ranges) if found.ranges else None)
+        return listed(page, _ranges(found.ranges) if found.ranges else None)
 
     async def show(self, call: Call) -> ASGIApp:
         """One of them."""
@@ -58,8 +58,8 @@ class ManagedLogs:
     async def delete(self, call: Call) -> ASGIApp:
         """Those that are meant, and without a filter all. Raises BadRequest for what isn't read or has no value."""
         asked = asked_of(call.trace.query, may_pair=False)
-        if unknown := asked.unknown(DeleteQuery):
-            raise BadRequest(f"{unknown[0][:64]}: logs can't be chosen by it for deletion.", param=unknown[0][:64])
+        if unknown := [name[:64] for name in asked.given if name not in DeleteQuery.model_fields]:
+            raise BadRequest(f"{unknown[0]}: logs can't be chosen by it for deletion.", param=unknown[0])
         if asked.names_filters and not asked.filters:
             raise BadRequest("filters: there is none. Without the parameter all logs go.", param="filters")
         if call.body.strip() not in (b"", b"{}"):
@@ -85,7 +85,7 @@ class ManagedLogs:
         query = replace(query_of(asked.as_(ExportQuery), asked.filters), is_descending=False, per_page=EXPORTED)
         first = await self._found(call, _after(query, 0.0, 1))
         lines = self._lines(account_of(call), call.params["gateway_id"], query, first)
-        return _streamed(lines, {"content-type": LINES, **answer_headers(asked.unknown(ExportQuery), None)})
+        return _streamed(lines, {"content-type": LINES})
 
     async def _lines(
         self, account_id: str, gateway_id: str, query: LogQuery, found: LogPage

@@ -83,10 +83,10 @@ class ProviderConfigs:
 
     async def index(self, call: Call) -> ASGIApp:
         """A page of them, by provider and alias."""
-        query, ignored = asked(ProviderConfigsQuery, call.query)
+        query, _ = asked(ProviderConfigsQuery, call.query)
         gateway = await self._on.gateway(call)
         rows = await self._store.list(gateway.account_id, gateway.id)
-        return listed(cut(rows, query).map(shown), ignored)
+        return listed(cut(rows, query).map(shown))
 
     async def create(self, call: Call) -> ASGIApp:
         """Keep one. Raises AlreadyThere."""

@@ -9,7 +9,7 @@ from lowcloud.core.principal import Permission
 from lowcloud.http.call import Handler
 from lowcloud.http.gateway import manage_schemas as schemas
 from lowcloud.http.gateway.logs import PatchBody
-from lowcloud.http.gateway.manage import Desk, managed
+from lowcloud.http.gateway.manage import Desk, managed, telling
 from lowcloud.http.gateway.manage_absent import ABSENT, absent
 from lowcloud.http.gateway.manage_custom_providers import (
     CustomProviderBody,
@@ -111,7 +111,7 @@ def _refusal(method: str, path: str, what: str) -> Operation:
 def _managed(method: str, path: str, handler: Handler, operation: Operation) -> Route:
     any_of = READS if method == "GET" else EDITS
     shown = replace(operation, error=schemas.ManageErrors)
-    return Route(method, BASE + path, handler, shown, error_shape=managed, any_of=any_of)
+    return Route(method, BASE + path, telling(handler, shown.query), shown, error_shape=managed, any_of=any_of)
 
 
 def _operation(
