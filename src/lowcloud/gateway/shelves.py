@@ -74,7 +74,7 @@ class LogSink:
             taken += theirs
         await self._store.add(map(log_of, taken))
         for place, bound in bounds.items():
-            await self._store.trim(*place, LogCount(bound.logs, MOST_BYTES))
+            await trim(self._store, *place, bound)
 
     async def _fitting(self, place: tuple[str, str], records: Sequence[Record], most: int) -> list[Record]:
         """Those that a gateway which keeps the oldest still takes; what it has already, as after a crash, needs no
@@ -83,6 +83,12 @@ class LogSink:
         new = {each.id: each for each in records if each.id not in known}
         room = max(0, most - (await self._store.count(*place)).logs)
         return list(new.values())[:room]
+
+
+async def trim(store: LogStore, account_id: str, gateway_id: str, bound: LogBound | None) -> None:
+    """The oldest that a gateway has beyond its bound go, unless it keeps those."""
+    if bound is not None and not bound.stops:
+        await store.trim(account_id, gateway_id, LogCount(bound.logs, MOST_BYTES))
 
 
 def log_of(record: Record) -> NewLog:

@@ -139,6 +139,16 @@ async def test_an_update_forgets_what_was_cached_where_that_is_asked_for(desk, i
     assert len(desk.upstream.sent) == calls
 
 
+@pytest.mark.parametrize(("strategy", "kept"), [("DELETE_OLDEST", 2), ("STOP_INSERTING", 3)])
+async def test_logs_beyond_a_lowered_bound_go_at_once_unless_the_oldest_are_kept(desk, strategy, kept):
+    for _ in range(3):
+        await desk.ask("POST", "/g/openai/chat/completions", CALL)
+    before = await desk.logged()
+    bound = {"log_management": 2, "log_management_strategy": strategy}
+    assert (await desk.manage("PUT", "/gateways/g", FIELDS | bound)).status == 200
+    assert await desk.logged() == before[:kept]
+
+
 async def test_a_gateway_goes_with_its_logs_and_what_was_cached(desk):
     await desk.manage("PUT", "/gateways/g", FIELDS | {"cache_ttl": 300})
     await desk.ask("POST", "/g/openai/chat/completions", CALL)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from lowcloud.gateway.config import DEFAULT_ID
 from lowcloud.gateway.errors import FeatureUnsupported
 from lowcloud.gateway.options import MAX_ATTEMPTS, MAX_TTL_S, MIN_TTL_S
+from lowcloud.gateway.shelves import trim
 from lowcloud.http.call import Call
 from lowcloud.http.gateway.manage import AlreadyThere, Desk, PageQuery, account_of, answered, iso, listed, refuse_later
 from lowcloud.http.workers_ai.catalogue_query import Page, asked
@@ -167,7 +168,7 @@ class Gateways:
         return answered(shown(await self._on.gateway(call)))
 
     async def update(self, call: Call) -> Response:
-        """It, with other settings; those that the body leaves out stay as they are."""
+        """It, with other settings; those that the body leaves out stay as they are. Logs beyond a bound go at once."""
         body, ignored = await self._on.body(GatewayFields, call)
         before = await self._on.gateway(call)
         config = {**json.loads(before.config), **_kept(body)}
@@ -176,6 +177,8 @@ class Gateways:
         self._on.kept.directory.forget(before.account_id)
         if body.cache_invalidate_on_update:
             self._on.cache.forget(*where)
+        if row is not None:
+            await trim(self._on.logs, *where, await self._on.kept.directory.log_bound(*where))
         return answered(shown(row or await self._on.gateway(call)), ignored)
 
     async def delete(self, call: Call) -> Response:
