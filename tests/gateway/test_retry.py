@@ -33,6 +33,11 @@ def test_delays_grow_as_asked(backoff, delays):
     assert [delay_s(attempt, settled, None) for attempt in range(1, 5)] == pytest.approx(delays)
 
 
+def test_no_delay_of_our_own_grows_beyond_a_minute():
+    slow = SETTLED._replace(retry_delay_ms=60_000, backoff="exponential")
+    assert [delay_s(attempt, slow, None) for attempt in (1, 2, 3, 4)] == [60.0] * 4
+
+
 @given(st.integers(1, 5), st.integers(1, 5))
 def test_there_are_as_many_attempts_as_asked_the_first_among_them(attempt, most):
     settled = SETTLED._replace(max_attempts=most)

@@ -26,12 +26,13 @@ def is_retried(failure: Failure) -> bool:
 def delay_s(attempt: int, options: Settled, retry_after_s: float | None) -> float | None:
     """Seconds until the next attempt, after ``attempt`` has failed; None: there is none, the step has failed.
 
-    ``retry_after_s``, the provider's wish, counts where it is longer than our own delay.
+    ``retry_after_s``, the provider's wish, counts where it is longer than our own delay, which is no longer than
+    ``PATIENCE_S`` however it grows.
     """
     if attempt >= options.max_attempts or (retry_after_s or 0.0) > PATIENCE_S:
         return None
     growth = {"constant": 1, "linear": attempt, "exponential": 1 << attempt - 1}[options.backoff]
-    return max(options.retry_delay_ms / 1_000 * growth, retry_after_s or 0.0)
+    return max(min(options.retry_delay_ms / 1_000 * growth, PATIENCE_S), retry_after_s or 0.0)
 
 
 def timeout_s(attempt: int, options: Settled) -> float | None:

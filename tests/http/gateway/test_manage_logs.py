@@ -122,6 +122,7 @@ async def test_filters_are_read_as_the_official_python_package_writes_them_name_
         "filters.key=model&filters.key=cost&filters.operator=eq&filters.value=b&filters.value=2",
         # The second of them has no value, or the first's is the second's.
         "filters.key=model&filters.operator=eq&filters.value=b&filters.value=2&filters.key=cost&filters.operator=lt",
+        "filters.key=model&filters.key=cost&filters.operator=eq&filters.operator=lt&filters.key=a&filters.key=b",
         "filters[0].key=model&filters[0].key=cost&filters[0].operator=eq&filters[0].value=b",
     ],
 )

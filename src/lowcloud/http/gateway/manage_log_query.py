@@ -187,9 +187,9 @@ def _told_apart(parts: Sequence[tuple[str, str]], may_pair: bool) -> list[_Parts
         found[-1].add(name, value)
     if len(found) < 2 or all(each.is_whole for each in found):
         return found
-    by_name = {name: [value for _, value in run] for name, run in groupby(parts, itemgetter(0))}
-    n_runs = sum(1 for _ in groupby(parts, itemgetter(0)))
-    if may_pair and n_runs == 3 and len({len(values) for values in by_name.values()}) == 1:
+    runs = [(name, [value for _, value in run]) for name, run in groupby(parts, itemgetter(0))]
+    by_name = dict(runs)
+    if may_pair and len(runs) == len(by_name) == 3 and len({len(values) for values in by_name.values()}) == 1:
         each = zip(by_name["key"], by_name["operator"], by_name["value"], strict=True)
         return [_Parts({"key": key, "operator": operator}, [value]) for key, operator, value in each]
     raise BadRequest(
