@@ -238,6 +238,73 @@ def test_where_no_tokens_are_told_they_are_estimated_from_the_texts():
     assert used(whole({"choices": [{"message": {"content": "Hello"}}]}), request=MESSAGES).tokens_out == 2
 
 
+SAID_EARLY = {
+    "anthropic": (
+        [{"type": "message_start", "message": {"model": "c", "usage": {**ANTHROPIC_USAGE, "output_tokens": 1}}}],
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "word" * 200}},
+        Used(12, 1 + 100 * 200, 8, "c", is_counted=False, written_in=1),
+    ),
+    "openai, usage in the first chunk": (
+        [{"model": "m", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 0}}],
+        {"choices": [{"delta": {"content": "word" * 200}}], "usage": {"prompt_tokens": 7, "completion_tokens": 0}},
+        Used(7, 100 * 200, 0, "m", is_counted=False),
+    ),
+    "responses": (
+        [{"type": "response.in_progress", "response": {"model": "m", "usage": RESPONSES_USAGE}}],
+        {"type": "response.output_text.delta", "delta": "word" * 200},
+        Used(12, 5 + 100 * 200, 8, "m", is_counted=False),
+    ),
+    "google, of the prompt and of thoughts": (
+        [{"candidates": [], "usageMetadata": {"promptTokenCount": 7, "thoughtsTokenCount": 9}, "modelVersion": "g"}],
+        {
+            "candidates": [{"content": {"parts": [{"text": "word" * 200}]}}],
+            "usageMetadata": {"promptTokenCount": 7, "thoughtsTokenCount": 9},
+        },
+        Used(7, 100 * 200, 0, "g", is_counted=False),
+    ),
+}
+
+
+@pytest.mark.parametrize(("first", "delta", "expected"), SAID_EARLY.values(), ids=SAID_EARLY.keys())
+def test_of_a_stream_that_ends_before_all_tokens_are_told_what_came_is_estimated(first, delta, expected):
+    assert used(stream(*first, *[delta] * 100)) == expected
+
+
+def test_each_told_count_of_a_stream_is_for_the_text_that_came_before_it():
+    def chunk(n_out: int | None) -> dict[str, object]:
+        usage = {"promptTokenCount": 10} | ({} if n_out is None else {"candidatesTokenCount": n_out})
+        return {"candidates": [{"content": {"parts": [{"text": "word" * 50}]}}], "usageMetadata": usage}
+
+    assert used(stream(chunk(40), chunk(85))) == Used(10, 85)
+    assert used(stream(chunk(40), chunk(85), chunk(None))) == Used(10, 135, is_counted=False)
+    assert used(stream(chunk(None), chunk(85))) == Used(10, 85)
+
+
+def test_an_array_that_is_cut_tells_what_its_last_whole_usage_does():
+    parts = [{"parts": [{"text": "word" * 50}], "usageMetadata": {**GOOGLE_USAGE, "candidatesTokenCount": 60}}]
+    body = whole([*parts, *parts, {"parts": [{"text": "word" * 10}]}], indent=2)
+    assert used(body[:-9]) == Used(12, 72, 8, is_counted=False)
+    assert used(body[: body.rindex(b'"thoughtsTokenCount"')]) == Used(0, 100, is_counted=False)
+
+
+EVENTS = st.lists(st.one_of(st.text("word \u65e5", max_size=9), st.integers(1, 9)), max_size=20)
+
+
+@given(EVENTS, st.integers(1, 99), st.integers(0, 500))
+def test_of_any_stream_the_last_count_and_the_text_since_it_are_paid_for(events, size, batch):
+    told = since = 0
+    body = b""
+    for each in events:
+        if isinstance(each, str):
+            since += len(each)
+            body += stream({"choices": [{"delta": {"content": each}}]}).replace(rb"\u65e5", "\u65e5".encode())
+        else:
+            told, since = told + each, 0
+            body += stream({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": told}})
+    pieces = (body[at : at + size] for at in range(0, len(body), size))
+    assert used(*pieces, batch_bytes=batch).tokens_out == told + -(-since // 4)
+
+
 def test_images_names_and_roles_are_no_text():
     parts = [
         {"type": "text", "text": "abcd"},

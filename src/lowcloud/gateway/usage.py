@@ -38,7 +38,7 @@ _SILENT = frozenset({"data", "b64_json", "url", "image_url", "model", "role", "t
 
 class Used(NamedTuple):
     """Tokens of a call. ``tokens_in`` has those that were read from a prompt cache (``cached_in``) and written to it
-    (``written_in``). Not ``is_counted``: the provider told none, they are estimated from the texts' lengths."""
+    (``written_in``). Not ``is_counted``: what of them the provider didn't tell is estimated from the texts' lengths."""
 
     tokens_in: int
     tokens_out: int
@@ -90,22 +90,24 @@ class UsageReader:
 
     def used(self, request: bytes = b"") -> Used:
         """What was used, once the last piece was fed. ``request`` is the body that the reply answers: where the reply
-        tells no tokens, those of its texts are estimated."""
+        tells no tokens, those of its texts are estimated. A reply that ended early may have told them for less than
+        came: those of the texts that came since are added, estimated."""
         rest, self._rest = bytes(self._rest), bytearray()
         if self._is_whole and not self._is_cut and len(rest) <= self._max_bytes:
             self._told.read_whole(rest)
         elif self._is_whole:
-            self._told.read_end(rest[-self._tail_bytes :])
+            self._told.read_part(rest[-self._tail_bytes :])
         else:
             self._read(rest)
         self._is_cut = False
         told = self._told
         if not told.is_counted:
             n_in = _tokens(_length(_json(request)))
-            return Used(n_in, _tokens(told.characters), 0, told.model, is_counted=False)
+            return Used(n_in, told.tokens_out, 0, told.model, is_counted=False)
         apart = told.cached + told.written if told.is_exclusive else 0
         n_in = told.tokens_in + apart
-        return Used(n_in, told.tokens_out, min(told.cached, n_in), told.model, written_in=told.written)
+        is_counted = told.tokens_out == told.told_out
+        return Used(n_in, told.tokens_out, min(told.cached, n_in), told.model, is_counted, told.written)
 
     def _cut(self) -> None:
         """Only the end of a line is kept that is too long."""
@@ -119,7 +121,7 @@ class UsageReader:
             each = lines.split(b"\n")
             long = [line for at, line in enumerate(each) if len(line) > self._max_bytes or (self._is_cut and at == 0)]
             for line in long:
-                self._told.read_end(line[-self._tail_bytes :])
+                self._told.read_part(line[-self._tail_bytes :])
             first = 1 if self._is_cut else 0
             lines = b"\n".join(line for line in each[first:] if len(line) <= self._max_bytes)
             self._is_cut = False
@@ -127,84 +129,107 @@ class UsageReader:
 
 
 class _Told:
-    """What a reply has told so far. Counts of a stream grow, so the largest is the last."""
+    """What a reply has told so far. Counts of a stream grow, so the largest is the last.
+
+    Some tell the tokens out before the end, as Anthropic's first event does and each of Google's. So they are for what
+    came up to them: ``characters`` of text came since the last that told some, which was ``covered``.
+    """
 
     def __init__(self) -> None:
-        self.tokens_in = self.tokens_out = self.cached = self.written = self.characters = 0
+        self.tokens_in = self.told_out = self.covered = self.cached = self.written = self.characters = 0
         self.is_counted = self.is_exclusive = False
         self.model = ""
 
+    @property
+    def tokens_out(self) -> int:
+        """Those that were told, and those of what came since."""
+        return max(self.told_out, self.covered + _tokens(self.characters))
+
     def read_events(self, lines: bytes) -> None:
         """Lines of a stream of events. Most tell nothing but text, and aren't parsed."""
+        heard = 0
         for found in _told_in(lines):
-            self._take_line(lines, found.start())
+            end, is_covered = self._take_line(lines, found.start())
+            heard = end if is_covered else heard
         at = 0
         while not self.model and (at := lines.find(b'"model', at)) >= 0:
-            at = self._take_line(lines, at)
-        if self.is_counted:
-            return
+            at, _ = self._take_line(lines, at)
+        lines = lines[heard:]
         if b'.done"' in lines:  # such events say again what their deltas said
             lines = b"\n".join(line for line in lines.split(b"\n") if b'.done"' not in line[:64])
         self._listen(lines)
 
-    def _take_line(self, lines: bytes, at: int) -> int:
-        """Reads the line that ``at`` is in; says where it ends."""
+    def _take_line(self, lines: bytes, at: int) -> tuple[int, bool]:
+        """Reads the line that ``at`` is in; says where it ends, and whether it told tokens out."""
         begin, end = lines.rfind(b"\n", 0, at) + 1, lines.find(b"\n", at)
         end = len(lines) if end < 0 else end
-        if lines.startswith(b"data:", begin):
-            self._take(_json(lines[begin + 5 : end]))
-        return end
+        return end, lines.startswith(b"data:", begin) and self._take(_json(lines[begin + 5 : end]))
 
     def read_whole(self, body: bytes) -> None:
         """A document, an array of them, or one a line."""
         value = _json(body)
-        for each in value if isinstance(value, list) else [value] if value is not None else _lines(body):
+        if value is None:
+            for each in _lines(body):
+                self._take(each)
+            self.read_part(body)
+            return
+        for each in value if isinstance(value, list) else [value]:
             self._take(each)
         if not self.is_counted:
             self._listen(body)
 
-    def read_end(self, tail: bytes) -> None:
-        """The last bytes of what was too long: the last usage in them counts."""
-        for found in _told_in(tail)[-1:]:
-            text = tail[found.end() :].decode("utf-8", "replace")
+    def read_part(self, part: bytes) -> None:
+        """What was cut, or is the end of what was too long: the last usage in it counts."""
+        heard = 0
+        for found in _told_in(part)[-1:]:
+            text = part[found.end() :].decode("utf-8", "replace")
             try:
                 value, _ = _DECODER.raw_decode(text)
             except (ValueError, RecursionError):
                 continue
-            self._take({"usage": value})
-        if not self.is_counted:
-            self._listen(tail)
+            if self._take({"usage": value}):
+                end = part.find(b"\n", found.end())
+                heard = len(part) if end < 0 else end
+        self._listen(part[heard:])
 
     def _listen(self, data: bytes) -> None:
         self.characters += len(b"".join(_SAID.findall(data)).decode("utf-8", "replace"))
 
-    def _take(self, value: object) -> None:
+    def _take(self, value: object) -> bool:
+        """Whether it told tokens out."""
         if not isinstance(value, dict):
-            return
-        self._take_one(value)
+            return False
+        is_covered = self._take_one(value)
         for name in _AROUND:
             if inner := _inner(value, name):
-                self._take_one(inner)
+                is_covered |= self._take_one(inner)
+        return is_covered
 
-    def _take_one(self, fields: Fields) -> None:
+    def _take_one(self, fields: Fields) -> bool:
         self.model = self.model or _string(fields, "model") or _string(fields, "modelVersion")
+        is_covered = False
         for name in ("usage", "usageMetadata", "meta"):
             if usage := _inner(fields, name):
-                self._count(usage)
+                is_covered |= self._count(usage)
+        return is_covered
 
-    def _count(self, usage: Fields) -> None:
+    def _count(self, usage: Fields) -> bool:
         usage = _inner(usage, "billed_units") or _inner(usage, "tokens") or usage
         n_in = _first(usage, "prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens")
         n_out = _first(usage, "completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens")
         if n_in is None and n_out is None:
-            return
+            return False
+        is_covered = bool(n_out)  # none, or 0, says nothing of a text that came
         self.is_counted = True
         n_in = (n_in or 0) + (_first(usage, "toolUsePromptTokenCount") or 0)
         n_out = (n_out or 0) + (_first(usage, "thoughtsTokenCount") or _unsaid(usage, n_in, n_out or 0))
         cached, written = _cached(usage), _first(usage, "cache_creation_input_tokens", "cacheWriteInputTokens") or 0
         self.is_exclusive |= bool(usage.keys() & _EXCLUSIVE)
-        self.tokens_in, self.tokens_out = max(self.tokens_in, n_in), max(self.tokens_out, n_out)
+        self.tokens_in, self.told_out = max(self.tokens_in, n_in), max(self.told_out, n_out)
         self.cached, self.written = max(self.cached, cached), max(self.written, written)
+        if is_covered:
+            self.covered, self.characters = self.told_out, 0
+        return is_covered
 
 
 # Anthropic's and Amazon's: what was read from a cache, or written to it, is not among the tokens in.
