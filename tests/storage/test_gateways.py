@@ -74,6 +74,18 @@ async def test_a_gateway_is_made_once(store):
     assert await store.get(ACCOUNT, "h") is None
 
 
+async def test_a_longer_id_or_slug_is_no_other_ones(store, providers):
+    longest = "g" * 64
+    await store.create(ACCOUNT, longest, "{}")
+    assert await store.get(ACCOUNT, longest + "1") is None
+    assert await store.update(ACCOUNT, longest + "1", '{"a": 1}') is None
+    assert await store.delete(ACCOUNT, longest + "1") is None
+    assert (await store.get(ACCOUNT, longest)).config == "{}"
+    await providers.create(provider(1, slug=longest))
+    assert await providers.by_slug(ACCOUNT, longest) is not None
+    assert await providers.by_slug(ACCOUNT, longest + "1") is None
+
+
 async def test_the_default_makes_itself_once_whoever_asks_at_the_same_time(url):
     with open_database(url) as one, open_database(url) as two:
         stores = [GatewayStore(one, Clock()), GatewayStore(two, Clock())]

@@ -55,6 +55,14 @@ async def test_the_key_that_is_meant_is_the_one_of_the_alias(store):
     assert await store.lookup(ACCOUNT, "g", "groq", "a") is None
 
 
+async def test_a_longer_alias_or_provider_is_no_other_ones(store):
+    alias, provider = "a" * 64, "p" * 80
+    await filled(store, key(1, alias, provider=provider))
+    assert (await store.lookup(ACCOUNT, "g", provider, alias)).id == "k1"
+    assert await store.lookup(ACCOUNT, "g", provider, alias + "1") is None
+    assert await store.lookup(ACCOUNT, "g", provider + "1", alias) is None
+
+
 async def test_without_an_alias_the_default_is_meant_then_the_one_so_called(store):
     assert await store.lookup(ACCOUNT, "g", "openai") is None
     await filled(store, key(1, "default"), key(2, "b"))

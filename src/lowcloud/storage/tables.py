@@ -1,6 +1,7 @@
 """The tables, as the newest migration leaves them. Times are seconds since 1970; a test compares the two."""
 
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -17,15 +18,34 @@ from sqlalchemy import (
     Table,
     Text,
 )
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.sql.operators import OperatorType
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 REVISION = "0010"  # the newest migration
 MAX_COUNT = 2**53 - 1  # what every reader of JSON has exactly
 
 
+class Prose(TypeDecorator[str]):
+    """Text from outside: NUL, which PostgreSQL can't store, is shown, and half of a surrogate pair, which no database
+    can, is a question mark."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - its signature
+        return self.stored(value)
+
+    def stored(self, value: str | None) -> str | None:
+        """As the database has it."""
+        return None if value is None else storable(value)
+
+
+_SOUGHT = Prose()
+
+
 class Name(TypeDecorator[str]):
-    """Text from outside: what is over ``length`` is cut, NUL, which PostgreSQL can't store, shown, and half of a
-    surrogate pair, which no database can, a question mark."""
+    """Text from outside, as Prose, cut at ``length`` where it is stored. What is looked for isn't cut: nothing is equal
+    to what is longer than the column."""
 
     impl = String
     cache_ok = True
@@ -43,9 +63,14 @@ class Name(TypeDecorator[str]):
             return value
         return storable(value[: self.length])
 
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> TypeEngine[Any]:  # noqa: ARG002 - its signature
+        """As what a value is compared with this."""
+        return _SOUGHT
+
 
 class WireId(Name):
-    """A Name of which no two that differ are stored as one: of what is too long the end is a digest of all of it."""
+    """A Name of which no two that differ are stored as one: of what is too long the end is a digest of all of it, also
+    where it is looked for."""
 
     cache_ok = True
 
@@ -56,19 +81,9 @@ class WireId(Name):
         digest = sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[: self.length // 2]
         return super().stored(value[: self.length - len(digest)] + digest)
 
-
-class Prose(TypeDecorator[str]):
-    """Text from outside, of any length, as a Name's."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - its signature
-        return self.stored(value)
-
-    def stored(self, value: str | None) -> str | None:
-        """As the database has it."""
-        return None if value is None else storable(value)
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> TypeEngine[Any]:  # noqa: ARG002 - its signature
+        """As what a value is compared with this."""
+        return self
 
 
 class Count(TypeDecorator[int]):

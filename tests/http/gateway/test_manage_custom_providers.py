@@ -56,7 +56,9 @@ async def test_a_provider_is_called_at_once_where_it_is_enabled(desk):
         ({"slug": "Own"}, "slug:"),
         ({"slug": "-own"}, "slug:"),
         ({"slug": "a" * 65}, "slug:"),
+        ({"base_url": "https://own.example/" + "a" * 1_981}, "base_url:"),
         ({"name": ""}, "name:"),
+        ({"name": "a" * 201}, "name:"),
         ({"headers": '{"x-key":"secret"}'}, "headers:"),
     ],
 )

@@ -27,13 +27,13 @@ from lowcloud.http.gateway.manage import (
 from lowcloud.http.workers_ai.catalogue_query import asked
 from lowcloud.storage.gateways import CustomProviderRow
 
-MAX_URL_CHARS = 2_048
+MAX_NAME_CHARS, MAX_URL_CHARS = 200, 2_000  # what the columns hold
 MAX_TEXT_CHARS = 10_000
 LATER: Mapping[str, str] = {"headers": "a provider gets the headers of the call, and no further ones yet"}
 ABOUT = ("description", "link", "beta", "curl_example", "js_example", "position")
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$")]
-Name = Annotated[str, Field(min_length=1, max_length=256)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
 BaseUrl = Annotated[str, Field(min_length=1, max_length=MAX_URL_CHARS)]
 Text = Annotated[str, Field(max_length=MAX_TEXT_CHARS)]
 
