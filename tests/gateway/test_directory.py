@@ -85,6 +85,14 @@ async def test_an_unknown_gateway_is_an_error_each_time(desk):
         await desk.directory.find("b" * 32, "other")
 
 
+@pytest.mark.parametrize("gateway_id", ["", "g" * 65, "a b", "g\n", "日", "%67"])
+async def test_an_id_that_no_gateway_can_have_is_neither_looked_up_nor_remembered(desk, gateway_id):
+    await desk.gateways.create(ACCOUNT, gateway_id, "{}")
+    with pytest.raises(NoSuchGateway):
+        await desk.directory.find(ACCOUNT, gateway_id)
+    assert not desk.directory._accounts._held
+
+
 async def test_default_is_there_before_it_is_made_and_is_made_once(desk):
     account = await desk.directory.find(ACCOUNT, "default")
     assert (account.is_made, account.config.authentication, account.config.is_default) == (False, True, True)

@@ -98,3 +98,5 @@ async def test_a_token_of_dev_is_good_for_any_account(make_world, tokens):
         assert (await models(world, "Bearer good", "anything")).status == 200
         assert world.logs.calls[0].kwargs["account"] == "anything"
         assert (await models(world, "Bearer unknown", "anything")).status == 401
+        assert (await models(world, "Bearer good", "a" * 200)).status == 200
+        assert (await models(world, "Bearer good", "a" * 201)).status == 404

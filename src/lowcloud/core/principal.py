@@ -6,6 +6,7 @@ from enum import StrEnum
 
 ACCOUNT_ID = re.compile(r"[0-9a-f]{32}")
 DEV_ACCOUNT = "0" * 32
+MAX_ACCOUNT_CHARS = 200  # what the tables hold
 
 
 class Permission(StrEnum):
@@ -20,8 +21,8 @@ class Permission(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """``account_id`` is 32 hex digits, in ``dev`` any string; ``token_id`` is not the token, which ends at
-    ``expires_at``, in seconds since 1970; None: never.
+    """``account_id`` is 32 hex digits, in ``dev`` any string of 1 to 200 characters; ``token_id`` is not the
+    token, which ends at ``expires_at``, in seconds since 1970; None: never.
     """
 
     token_id: str

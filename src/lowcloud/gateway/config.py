@@ -1,5 +1,6 @@
 """A gateway's settings, as its management API takes them. Pure."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -9,6 +10,7 @@ from lowcloud.gateway.windows import Technique, Window
 LogStrategy: TypeAlias = Literal["STOP_INSERTING", "DELETE_OLDEST"]
 Backoff: TypeAlias = Literal["constant", "linear", "exponential"]
 
+GATEWAY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 DEFAULT_ID = "default"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from lowcloud.core.cipher import Cipher
-from lowcloud.gateway.config import DEFAULT, DEFAULT_ID
+from lowcloud.gateway.config import DEFAULT, DEFAULT_ID, GATEWAY_ID
 from lowcloud.gateway.errors import NoSuchGateway
 from lowcloud.gateway.pipeline import Account
 from lowcloud.gateway.providers import CustomProvider
@@ -76,10 +76,12 @@ class StoredDirectory:
 
     async def find(self, account_id: str, gateway_id: str) -> Account:
         """Raises NoSuchGateway."""
+        if not GATEWAY_ID.fullmatch(gateway_id):
+            raise NoSuchGateway(gateway_id[:64])
         held = self._accounts.get((account_id, gateway_id))
         account = held[0] if held else await self._look_up(account_id, gateway_id)
         if account is None:
-            raise NoSuchGateway(gateway_id[:64])
+            raise NoSuchGateway(gateway_id)
         return account
 
     async def make_default(self, account_id: str) -> None:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lowcloud.core.errors import BadRequest, MethodNotAllowed, NotFound, UnknownAccount
-from lowcloud.core.principal import ACCOUNT_ID, Permission, Principal
+from lowcloud.core.principal import ACCOUNT_ID, MAX_ACCOUNT_CHARS, Permission, Principal
 from lowcloud.http.auth import RUNS_GATEWAYS, USES_MODELS, Auth, check
 from lowcloud.http.body import check_media_type, read_body
 from lowcloud.http.call import PRINCIPAL, Call, Handler, SocketHandler, Trace, Wire
@@ -202,7 +202,7 @@ class Router:
 
     def _account(self, path: str, found: Found) -> str | None:
         account_id = found.params.get("account_id")
-        if account_id is None or self._settings.any_account:
+        if account_id is None or (self._settings.any_account and len(account_id) <= MAX_ACCOUNT_CHARS):
             return account_id
         if not ACCOUNT_ID.fullmatch(account_id.lower()):
             raise UnknownAccount(path[:MAX_SHOWN_PATH])

@@ -241,6 +241,7 @@ async def test_an_unknown_provider_and_an_unknown_gateway_are_errors(desk):
     assert failure(await desk.ask("POST", "/g/nobody/x", CHAT))[:2] == (400, 2008)
     assert failure(await desk.ask("POST", "/g/custom-none/x", CHAT))[:2] == (400, 2008)
     assert failure(await desk.ask("POST", "/other/openai/x", CHAT))[:2] == (400, 2001)
+    assert failure(await desk.ask("GET", f"/{'n' * 60_000}/openai/x"))[:2] == (400, 2001)
     for path in ("", "/"):
         assert failure(await desk.ask("POST", path, CHAT))[0] == 400
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from starlette.responses import Response
 
-from lowcloud.gateway.config import DEFAULT_ID
+from lowcloud.gateway.config import DEFAULT_ID, GATEWAY_ID
 from lowcloud.gateway.errors import FeatureUnsupported
 from lowcloud.gateway.options import MAX_ATTEMPTS, MAX_TTL_S, MIN_TTL_S
 from lowcloud.gateway.shelves import trim
@@ -127,7 +127,7 @@ class GatewayFields(_Strict):
 class GatewayBody(GatewayFields):
     """A new gateway."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    id: str = Field(pattern=rf"^{GATEWAY_ID.pattern}$")
 
 
 class GatewaysQuery(PageQuery):
