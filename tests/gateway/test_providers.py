@@ -15,6 +15,7 @@ from lowcloud.gateway.providers import (
     PROVIDERS,
     CustomProvider,
     Provider,
+    _says_who,
     aimed,
     brings_key,
     credentials_of,
@@ -253,6 +254,12 @@ def test_a_key_that_was_put_in_is_found_again(slug, key):
 def test_whoever_asks_by_another_key_is_somebody_else_whatever_header_it_is_in(name):
     one, two = (credentials_of((("accept", "*/*"), (name, value))) for value in ("alice", "bob"))
     assert one != two != ()
+
+
+def test_a_header_whose_name_is_too_long_to_be_read_may_be_a_key_and_isnt_kept():
+    asked = _says_who.cache_info().misses
+    assert credentials_of((("n" * 257, "x"),)) == (f"{'n' * 257}: x",)
+    assert _says_who.cache_info().misses == asked
 
 
 def test_what_is_no_key_makes_nobody_somebody_else():

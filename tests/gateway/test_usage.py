@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowcloud.gateway.providers import PROVIDERS, CustomProvider, provider_of
-from lowcloud.gateway.usage import Facts, UsageReader, Used, request_facts
+from lowcloud.gateway.usage import Facts, UsageReader, Used, _facts_of_path, request_facts
 
 MESSAGES = b'{"model": "m", "messages": [{"role": "user", "content": "Hello there"}]}'  # 11 characters: 3 tokens
 
@@ -429,6 +429,13 @@ def test_text_that_speaks_of_usage_is_no_usage():
 def test_a_request_tells_its_model_and_what_it_asks_for(slug, path, body, facts):
     provider = provider_of(slug, {"mine": CustomProvider("mine", "https://a.example")})
     assert request_facts(provider, path, body) == facts
+
+
+@pytest.mark.parametrize("slug", ["openai", "workers-ai", "huggingface", "azure-openai"])
+def test_a_path_that_is_too_long_says_nothing_and_isnt_kept(slug):
+    asked = _facts_of_path.cache_info().misses
+    assert request_facts(PROVIDERS[slug], "models/" + "%41" * 10**6, b"{}") in (Facts(), Facts(request_type="run"))
+    assert _facts_of_path.cache_info().misses == asked
 
 
 @given(st.sampled_from(list(PROVIDERS)), st.text(max_size=40), st.binary(max_size=40))

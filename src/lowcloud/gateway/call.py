@@ -3,6 +3,7 @@
 What is made for each call is a NamedTuple here and below: frozen dataclasses take three times as long to make.
 """
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import NamedTuple, Protocol, TypeAlias
@@ -15,6 +16,8 @@ from lowcloud.gateway.options import NOTHING, Options
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 OURS = "workers-ai"
+MAX_NAME_CHARS = 256  # of a header's name
+HEADER_NAME = re.compile(rf"[A-Za-z0-9!#$%&'*+.^_`|~-]{{1,{MAX_NAME_CHARS}}}")
 
 
 class Call(NamedTuple):

@@ -19,7 +19,7 @@ from lowcloud.core.addresses import is_public
 from lowcloud.core.errors import BadRequest, Unavailable
 from lowcloud.core.exchange import KEEP_ALIVE_S, Answer, Exchanges, Request
 from lowcloud.core.gate import Gate, Lookup, addresses_of, forbidden
-from lowcloud.gateway.call import Call, Headers, Reply, Target
+from lowcloud.gateway.call import HEADER_NAME, Call, Headers, Reply, Target
 from lowcloud.gateway.errors import NoReply, NoReplyKind
 
 PIECE_BYTES = 2**16
@@ -32,7 +32,6 @@ _HOPS = frozenset(
 _OF_ITS_HOST = frozenset({"set-cookie", "alt-svc", "strict-transport-security"})
 _OF_THE_CLIENT = frozenset({"host", "content-length", "accept-encoding", "expect"})
 _CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -152,7 +151,7 @@ def _sent(headers: Headers) -> list[tuple[str, str]]:
     dropped = _HOPS | _OF_THE_CLIENT
     kept = [(name, value) for name, value in headers if name.lower() not in dropped]
     for name, value in kept:
-        if not _NAME.fullmatch(name) or _CONTROL.search(value):
+        if not HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
             raise BadRequest(f"The header {name[:100]!r} can't be sent to a provider.", param="headers")
     return [*kept, ("accept-encoding", "identity")]
 

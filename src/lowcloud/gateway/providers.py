@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import unquote
 
 from lowcloud.core.errors import BadRequest
-from lowcloud.gateway.call import OURS, Call, Headers
+from lowcloud.gateway.call import MAX_NAME_CHARS, OURS, Call, Headers
 from lowcloud.gateway.errors import InvalidProvider
 from lowcloud.storage.provider_keys import CUSTOM
 
@@ -210,8 +210,9 @@ def brings_key(provider: Provider, headers: Headers, query: str) -> bool:
 
 
 def credentials_of(headers: Headers) -> tuple[str, ...]:
-    """All that may decide who asks, and so what is answered: the headers whose names say that they are a key."""
-    return tuple(sorted(f"{name}: {value}" for name, value in headers if _says_who(name)))
+    """All that may decide who asks, and so what is answered: the headers whose names say that they are a key, or are
+    too long to be read."""
+    return tuple(sorted(f"{name}: {value}" for name, value in headers if len(name) > MAX_NAME_CHARS or _says_who(name)))
 
 
 def with_key(provider: Provider, headers: Headers, key: str) -> Headers:

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from lowcloud.gateway.call import OURS
-from lowcloud.gateway.providers import Provider
+from lowcloud.gateway.providers import MAX_PATH_CHARS, Provider
 
 CHARACTERS_A_TOKEN = 4
 MAX_BYTES = 2**20  # of an event, or of a reply that is no stream: of a longer one only the end is read
@@ -254,10 +254,10 @@ def _unsaid(usage: Fields, n_in: int, n_out: int) -> int:
 
 
 def request_facts(provider: Provider, path: str, body: bytes) -> Facts:
-    """What a request to ``provider`` at its own ``path`` says."""
+    """What a request to ``provider`` at its own ``path`` says; a path that is too long to be sent says nothing."""
     value = _json(body)
     fields: Fields = value if isinstance(value, dict) else {}
-    path, said = _facts_of_path(path)
+    path, said = _facts_of_path(path) if len(path) <= MAX_PATH_CHARS else ("", Facts())
     model = _string(fields, "model") or _string(fields, "model_id") or said.model
     is_stream = fields.get("stream") is True or said.is_stream
     request_type, model_type = said.request_type, said.model_type
@@ -281,7 +281,7 @@ def _facts_of_path(path: str) -> tuple[str, Facts]:
 
 _FAL_HOST = re.compile(r"^[a-z0-9.-]+\.fal\.(?:run|ai)/")
 # In a path: models/{model}:generateContent, model/{model}/invoke, models/{owner}/{model}/predictions.
-_NAMED = re.compile(r"(?:^|/)models?/(.+?)(?=:[A-Za-z]+$|/(?:invoke|converse|predictions)|$)")
+_NAMED = re.compile(r"(?:^|/)models?/(.+?)(?=:[A-Za-z]+$|/(?:invoke|converse|predictions)|$)", re.DOTALL)
 _STREAMS = (":streamGenerateContent", "/invoke-with-response-stream", "/converse-stream")
 _KINDS = tuple(
     (rf"(?:^|[/:])(?:{end})$", kinds)
