@@ -310,7 +310,14 @@ async def test_a_header_that_would_be_another_one_is_refused(header):
         assert fake.paths == []
 
 
-@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def in_members(plain: bytes) -> bytes:
+    """As servers send that compress each piece by itself."""
+    return gzip.compress(plain[:7]) + gzip.compress(b"") + gzip.compress(plain[7:])
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"), [("gzip", gzip.compress), ("gzip", in_members), ("deflate", zlib.compress)]
+)
 async def test_what_a_server_compressed_unasked_comes_plain(coding, pack):
     plain = b"data: {}\n\n" * 100_000
 
@@ -325,6 +332,33 @@ async def test_what_a_server_compressed_unasked_comes_plain(coding, pack):
         pieces = [piece async for piece in reply.body]
     assert b"".join(pieces) == plain
     assert max(map(len, pieces)) <= 2**16
+
+
+async def unpacked(packed: bytes) -> bytes:
+    """What comes of a reply that says it is gzip, sent byte by byte."""
+
+    async def sent(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Encoding": "gzip"})
+        await response.prepare(request)
+        for at in range(len(packed)):
+            await response.write(packed[at : at + 1])
+        return response
+
+    async with fake_upstream(sent) as fake, upstream() as http:
+        return await whole(await http.send(call(), target(fake), None))
+
+
+async def test_members_are_unpacked_wherever_they_are_cut_into_pieces():
+    assert await unpacked(in_members(b"one member, and another")) == b"one member, and another"
+    assert await unpacked(gzip.compress(b"x" * 10**6)) == b"x" * 10**6
+    assert await unpacked(b"") == b""
+
+
+@pytest.mark.parametrize(("n_before", "kept"), [(0, 1), (0, 15), (0, -9), (0, -1), (1, 1), (1, -1)])
+async def test_a_compressed_reply_that_is_cut_breaks_off(n_before, kept):
+    member = gzip.compress(b"a text that is cut")
+    with pytest.raises(NoReply):
+        await unpacked(member * n_before + member[:kept])
 
 
 async def test_another_coding_passes_with_its_header():

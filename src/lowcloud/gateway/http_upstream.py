@@ -167,20 +167,42 @@ def _received(answer: Answer) -> tuple[Headers, str | None]:
 
 
 async def _decoded(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """First an empty piece, as ``body`` had; then what was compressed by gzip or zlib."""
+    """First an empty piece, as ``body`` had; then what was compressed by gzip or zlib. Raises NoReply where that is
+    cut, or is none."""
     async with aclosing(body):
         yield b""
-        unpack = zlib.decompressobj(wbits=47)
+        members = _Members()
         try:
             async for piece in body:
-                for plain in _unpacked(unpack, piece):
+                for plain in members.unpacked(piece):
                     yield plain
         except zlib.error as error:
             raise NoReply(kind="no_connection") from error
+        if members.is_cut:
+            raise NoReply(kind="no_connection")
 
 
-def _unpacked(unpack: "zlib._Decompress", piece: bytes) -> Iterator[bytes]:
-    """In pieces of a bounded size, however much ``piece`` becomes."""
-    while plain := unpack.decompress(piece, PIECE_BYTES):
-        yield plain
-        piece = unpack.unconsumed_tail
+class _Members:
+    """Unpacks what was compressed, of one member or several, as gzip has them one after another."""
+
+    def __init__(self) -> None:
+        self._member: zlib._Decompress | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a member that has begun hasn't ended."""
+        return self._member is not None
+
+    def unpacked(self, piece: bytes) -> Iterator[bytes]:
+        """In pieces of a bounded size, however much ``piece`` becomes."""
+        while piece or self._member:
+            member = self._member = self._member or zlib.decompressobj(wbits=47)
+            plain = member.decompress(piece, PIECE_BYTES)
+            if plain:
+                yield plain
+            if member.eof:
+                piece, self._member = member.unused_data, None
+            elif plain:
+                piece = member.unconsumed_tail
+            else:
+                return
