@@ -51,7 +51,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for numbers that C hasn't
         return None
     moment = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
     return max(0.0, moment.timestamp() - now)
