@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from lowcloud.core.errors import BadRequest, Forbidden, LowcloudError, MethodNotAllowed, Unauthorized
 from lowcloud.core.principal import ACCOUNT_ID, Principal
-from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step
+from lowcloud.gateway.call import HEADER_NAME, OURS, Asked, Call, Reply, Step
 from lowcloud.gateway.compat import Operation, compat_call
 from lowcloud.gateway.errors import FeatureUnsupported, FellBehind, GatewayUnauthorized, body
 from lowcloud.gateway.options import CONFIG, is_ours, options_of, options_of_config, over, unknown_of
@@ -39,6 +39,7 @@ COMPAT: Mapping[str, Operation] = {
     "compat/embeddings": "embeddings",
 }
 MAX_STEPS = 10
+MAX_ENDPOINT_CHARS = 65_536  # as of a path and query that come in a request's head
 STEP = frozenset({"provider", "endpoint", "headers", "authorization", "query", "config"})
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Of a request, what is the connection's, and of a reply likewise.
@@ -217,8 +218,11 @@ def _step(value: Any, path: str) -> Step:
     provider, endpoint = _text(value, "provider", path), _text(value, "endpoint", path)
     if not provider:
         raise BadRequest(f"{path}.provider: is required.", param=f"{path}.provider")
+    if len(endpoint) > MAX_ENDPOINT_CHARS or not (endpoint.isascii() and endpoint.isprintable()):
+        message = f"{path}.endpoint: printable ASCII is needed, at most {MAX_ENDPOINT_CHARS} characters."
+        raise BadRequest(message, param=f"{path}.endpoint")
     headers = [
-        (str(name).lower(), _header(each, f"{path}.headers.{name}"))
+        (_name(name, f"{path}.headers"), _header(each, f"{path}.headers.{name}"))
         for name, each in _object(value, "headers", path).items()
     ]
     if key := _text(value, "authorization", path):
@@ -245,6 +249,13 @@ def _object(step: Mapping[str, object], name: str, path: str) -> Mapping[str, ob
     if not isinstance(value, dict):
         raise BadRequest(f"{path}.{name}: must be an object.", param=f"{path}.{name}")
     return value
+
+
+def _name(name: str, path: str) -> str:
+    """A header's, in lower case."""
+    if not HEADER_NAME.fullmatch(name):
+        raise BadRequest(f"{path}.{name[:100]}: a header can't have that name.", param=path)
+    return name.lower()
 
 
 def _header(value: object, path: str) -> str:
