@@ -1,5 +1,6 @@
 """What is written down of one call, whatever becomes of it."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -127,6 +128,13 @@ async def test_every_field_is_filled_in():
     assert desk.settled == [20e-6]
 
 
+@pytest.mark.parametrize("told", ["", "-1", "1.0", "٣", "9" * 5_000, "0" * 4_500 + "2"])
+async def test_a_length_that_no_body_can_have_is_none(told):
+    reply = Reply(200, (("content-length", told),), said(ANSWER))
+    assert reply.length is None
+    assert await read(Desk().answered(ANSWER, headers=reply.headers)) == ANSWER
+
+
 @pytest.mark.parametrize("n_pieces", [1, 2, len(ANSWER)])
 async def test_it_is_written_before_the_last_byte_of_a_reply_whose_length_is_known(n_pieces):
     desk = Desk()
@@ -179,7 +187,13 @@ async def test_a_hit_costs_nothing_and_has_its_tokens():
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(NoReply(kind="timeout"), 400), (RuntimeError("a bug"), CLIENT_LEFT), (anyio.EndOfStream(), CLIENT_LEFT)],
+    [
+        (NoReply(kind="timeout"), 400),
+        (RuntimeError("a bug"), 500),
+        (anyio.EndOfStream(), 500),
+        (asyncio.CancelledError(), CLIENT_LEFT),
+        (GeneratorExit(), CLIENT_LEFT),
+    ],
 )
 async def test_a_call_without_a_reply_is_logged_with_its_errors_status(error, status):
     desk = Desk(asked_by=None)

@@ -16,6 +16,7 @@ from lowcloud.gateway.options import NOTHING, Options
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 OURS = "workers-ai"
+MAX_DIGITS = 18
 MAX_NAME_CHARS = 256  # of a header's name
 HEADER_NAME = re.compile(rf"[A-Za-z0-9!#$%&'*+.^_`|~-]{{1,{MAX_NAME_CHARS}}}")
 
@@ -52,9 +53,9 @@ class Reply(NamedTuple):
 
     @property
     def length(self) -> int | None:
-        """The bytes of its body, where its head tells them."""
-        told = self.header("content-length")
-        return int(told) if told and told.isascii() and told.isdigit() else None
+        """The bytes of its body, where its head tells them in a number that a body can have."""
+        told = self.header("content-length") or ""
+        return int(told) if len(told) <= MAX_DIGITS and told.isascii() and told.isdigit() else None
 
 
 async def begun(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

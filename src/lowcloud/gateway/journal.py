@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 
 import anyio
 
-from lowcloud.core.errors import LowcloudError
+from lowcloud.core.errors import InternalError, LowcloudError
 from lowcloud.core.threads import LARGE_BYTES, Threads
 from lowcloud.gateway.call import Asked, Call, Reply
 from lowcloud.gateway.options import Settled
@@ -97,7 +97,9 @@ class Journal:
 
     async def failed(self, error: BaseException) -> None:
         """There is no reply but the error's own."""
-        self._record.status_code = error.status if isinstance(error, LowcloudError) else CLIENT_LEFT
+        is_ours = isinstance(error, Exception)  # any other one ends the call because nobody waits for it
+        status = InternalError.status if is_ours else CLIENT_LEFT
+        self._record.status_code = error.status if isinstance(error, LowcloudError) else status
         await self.end()
 
     async def end(self) -> None:
