@@ -165,6 +165,20 @@ def test_nested_entries_of_metadata_are_left_out_and_the_first_five_others_stay(
     assert found == {"b": 1, "d": "3", "e": None, "f": False, "g": 0.5}
 
 
+@pytest.mark.parametrize("longest", [{"k": "v" * 1_024}, {"k" * 1_024: None}])
+def test_names_and_texts_of_metadata_are_as_long_as_other_texts(longest):
+    assert options_of([("cf-aig-metadata", json.dumps(longest))]).metadata == longest
+    ((name, value),) = longest.items()
+    longer = {name: value + "v"} if value else {name + "k": value}
+    with pytest.raises(BadOption, match="1024") as caught:
+        options_of([("cf-aig-metadata", json.dumps(longer))])
+    assert caught.value.param == "cf-aig-metadata"
+    with pytest.raises(BadOption, match=r"\[0\]\.config\.metadata"):
+        options_of_config({"metadata": longer}, at="[0].config")
+    first = {str(number): number for number in range(5)}
+    assert options_of_config({"metadata": first | longer}).metadata == first
+
+
 def test_metadata_that_could_not_be_written_again_is_left_out():
     assert options_of(
         [("cf-aig-metadata", '{"a": "\\ud800", "b": NaN, "c": 1e999, "\\udfff": 1, "d": 4}')]

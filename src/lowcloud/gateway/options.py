@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar, get_args
 
@@ -248,8 +247,15 @@ def _backoff(value: object) -> Backoff:
 
 def _metadata(value: object) -> Mapping[str, object]:
     """The first five entries that aren't nested."""
-    flat = ((name, each) for name, each in _object(value).items() if _is_plain(name) and _is_plain(each))
-    return dict(islice(flat, MAX_METADATA))
+    found: dict[str, object] = {}
+    for name, each in _object(value).items():
+        if len(found) == MAX_METADATA:
+            break
+        if max(len(name), len(each) if isinstance(each, str) else 0) > MAX_CHARS:
+            raise ValueError(f"names and texts of at most {MAX_CHARS} characters are needed.")
+        if _is_plain(name) and _is_plain(each):
+            found[name] = each
+    return found
 
 
 def _custom_cost(value: object) -> CustomCost:
