@@ -614,6 +614,19 @@ async def test_of_a_replys_headers_the_connections_and_this_servers_own_dont_pas
     assert answer.headers["cf-aig-log-id"] == answer.headers["cf-aig-event-id"] != "theirs"
 
 
+@pytest.mark.parametrize(
+    ("status", "length", "told"),
+    [(200, "1", "1"), (200, "0" * 4_500 + "1", None), (304, "50", None), (204, "7", None)],
+)
+async def test_a_replys_length_is_told_where_it_is_that_of_its_body(make_desk, status, length, told):
+    body = b"x" if status == 200 else b""
+    async with make_desk(Reply(status, (("content-length", length), ("etag", "e")), said(body))) as desk:
+        await desk.make_gateway()
+        answer = await desk.ask("GET", "/g/openai/files/f")
+    assert (answer.status, answer.body, answer.headers["etag"]) == (status, body, "e")
+    assert answer.headers.get("content-length") == told
+
+
 async def test_of_a_requests_headers_the_connections_the_gateways_and_the_clients_address_dont_pass(desk):
     sent = {
         "connection": "close, x-mine",

@@ -61,6 +61,7 @@ HOP = frozenset(
 # Beside that, what a client says to this server, or what one between them says of the client, is none of a provider's.
 NOT_PASSED = HOP | {"cookie", "forwarded", "via", "x-real-ip"}
 REPLY_HOP = (HOP - {"content-length"}) | {"server", "date"}
+BODILESS = (204, 304)  # a length is of what a 304 stands for: uvicorn would wait for so many bytes
 ALLOWS = "access-control-"  # which pages of others may read a reply is this server's to say
 
 
@@ -271,15 +272,21 @@ def _check_post(trace: Trace) -> None:
         raise MethodNotAllowed(trace.method[:20], ("POST", "OPTIONS"))
 
 
+def _shown(reply: Reply) -> list[tuple[str, str]]:
+    """The headers that go on."""
+    is_length_said = reply.status not in BODILESS and reply.length is not None
+    dropped = REPLY_HOP if is_length_said else REPLY_HOP | {"content-length"}
+    return [each for each in reply.headers if each[0] not in dropped and not each[0].startswith(ALLOWS)]
+
+
 async def reply_with(reply: Reply, send: Send, trace: Trace | None = None) -> None:
     """Send a reply as it comes: nothing is put between its bytes.
 
     Who fell behind gets an error as a stream's last event; of any other reply, and within an event, the transfer breaks
     off. Raises what the body does.
     """
-    shown = [each for each in reply.headers if each[0] not in REPLY_HOP and not each[0].startswith(ALLOWS)]
     piece = b"\n\n"
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in shown]
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in _shown(reply)]
     try:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         async for piece in reply.body:
