@@ -627,6 +627,33 @@ async def test_a_replys_length_is_told_where_it_is_that_of_its_body(make_desk, s
     assert answer.headers.get("content-length") == told
 
 
+@pytest.mark.parametrize(
+    ("types", "policy"),
+    [
+        (["text/html"], "sandbox"),
+        (["Text/HTML; charset=utf-8"], "sandbox"),
+        (["application/xhtml+xml"], "sandbox"),
+        (["image/svg+xml"], "sandbox"),
+        (["text/xml"], "sandbox"),
+        (["multipart/x-mixed-replace; boundary=a"], "sandbox"),
+        (["application/json", "text/html"], "sandbox"),
+        (["application/json, text/html"], "sandbox"),
+        (["application/json"], None),
+        (["text/event-stream"], None),
+        (["text/plain"], None),
+        (["audio/mpeg"], None),
+        ([], None),
+    ],
+)
+async def test_no_reply_is_a_page_of_this_servers(make_desk, types, policy):
+    given = (*(("content-type", each) for each in types), ("x-content-type-options", "none"))
+    async with make_desk(Reply(200, given, said(b"<script>alert(1)</script>"))) as desk:
+        await desk.make_gateway()
+        answer = await desk.ask("GET", "/g/openai/files/f")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers.get("content-security-policy") == policy
+
+
 async def test_of_a_requests_headers_the_connections_the_gateways_and_the_clients_address_dont_pass(desk):
     sent = {
         "connection": "close, x-mine",

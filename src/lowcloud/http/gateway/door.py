@@ -60,8 +60,9 @@ HOP = frozenset(
 )
 # Beside that, what a client says to this server, or what one between them says of the client, is none of a provider's.
 NOT_PASSED = HOP | {"cookie", "forwarded", "via", "x-real-ip"}
-REPLY_HOP = (HOP - {"content-length"}) | {"server", "date"}
+REPLY_HOP = (HOP - {"content-length"}) | {"server", "date", "x-content-type-options"}
 BODILESS = (204, 304)  # a length is of what a 304 stands for: uvicorn would wait for so many bytes
+RUN = re.compile("html|xml|xsl|svg|multipart", re.IGNORECASE)  # in a media type that a browser runs
 ALLOWS = "access-control-"  # which pages of others may read a reply is this server's to say
 
 
@@ -273,10 +274,13 @@ def _check_post(trace: Trace) -> None:
 
 
 def _shown(reply: Reply) -> list[tuple[str, str]]:
-    """The headers that go on."""
+    """The headers that go on, and what keeps a browser from running a reply as a page of this server's."""
     is_length_said = reply.status not in BODILESS and reply.length is not None
     dropped = REPLY_HOP if is_length_said else REPLY_HOP | {"content-length"}
-    return [each for each in reply.headers if each[0] not in dropped and not each[0].startswith(ALLOWS)]
+    shown = [each for each in reply.headers if each[0] not in dropped and not each[0].startswith(ALLOWS)]
+    if any(name == "content-type" and RUN.search(value) for name, value in shown):
+        shown.append(("content-security-policy", "sandbox"))
+    return shown
 
 
 async def reply_with(reply: Reply, send: Send, trace: Trace | None = None) -> None:
