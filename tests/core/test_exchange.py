@@ -153,7 +153,14 @@ async def test_it_is_sent_once_more_however_many_connections_rest():
         assert len(got) == 8 + 2
 
 
-@pytest.mark.parametrize("sent", [b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 999 Who\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
 async def test_what_is_no_http_is_an_error_of_the_client(sent):
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)

@@ -114,7 +114,7 @@ def test_of_a_header_that_comes_twice_the_first_counts():
         *[("cf-aig-metadata", value) for value in ("", "ann", "[1]", '{"a": 1', "[" * 100_000)],
         *[("cf-aig-custom-cost", value) for value in ("{}", "1", '{"total_cost": -1}', '{"total_cost": "1"}')],
         *[("cf-aig-custom-cost", f'{{"total_cost": {value}}}') for value in ("true", "NaN", "1e400", "9" * 400)],
-        *[("cf-aig-event-id", value) for value in ("", "a\tb", "é")],
+        *[("cf-aig-event-id", value) for value in ("", "a\tb", "é", "x" * 201)],
         *[("cf-aig-request-timeout", value) for value in ("0", "86400001")],
         *[("cf-aig-max-attempts", value) for value in ("0", "6", "two")],
         *[("cf-aig-retry-delay", value) for value in ("5001", "-5")],

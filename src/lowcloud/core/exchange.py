@@ -20,6 +20,7 @@ from yarl import URL
 KEEP_ALIVE_S = 4.0  # below the 5 s after which uvicorn, Node and cpp-httplib close a connection that rests
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _SWITCHING = 101
+_LAST_STATUS = 599  # RFC 9110, 15
 _MAX_ORIGINS = 1_024
 
 
@@ -117,6 +118,8 @@ class Exchanges:
                 raise aiohttp.ClientPayloadError("this is no answer of HTTP") from error
             if message.code >= 200 or message.code == _SWITCHING:
                 break
+        if message.code > _LAST_STATUS:
+            raise aiohttp.ClientPayloadError("this is no status of HTTP")
         if protocol not in self._served:
             self._served.add(protocol)
         return Answer(message, content, connection)

@@ -26,6 +26,7 @@ MAX_TIMEOUT_MS = 86_400_000
 MAX_METADATA = 5
 MAX_COST = 1e6
 MAX_CHARS = 1_024
+MAX_EVENT_ID_CHARS = 200  # what a log holds, so that it is found by its whole event id
 BYOK_ALIAS = "cf-aig-byok-alias"
 
 # What chooses among models, in routes that come later.
@@ -230,6 +231,13 @@ def _text(value: object) -> str:
     return value
 
 
+def _event_id(value: object) -> str:
+    text = _printable(value)
+    if len(text) > MAX_EVENT_ID_CHARS:
+        raise ValueError(f"a text of 1 to {MAX_EVENT_ID_CHARS} characters is needed.")
+    return text
+
+
 def _printable(value: object) -> str:
     """What can stand in a header."""
     text = _text(value)
@@ -303,7 +311,7 @@ _READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
         "collect_log_payload": _truth,
         "metadata": _metadata,
         "custom_cost": _custom_cost,
-        "event_id": _printable,
+        "event_id": _event_id,
         "request_timeout_ms": _whole(1, MAX_TIMEOUT_MS),
         "max_attempts": _whole(1, MAX_ATTEMPTS),
         "retry_delay_ms": _whole(0, MAX_DELAY_MS),
