@@ -237,6 +237,12 @@ async def test_a_custom_provider_is_called_by_its_slug_at_the_path_as_it_stands(
     assert desk.upstream.sent[-1][1].url == f"https://mine.example/base/{path}"
 
 
+async def test_the_gateways_own_run_is_refused_by_name(desk):
+    status, number, message = failure(await desk.ask("POST", "/g/run", {"model": "@cf/x", "input": {}}))
+    assert (status, number) == (400, 7001)
+    assert "run" in message
+
+
 async def test_an_unknown_provider_and_an_unknown_gateway_are_errors(desk):
     assert failure(await desk.ask("POST", "/g/nobody/x", CHAT))[:2] == (400, 2008)
     assert failure(await desk.ask("POST", "/g/custom-none/x", CHAT))[:2] == (400, 2008)

@@ -140,6 +140,9 @@ class Door:
             custom = (await self._directory.find(account_id, gateway_id)).custom
             made = await self._offload.sized(len(data), lambda: compat_call(COMPAT[own_rest], data, custom))
             steps = (Step(Call(made.provider, trace.method, made.path, query, own, made.body)),)
+        elif own_rest == "run":
+            trace.route = "/v1/{account_id}/{gateway_id}/run"
+            raise FeatureUnsupported("The gateway's own run is not supported yet; name the gateway to /ai/run.")
         else:
             trace.route, source = "/v1/{account_id}/{gateway_id}/{provider}/{path}", "provider"
             provider, _, path = rest.partition("/")
