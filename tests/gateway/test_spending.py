@@ -19,7 +19,7 @@ from lowcloud.gateway.errors import SpendLimitReached
 from lowcloud.gateway.settlements import Settlements
 from lowcloud.gateway.spend import Facts, Key, Partition, SpendRule
 from lowcloud.gateway.spending import PRUNE_S, Reservation, Spending
-from lowcloud.gateway.windows import Held
+from lowcloud.gateway.windows import MAX_ENTRIES, Held
 
 pytestmark = pytest.mark.anyio
 NOW = 1_800_000_000.0
@@ -106,9 +106,9 @@ async def test_it_outlives_a_restart_but_for_what_was_under_way(desk):
     await desk.reserve(amount=0.2)
     await desk.spending.save()
     again = await desk.restarted()
-    await again.spend(0.2)
-    with pytest.raises(SpendLimitReached) as refused:
+    for _ in range(2):
         await again.spend(0.2)
+    with pytest.raises(SpendLimitReached) as refused:
         await again.reserve()
     assert refused.value.spent == pytest.approx(1.1)
 
@@ -131,21 +131,69 @@ async def test_what_cant_be_saved_is_saved_the_next_time(desk):
 
 async def test_a_gateway_that_goes_takes_its_buckets_along_whatever_is_under_way(desk):
     held = await desk.reserve(amount=0.5)
-    desk.store.is_down = True
+    await desk.spend(0.1)
     async with desk.saving():
+        desk.store.kept.pop(PLACE, None)
         desk.spending.forget(PLACE)
     desk.spending.settle(held, 0.5, NOW)
+    await desk.spending.save()
+    assert desk.store.kept.get(PLACE, {}) == {}
+    assert (await (await desk.restarted()).spent(), desk.segments()) == (0.0, [])
+
+
+async def test_a_gateway_that_goes_while_its_buckets_are_asked_for_is_gone(desk):
+    desk.store.is_asked = anyio.Event()
+    got: list[Reservation] = []
+
+    async def reserve() -> None:
+        got.append(await desk.reserve(amount=0.5))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reserve)
+        await anyio.wait_all_tasks_blocked()
+        desk.spending.forget(PLACE)
+        desk.store.is_asked.set()
+    desk.spending.settle(got[0], 0.5, NOW)
     await desk.spending.save()
     assert desk.store.kept == {}
 
 
 async def test_one_of_two_gateways_that_goes_while_the_other_is_saved_isnt_saved(desk):
     other = ("b" * 32, "g")
-    await desk.spending.reserve(other, (RULE,), Facts("openai", "m"), Held("x", NOW, 0.1))
-    await desk.reserve(amount=0.5)
+    held = await desk.spending.reserve(other, (RULE,), Facts("openai", "m"), Held("x", NOW, 0.1))
+    desk.spending.settle(held, 0.1, NOW)
+    await desk.spend(0.5)
     async with desk.saving():
         desk.spending.forget(PLACE)
-    assert desk.store.kept.get(PLACE, {}) == {}
+    assert [sorted(desk.store.kept[other]), desk.store.kept.get(PLACE, {})] == [[("r", "all")], {}]
+
+
+async def test_a_gateway_that_cant_be_saved_holds_up_no_other(desk):
+    other = ("b" * 32, "g")
+    desk.store.refused = PLACE
+    for place in (PLACE, other):
+        held = await desk.spending.reserve(place, (RULE,), Facts("openai", "m"), Held("x", NOW, 0.1))
+        desk.spending.settle(held, 0.1, NOW)
+    with capture_logs() as lines:
+        await desk.spending.save()
+    assert [line["event"] for line in lines] == ["what was spent can't be saved"]
+    assert list(desk.store.kept) == [other]
+    desk.store.refused = None
+    await desk.spending.save()
+    assert (desk.store.kept[PLACE], desk.segments()) == (desk.store.kept[other], [])
+
+
+async def test_what_cant_be_saved_for_long_is_no_more_than_buckets_hold(desk):
+    await desk.spend(0.1, *AMPLE)
+    desk.store.is_down = True
+    for _ in range(2 * MAX_ENTRIES):
+        await desk.spend(0.1, *AMPLE)
+        desk.now += 0.001
+    await desk.spending.save()
+    assert max(len(entries) for entries in desk.spending._gains[PLACE].values()) <= MAX_ENTRIES
+    desk.store.is_down = False
+    await desk.spending.save()
+    assert await (await desk.restarted()).spent() == pytest.approx(0.1 * (2 * MAX_ENTRIES + 1))
 
 
 async def test_buckets_whose_time_is_over_go_from_memory_and_from_the_store(desk):

@@ -1,5 +1,7 @@
 """Spend: what buckets hold is changed by one after the other, whichever server does."""
 
+import threading
+
 import anyio
 import pytest
 from query_plans import recorded, whole_reads
@@ -18,6 +20,11 @@ ODD = ("r", 'metadata.team="\0\ud800é";' + "x" * 5_000)
 def store(url):
     with open_database(url) as database:
         yield SpendStore(database)
+
+
+def n_waiting(connection):
+    """How many wait for a lock of PostgreSQL's."""
+    return connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar()
 
 
 async def put(store, *buckets, amounts="[1]", account=ACCOUNT, gateway="g"):
@@ -81,6 +88,30 @@ async def test_servers_that_change_the_same_bucket_at_once_lose_nothing(url):
             tasks.start_soon(spend, SpendStore(one), [ALL, BY_USER])
             tasks.start_soon(spend, SpendStore(two), [BY_USER, ALL])
         assert await SpendStore(one).load(ACCOUNT, "g", [ALL, BY_USER]) == {ALL: "40", BY_USER: "40"}
+
+
+async def test_what_is_spent_while_another_server_drops_the_bucket_is_there(url):
+    is_dropping, may_drop = threading.Event(), threading.Event()
+
+    def drop(_kept):
+        is_dropping.set()
+        assert may_drop.wait(20)
+        return {}
+
+    async def spend(database):
+        await anyio.to_thread.run_sync(is_dropping.wait)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(SpendStore(database).change, ACCOUNT, "g", [ALL], lambda kept: {ALL: f"{kept}"})
+            while database.is_shared and not await database.run(n_waiting):
+                pass
+            may_drop.set()
+
+    with open_database(url) as one, open_database(url) as two:
+        await put(SpendStore(one), ALL, amounts="7")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(SpendStore(one).change, ACCOUNT, "g", [ALL], drop)
+            tasks.start_soon(spend, two)
+        assert await SpendStore(one).load(ACCOUNT, "g", [ALL]) == {ALL: "{}"}
 
 
 async def test_many_buckets_change_and_go_at_once(store):

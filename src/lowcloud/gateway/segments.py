@@ -46,7 +46,7 @@ class Segments:
         Raises OSError where it can't be written whole; what there is of it ends its segment.
         """
         if self.n_bytes + len(data) > self._max_bytes:
-            raise OSError("the spool is full")
+            raise OSError("its folder is full")
         if self._file is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             self._file = os.open(self._path(self._number), flags, 0o600)

@@ -1,7 +1,8 @@
 """Dollars that calls have spent and hold, under each gateway's rules: kept in the database, decided in memory.
 
-Servers on one database tell it once a second what they have spent, and hear what others have: so with several of them
-a limit may be overshot by what is spent in a second. What calls hold is each server's own.
+Servers on one database tell it once a second what they have spent, and hear a second later what others have: so with
+several of them a limit may be overshot by what is spent in two seconds, and by all that is spent while the database is
+away. What calls hold is each server's own.
 """
 
 import json
@@ -61,7 +62,7 @@ class Spending:
         is_shared: bool = False,
     ) -> None:
         self._store, self._settlements, self._clock = store, settlements, clock
-        self._fresh_s = FRESH_S if is_shared else inf
+        self._is_shared, self._fresh_s = is_shared, FRESH_S if is_shared else inf
         self._ledgers: dict[Place, dict[Key, Amounts]] = {}
         self._heard: dict[Place, dict[Key, float]] = {}  # when the database was asked last
         self._rules: dict[Place, Mapping[str, SpendRule]] = {}  # as the last call had them, by id
@@ -72,8 +73,8 @@ class Spending:
     async def recover(self) -> None:
         """Save what a server before has settled and not saved: before the first call. Raises what the store does.
 
-        One that dies between saving it and dropping its settlements has the next one count them twice: it refuses
-        calls a little too soon rather than too late.
+        One that dies between saving it and dropping its settlements, which is as long as some can't be saved, has the
+        next one count them twice: it refuses calls a little too soon rather than too late.
         """
         left = self._settlements.end()
         gains: Gains = {}
@@ -132,16 +133,15 @@ class Spending:
             left, self._gains = self._gains, {}
             try:
                 for place in list(left):
-                    await self._save(place, left[place])
-                    del left[place]
-                self._settlements.drop(settled)
-            except BaseException as error:
+                    if await self._is_saved(place, left[place]):
+                        del left[place]
+                if not left:
+                    self._settlements.drop(settled)
+            except OSError:
+                self._log.exception("what was settled and is saved can't be dropped")
+            finally:
                 for place in left.keys() & self._ledgers.keys():
-                    for key, entries in left[place].items():
-                        self._gains.setdefault(place, defaultdict(list))[key].extend(entries)
-                if not isinstance(error, Exception):
-                    raise
-                self._log.exception("what was spent can't be saved")  # the outermost place: it is tried again
+                    self._put_back(place, left[place])
 
     async def prune(self) -> None:
         """Drop the buckets whose time is over and in which nothing is held, and those of rules that are no more."""
@@ -178,7 +178,7 @@ class Spending:
             async with self._asking:
                 if stale := self._stale(place, keys):
                     await self._ask(place, stale)
-        return self._ledgers.setdefault(place, {})
+        return ledger
 
     def _stale(self, place: Place, keys: Collection[Key]) -> list[Key]:
         heard, now = self._heard.get(place, {}), self._clock()
@@ -193,18 +193,36 @@ class Spending:
             self._log.exception("what others have spent can't be asked for")
         else:
             self._learn(place, kept, keys)
-        self._heard.setdefault(place, {}).update(dict.fromkeys(keys, self._clock()))
-
-    async def _save(self, place: Place, gains: Mapping[Key, Sequence[Entry]]) -> None:
-        if place not in self._ledgers:
-            return
-        kept = await self._store.change(*place, gains, _adding(gains, self._rules.get(place, {}), self._clock()))
         if place in self._ledgers:
+            self._heard.setdefault(place, {}).update(dict.fromkeys(keys, self._clock()))
+
+    async def _is_saved(self, place: Place, gains: Mapping[Key, Sequence[Entry]]) -> bool:
+        if place not in self._ledgers:
+            return True
+        try:
+            kept = await self._store.change(*place, gains, _adding(gains, self._rules.get(place, {}), self._clock()))
+            if place not in self._ledgers:  # its rows went before these came
+                await self._store.change(*place, gains, lambda _: {})
+        except Exception:  # the outermost place of this task: it is tried again
+            self._log.exception("what was spent can't be saved")
+            return False
+        if self._is_shared:
             self._learn(place, kept, gains)
+        return True
+
+    def _put_back(self, place: Place, gains: Mapping[Key, Sequence[Entry]]) -> None:
+        """For the next save, in no more entries than a bucket has."""
+        rules, now = self._rules.get(place, {}), self._clock()
+        since = self._gains.setdefault(place, defaultdict(list))
+        for key, entries in gains.items():
+            since[key] = list(gained(_window(rules, key), entries, since[key], now))
 
     def _learn(self, place: Place, kept: Mapping[Key, str], keys: Collection[Key]) -> None:
-        """Some buckets hold what the database has, and what it hasn't heard of yet."""
-        ledger, rules = self._ledgers.setdefault(place, {}), self._rules.get(place, {})
+        """Some buckets hold what the database has, and what it hasn't heard of yet. Those of a gateway that is gone
+        hold nothing."""
+        ledger, rules = self._ledgers.get(place), self._rules.get(place, {})
+        if ledger is None:
+            return
         now, gains = self._clock(), self._gains.get(place, {})
         for key in keys:
             entries = _amounts(kept.get(key, "[]")).entries

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, selec
 
 from lowcloud.storage.database import Database
 from lowcloud.storage.tables import gateway_spend
-from lowcloud.storage.upsert import insert_new
+from lowcloud.storage.upsert import insert_or_replace
 
 KEYS_AT_ONCE = 500
 Bucket: TypeAlias = tuple[str, str]  # a rule's id, and the bucket's name
@@ -44,7 +44,7 @@ class SpendStore:
                 {**place, "key": key, "rule_id": rule, "bucket": json.dumps(name), "amounts": "", "updated_at": now}
                 for key, (rule, name) in keys.items()
             ]
-            _each(connection, insert_new(connection, gateway_spend), new)  # so that there is a row to be locked
+            _each(connection, insert_or_replace(connection, gateway_spend, ["updated_at"]), new)  # there, and locked
             kept = _held(connection, _of(account_id, gateway_id), list(keys), locks=True)
             after = change({keys[key]: amounts for key, amounts in kept.items() if amounts})
             rows = [{"its_key": key, "amounts": after.get(keys[key], ""), "updated_at": now} for key in keys]
