@@ -287,6 +287,14 @@ def test_an_array_that_is_cut_tells_what_its_last_whole_usage_does():
     assert used(body[: body.rindex(b'"thoughtsTokenCount"')]) == Used(0, 100, is_counted=False)
 
 
+def test_a_reply_that_came_to_its_end_is_what_its_usage_says_however_long_it_is():
+    echoed = [{"document": {"text": "word" * 200}} for _ in range(50)]
+    ranking = whole({"results": echoed, "usage": {"prompt_tokens": 500, "total_tokens": 500}})
+    assert used(ranking) == used(ranking, max_bytes=100, tail_bytes=2_000) == Used(500, 0)
+    lines = [{"usage": {"prompt_tokens": 5, "completion_tokens": 90}}, *[{"response": "word" * 20}] * 9]
+    assert used(b"\n".join(map(whole, lines))) == Used(5, 90)
+
+
 EVENTS = st.lists(st.one_of(st.text("word \u65e5", max_size=9), st.integers(1, 9)), max_size=20)
 
 

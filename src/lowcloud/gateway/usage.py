@@ -71,13 +71,15 @@ class UsageReader:
         self._rest = bytearray()
         self._next = batch_bytes  # when so much is held, it is read
         self._is_cut = self._is_whole = self._has_begun = False
+        self._closing = b""  # the last character of a whole reply
         self._told = _Told()
 
     def feed(self, piece: bytes) -> None:
         """The next bytes of the body."""
         if not self._has_begun:
             piece = piece.lstrip()
-            self._has_begun, self._is_whole = bool(piece), piece[:1] in (b"{", b"[")
+            self._has_begun, self._closing = bool(piece), _CLOSING.get(piece[:1], b"")
+            self._is_whole = bool(self._closing)
         self._rest += piece
         if len(self._rest) > self._next:
             end = -1 if self._is_whole else self._rest.rfind(b"\n")
@@ -93,12 +95,12 @@ class UsageReader:
         tells no tokens, those of its texts are estimated. A reply that ended early may have told them for less than
         came: those of the texts that came since are added, estimated."""
         rest, self._rest = bytes(self._rest), bytearray()
-        if self._is_whole and not self._is_cut and len(rest) <= self._max_bytes:
-            self._told.read_whole(rest)
-        elif self._is_whole:
-            self._told.read_part(rest[-self._tail_bytes :])
-        else:
+        if not self._is_whole:
             self._read(rest)
+        elif self._is_cut or len(rest) > self._max_bytes:
+            self._told.read_part(rest[-self._tail_bytes :], is_closed=rest.rstrip().endswith(self._closing))
+        else:
+            self._told.read_whole(rest, is_closed=rest.rstrip().endswith(self._closing))
         self._is_cut = False
         told = self._told
         if not told.is_counted:
@@ -126,6 +128,9 @@ class UsageReader:
             lines = b"\n".join(line for line in each[first:] if len(line) <= self._max_bytes)
             self._is_cut = False
         self._told.read_events(lines)
+
+
+_CLOSING = {b"{": b"}", b"[": b"]"}
 
 
 class _Told:
@@ -165,22 +170,28 @@ class _Told:
         end = len(lines) if end < 0 else end
         return end, lines.startswith(b"data:", begin) and self._take(_json(lines[begin + 5 : end]))
 
-    def read_whole(self, body: bytes) -> None:
-        """A document, an array of them, or one a line."""
+    def read_whole(self, body: bytes, *, is_closed: bool) -> None:
+        """A document, an array of them, or one a line; it was cut where it isn't closed."""
         value = _json(body)
         if value is None:
             for each in _lines(body):
                 self._take(each)
-            self.read_part(body)
+            self.read_part(body, is_closed=is_closed)
             return
         for each in value if isinstance(value, list) else [value]:
             self._take(each)
         if not self.is_counted:
             self._listen(body)
 
-    def read_part(self, part: bytes) -> None:
-        """What was cut, or is the end of what was too long: the last usage in it counts."""
-        heard = 0
+    def read_part(self, part: bytes, *, is_closed: bool = False) -> None:
+        """The last bytes of something. The last usage in them is for what came before it; of a reply that came to its
+        end, and is no stream, for all of it."""
+        heard = self._take_last(part)
+        if not (is_closed and self.is_counted):
+            self._listen(part[heard:])
+
+    def _take_last(self, part: bytes) -> int:
+        """Reads the last usage in a part; says where the line ends that told tokens out, 0 where none did."""
         for found in _told_in(part)[-1:]:
             text = part[found.end() :].decode("utf-8", "replace")
             try:
@@ -189,8 +200,8 @@ class _Told:
                 continue
             if self._take({"usage": value}):
                 end = part.find(b"\n", found.end())
-                heard = len(part) if end < 0 else end
-        self._listen(part[heard:])
+                return len(part) if end < 0 else end
+        return 0
 
     def _listen(self, data: bytes) -> None:
         self.characters += len(b"".join(_SAID.findall(data)).decode("utf-8", "replace"))
