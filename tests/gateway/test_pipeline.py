@@ -326,10 +326,19 @@ async def test_two_who_ask_the_same_at_once_make_one_call(tmp_path):
         assert len(desk.upstream.sent) == 1
 
 
+@pytest.mark.parametrize("has_head", [False, True])
 @pytest.mark.parametrize(("attempts", "n_sent"), [(1, 1), (2, 2)])
-async def test_who_joins_a_call_keeps_their_own_timeout(tmp_path, attempts, n_sent):
-    async with bench(tmp_path, cache_ttl_s=60) as desk, anyio.create_task_group() as tasks:
-        desk.upstream.gate = gate = anyio.Event()
+async def test_who_joins_a_call_keeps_their_own_timeout(tmp_path, attempts, n_sent, has_head):
+    gate = anyio.Event()
+
+    async def late() -> AsyncGenerator[bytes, None]:
+        yield b""
+        await gate.wait()
+        yield ANSWER
+
+    script = [Reply(200, JSON, late()), 200] if has_head else [200]
+    async with bench(tmp_path, *script, cache_ttl_s=60) as desk, anyio.create_task_group() as tasks:
+        desk.upstream.gate = None if has_head else gate
         tasks.start_soon(desk.read)
         await anyio.wait_all_tasks_blocked()
         asked = {"request_timeout_ms": 1, "max_attempts": attempts, "retry_delay_ms": 0}

@@ -19,7 +19,7 @@ from lowcloud.gateway.cache_key import cache_key, is_cacheable, tells_error
 from lowcloud.gateway.call import OURS, Asked, Call, Reply, Step, Target, Upstream, begun, opened
 from lowcloud.gateway.config import GatewayConfig
 from lowcloud.gateway.errors import BadOption, GatewayUnauthorized, NoReply, RateLimited
-from lowcloud.gateway.flight import Flights, Whole
+from lowcloud.gateway.flight import Begin, Flights, Landed, Whole
 from lowcloud.gateway.journal import Journal
 from lowcloud.gateway.limiter import Limiter
 from lowcloud.gateway.options import BYOK_ALIAS, Settled, merged
@@ -183,14 +183,28 @@ class _Run:
             return reply if held is None else await self._paid(reply, held, call, provider, settled)
 
         landed = partial(self._land, key, settled.cache_ttl_s)
-        try:
-            patience_s = timeout_s(1, settled)
-            reply, is_follower = await self._flights.join(key, begin, _may_be_kept, landed, patience_s)
-        except TimeoutError:  # who joined another's call has waited as for an attempt of their own
-            if settled.max_attempts == 1:
-                raise NoReply(kind="timeout") from None
-            reply, is_follower = await begin(), False
+        reply, is_follower = await self._joined(key, begin, landed, settled)
         return Served(reply, "HIT" if is_follower else "MISS")
+
+    async def _joined(self, key: str, begin: Begin, landed: Landed, settled: Settled) -> tuple[Reply, bool]:
+        """The reply of the call that all share who ask the same, and whether another one began it: who did not waits
+        for it as for an attempt of their own. Raises NoReply."""
+        limit_s, began = timeout_s(1, settled), self._on.monotonic()
+        try:
+            reply, is_follower = await self._flights.join(key, begin, _may_be_kept, landed, limit_s)
+        except TimeoutError:
+            pass
+        else:
+            if limit_s is None or not is_follower:
+                return reply, is_follower
+            try:
+                return await opened(reply, limit_s - self._on.monotonic() + began), True
+            except NoReply as error:
+                if error.kind != "timeout":
+                    raise
+        if settled.max_attempts == 1:
+            raise NoReply(kind="timeout")
+        return await begin(), False
 
     async def _send(
         self, call: Call, provider: Provider, settled: Settled, target: Target | None = None

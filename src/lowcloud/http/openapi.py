@@ -18,8 +18,8 @@ class Operation:
     """What a route does, for people. ``answer`` None: the body isn't JSON but ``media_type``.
 
     ``event`` is the data of the events of a route that can stream; ``errors`` the statuses beside those of every route,
-    and of every one that ``runs_models``, from a body; ``query`` what may stand behind the path; ``error`` the shape of
-    errors, where it isn't the document's own.
+    and of every one that runs models; ``query`` what may stand behind the path; ``error`` the shape of errors, where it
+    isn't the document's own.
     """
 
     name: str
@@ -32,7 +32,6 @@ class Operation:
     errors: tuple[int, ...] = ()
     query: type[BaseModel] | None = None
     error: type[BaseModel] | None = None
-    runs_models: bool = False
 
 
 class Described(Protocol):
@@ -46,6 +45,8 @@ class Described(Protocol):
     def operation(self) -> Operation: ...
     @property
     def is_open(self) -> bool: ...
+    @property
+    def runs_models(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def _operation(route: Described, schemas: dict[type[BaseModel], Any], common: An
     statuses = sorted(
         {
             *operation.errors,
-            *(_RUN_ERRORS if operation.runs_models else ()),
+            *(_RUN_ERRORS if route.runs_models else ()),
             401,
             403,
             500,

@@ -35,9 +35,10 @@ _GATEWAY_ACCOUNT = re.compile(rf"/v1/(?i:{ACCOUNT_ID.pattern})(/|$)")
 class Route:
     """``template``: ``{name}`` stands for one segment, a last ``{name...}`` for all that are left, slashes included.
 
-    An ``is_open`` route needs no token from this machine itself, any other one with a permission of ``any_of``. Errors
-    have ``error_shape``. A POST, PUT or PATCH route gets its body, which is labelled as JSON unless the route
-    ``takes_any_media``; a DELETE route that ``reads_body`` gets it too, whatever its label.
+    An ``is_open`` route needs no token from this machine itself, any other one with a permission of ``any_of``; one
+    that ``runs_models`` may be called by way of a gateway with a token for gateways alone. Errors have ``error_shape``.
+    A POST, PUT or PATCH route gets its body, which is labelled as JSON unless the route ``takes_any_media``; a DELETE
+    route that ``reads_body`` gets it too, whatever its label.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Route:
     is_open: bool = False
     error_shape: Shape = openai
     any_of: frozenset[Permission] = USES_MODELS
+    runs_models: bool = False
     takes_any_media: bool = False
     reads_body: bool = False
 
@@ -180,7 +182,7 @@ class Router:
             return
         principal: Principal | None = scope.get(PRINCIPAL)
         if principal is not None:  # it comes by way of a gateway, which a token for gateways may run models through
-            check(principal, route.any_of | RUNS_GATEWAYS if route.operation.runs_models else route.any_of)
+            check(principal, route.any_of | RUNS_GATEWAYS if route.runs_models else route.any_of)
         elif not (route.is_open and is_from_here(scope, headers)):
             principal = await self._auth.principal(headers, account_id, route.any_of)
             trace.account_id, trace.token_id = principal.account_id, principal.token_id

@@ -11,7 +11,7 @@ def anthropic_routes(on: AnthropicMessages, bases: tuple[str, ...]) -> list[Rout
     """At every base. Anthropic's SDKs put a ``/v1`` of their own after the base URL."""
     table = [("/messages", on.create, MESSAGE), ("/messages/count_tokens", on.count, COUNT)]
     return [
-        Route("POST", base + between + path, handler, shown, error_shape=errors.envelope)
+        Route("POST", base + between + path, handler, shown, error_shape=errors.envelope, runs_models=True)
         for path, handler, shown in table
         for base in bases
         for between in ("", "/v1")
@@ -25,7 +25,6 @@ MESSAGE = Operation(
     request=MessagesBody,
     answer=schemas.MessageAnswer,
     event=schemas.MessageEvent,
-    runs_models=True,
     error=schemas.ErrorAnswer,
 )
 COUNT = Operation(
@@ -34,6 +33,5 @@ COUNT = Operation(
     "anthropic",
     request=CountBody,
     answer=schemas.TokenCount,
-    runs_models=True,
     error=schemas.ErrorAnswer,
 )

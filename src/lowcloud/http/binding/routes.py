@@ -25,7 +25,6 @@ from lowcloud.http.workers_ai.routes import BASE
 
 # These routes are no API of ours, and the API's document doesn't show them.
 _BINDING = Operation("binding", "What a Worker's env.AI asks for.", "binding")
-_RUN = replace(_BINDING, runs_models=True)
 _SUBDOMAIN, _SESSION, _PREVIEW = PREVIEW_PATHS
 
 
@@ -46,7 +45,7 @@ def binding_routes(runs: BindingRuns, catalogue: CatalogueSearch, gateways: Bind
 
 def bare_routes(runs: BindingRuns) -> list[Route]:
     """What the gateway calls for a binding's runs: the native API's path, and the binding's answers."""
-    return [replace(_route("POST", BASE + "/run/{model...}", runs.of_model), operation=_RUN)]
+    return [replace(_route("POST", BASE + "/run/{model...}", runs.of_model), runs_models=True)]
 
 
 def _gateway_routes(on: BindingGateways) -> list[Route]:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from lowcloud.gateway.config import DEFAULT_ID, GATEWAY_ID
 from lowcloud.gateway.errors import FeatureUnsupported
-from lowcloud.gateway.options import MAX_ATTEMPTS, MAX_TTL_S, MIN_TTL_S
+from lowcloud.gateway.options import MAX_ATTEMPTS, MAX_GATEWAY_DELAY_MS, MAX_TTL_S, MIN_TTL_S
 from lowcloud.gateway.shelves import trim
 from lowcloud.http.call import Call
 from lowcloud.http.gateway.manage import AlreadyThere, Desk, PageQuery, account_of, answered, iso, listed, refuse_later
@@ -19,7 +19,6 @@ from lowcloud.storage.gateways import GatewayRow
 MAX_RULES = 20
 MAX_LOGS = 10_000_000
 MAX_SPAN_S = 366 * 86_400
-MAX_DELAY_MS = 60_000  # as the official SDKs have it; what a call asks for itself is bounded lower
 # Fields of what isn't done yet; a value that asks for nothing is accepted.
 LATER: Mapping[str, str] = {
     "dlp": "nothing is searched for sensitive data here yet",
@@ -109,7 +108,7 @@ class GatewayFields(_Strict):
     log_management: Annotated[int, Field(ge=1, le=MAX_LOGS)] | None = Field(None, description="how many logs are kept")
     log_management_strategy: Literal["STOP_INSERTING", "DELETE_OLDEST"] | None = None
     retry_backoff: Literal["constant", "linear", "exponential"] | None = None
-    retry_delay: Annotated[int, Field(ge=0, le=MAX_DELAY_MS)] | None = Field(None, description="milliseconds")
+    retry_delay: Annotated[int, Field(ge=0, le=MAX_GATEWAY_DELAY_MS)] | None = Field(None, description="milliseconds")
     retry_max_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
     spend_limits: SpendLimitsBody | None = None
     workers_ai_billing_mode: Literal["postpaid", "unified"] = "postpaid"

@@ -43,22 +43,28 @@ class Handlers:
 
 def openai_routes(on: Handlers, bases: tuple[str, ...]) -> list[Route]:
     """At every base."""
+    runs = [
+        ("/chat/completions", on.chat.create, CHAT),
+        ("/chat/completions/input_tokens", on.token_texts.count_chat, CHAT_COUNT),
+        ("/completions", on.completions.create, COMPLETION),
+        ("/tokenize", on.token_texts.tokenize, TOKENIZE),
+        ("/detokenize", on.token_texts.detokenize, DETOKENIZE),
+        ("/apply-template", on.token_texts.apply_template, TEMPLATE),
+        ("/embeddings", on.embeddings.create, EMBEDDINGS),
+        ("/rerank", on.reranking.create, RERANK),
+        ("/reranking", on.reranking.create, RERANK),
+    ]
     table = [
-        ("POST", "/chat/completions", on.chat.create, CHAT),
-        ("POST", "/chat/completions/input_tokens", on.token_texts.count_chat, CHAT_COUNT),
         *(_stored(on.stored) if on.stored else ()),
-        ("POST", "/completions", on.completions.create, COMPLETION),
-        ("POST", "/tokenize", on.token_texts.tokenize, TOKENIZE),
-        ("POST", "/detokenize", on.token_texts.detokenize, DETOKENIZE),
-        ("POST", "/apply-template", on.token_texts.apply_template, TEMPLATE),
-        ("POST", "/embeddings", on.embeddings.create, EMBEDDINGS),
-        ("POST", "/rerank", on.reranking.create, RERANK),
-        ("POST", "/reranking", on.reranking.create, RERANK),
         ("GET", "/models", on.models.index, MODELS),
         ("GET", "/models/{model...}", on.models.show, MODEL),
     ]
-    routes = [Route(method, base + path, handler, shown) for method, path, handler, shown in table for base in bases]
-    return routes + [Route("POST", path, on.reranking.create, RERANK) for path in _cohere("/rerank", bases)]
+    paths = [(base + path, handler, shown) for path, handler, shown in runs for base in bases]
+    paths += [(path, on.reranking.create, RERANK) for path in _cohere("/rerank", bases)]
+    return [
+        *(Route("POST", path, handler, shown, runs_models=True) for path, handler, shown in paths),
+        *(Route(method, base + path, handler, shown) for method, path, handler, shown in table for base in bases),
+    ]
 
 
 def _stored(on: Stored) -> list[tuple[str, str, Handler, Operation]]:
@@ -85,7 +91,6 @@ CHAT = Operation(
     request=ChatBody,
     answer=schemas.ChatCompletion,
     event=schemas.ChatCompletionChunk,
-    runs_models=True,
 )
 STORED_LIST = Operation(
     "listChatCompletions",
@@ -124,29 +129,22 @@ COMPLETION = Operation(
     request=CompletionBody,
     answer=schemas.Completion,
     event=schemas.Completion,
-    runs_models=True,
 )
-TOKENIZE = Operation(
-    "tokenize", "A text's tokens.", "tokens", request=TokenizeBody, answer=TokenizeAnswer, runs_models=True
-)
+TOKENIZE = Operation("tokenize", "A text's tokens.", "tokens", request=TokenizeBody, answer=TokenizeAnswer)
 CHAT_COUNT = Operation(
     "countChatTokens",
     "Counts a chat completion's prompt.",
     "tokens",
     request=TemplateBody,
     answer=CountAnswer,
-    runs_models=True,
 )
-DETOKENIZE = Operation(
-    "detokenize", "Tokens' text.", "tokens", request=DetokenizeBody, answer=DetokenizeAnswer, runs_models=True
-)
+DETOKENIZE = Operation("detokenize", "Tokens' text.", "tokens", request=DetokenizeBody, answer=DetokenizeAnswer)
 TEMPLATE = Operation(
     "applyTemplate",
     "A conversation as the model's chat template renders it.",
     "tokens",
     request=TemplateBody,
     answer=TemplateAnswer,
-    runs_models=True,
 )
 EMBEDDINGS = Operation(
     "createEmbeddings",
@@ -154,7 +152,6 @@ EMBEDDINGS = Operation(
     "openai",
     request=EmbeddingsBody,
     answer=schemas.EmbeddingList,
-    runs_models=True,
 )
 RERANK = Operation(
     "rerank",
@@ -162,7 +159,6 @@ RERANK = Operation(
     "rerank",
     request=RerankBody,
     answer=Ranking,
-    runs_models=True,
 )
 MODELS = Operation("listModels", "Lists the models that would answer.", "openai", answer=schemas.ModelList)
 MODEL = Operation("retrieveModel", "One of the models that would answer.", "openai", answer=schemas.Model)

@@ -13,20 +13,26 @@ _BODY_REFUSALS = (400, 408, 413, 415)  # of what runs no model
 
 def response_routes(on: Responses, bases: tuple[str, ...]) -> list[Route]:
     """At every base. Paths with a name come before those with an id."""
+    runs = [("/responses", on.create, CREATE), ("/responses/input_tokens", on.count, COUNT)]
     table = [
-        ("POST", "/responses", on.create, CREATE),
-        ("POST", "/responses/input_tokens", on.count, COUNT),
         ("GET", "/responses/{response_id}", on.show, SHOW),
         ("DELETE", "/responses/{response_id}", on.delete, DELETE),
         ("POST", "/responses/{response_id}/cancel", on.cancel, CANCEL),
         ("GET", "/responses/{response_id}/input_items", on.input_items, ITEMS),
     ]
-    return [Route(method, base + path, handler, shown) for method, path, handler, shown in table for base in bases]
+    return [
+        *(
+            Route("POST", base + path, handler, shown, runs_models=True)
+            for path, handler, shown in runs
+            for base in bases
+        ),
+        *(Route(method, base + path, handler, shown) for method, path, handler, shown in table for base in bases),
+    ]
 
 
 def compaction_routes(on: Compaction, bases: tuple[str, ...]) -> list[Route]:
     """At every base."""
-    return [Route("POST", base + "/responses/compact", on.create, COMPACT) for base in bases]
+    return [Route("POST", base + "/responses/compact", on.create, COMPACT, runs_models=True) for base in bases]
 
 
 def conversation_routes(on: Conversations, bases: tuple[str, ...]) -> list[Route]:
@@ -53,7 +59,6 @@ CREATE = Operation(
     answer=schemas.ResponseObject,
     event=schemas.ResponseEvent,
     errors=(409,),
-    runs_models=True,
 )
 COUNT = Operation(
     "countResponseTokens",
@@ -61,7 +66,6 @@ COUNT = Operation(
     "responses",
     request=CountBody,
     answer=schemas.InputTokens,
-    runs_models=True,
 )
 COMPACT = Operation(
     "compactResponse",
@@ -69,7 +73,6 @@ COMPACT = Operation(
     "responses",
     request=CompactBody,
     answer=schemas.CompactedResponse,
-    runs_models=True,
 )
 SHOW = Operation(
     "getResponse",

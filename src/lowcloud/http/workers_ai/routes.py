@@ -29,10 +29,11 @@ def catalogue_routes(on: CatalogueSearch) -> list[Route]:
 
 def run_routes(on: Runs) -> list[Route]:
     """Whatever media type a body is labelled with, it's JSON."""
-    return [
-        replace(_native("POST", "/run", on.universal, RUN), takes_any_media=True),
-        replace(_native("POST", "/run/{model...}", on.of_model, RUN_MODEL), takes_any_media=True),
+    routes = [
+        _native("POST", "/run", on.universal, RUN),
+        _native("POST", "/run/{model...}", on.of_model, RUN_MODEL),
     ]
+    return [replace(route, takes_any_media=True, runs_models=True) for route in routes]
 
 
 def absent_routes() -> list[Route]:
@@ -88,7 +89,6 @@ RUN_MODEL = Operation(
     answer=schemas.RunResult,
     event=schemas.RunEvent,
     errors=(405,),
-    runs_models=True,
 )
 RUN = Operation(
     "runNamedModel",
@@ -98,7 +98,6 @@ RUN = Operation(
     answer=schemas.RunResult,
     event=schemas.RunEvent,
     errors=(405,),
-    runs_models=True,
 )
 FINETUNES = Operation("listFinetunes", "Lists the account's fine-tunes: none yet.", "native", answer=schemas.Nothing)
 FINETUNE = Operation("createFinetune", "Refused: there are no fine-tunes yet.", "native", errors=(405, 408, 413))
