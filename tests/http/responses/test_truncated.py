@@ -12,7 +12,7 @@ from lowcloud.serving.limits import Allowance
 from lowcloud.serving.usage import Ledger
 
 pytestmark = pytest.mark.anyio
-WINDOW = 8192
+WINDOW, DEFAULT = 8192, 512  # of the stand-in's card
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
 
 
@@ -80,6 +80,38 @@ async def test_auto_leaves_room_for_the_tokens_that_are_asked_for(desk):
     items = [user(long("old", 1000)), user(long("new", 1000))]
     await desk.response(input=items, truncation="auto", max_output_tokens=7000)
     assert texts(desk) == ["new"]
+
+
+async def test_auto_leaves_room_for_the_bound_that_holds_where_none_is_asked_for(make_desk):
+    async with make_desk(reply="word " * 600) as desk:
+        items = [user(long("old", 990)), user(long("new", WINDOW - 1000))]
+        assert (await desk.answer({"input": items})).json["usage"]["output_tokens"] < 10
+        assert (await desk.response(input=items, truncation="auto"))["usage"]["output_tokens"] == DEFAULT
+        assert texts(desk) == ["new"]
+        assert len(desk.world.chat.requests) == 2
+
+
+async def test_an_answer_that_cant_have_that_much_has_what_the_rest_leaves(make_desk):
+    async with make_desk(reply="word " * 600) as desk:
+        items = [user(long("old", 1000)), user(long("new", WINDOW - 100))]
+        response = await desk.response(input=items, truncation="auto")
+        assert (response["status"], texts(desk)) == ("incomplete", ["new"])
+        assert 90 < response["usage"]["output_tokens"] < 100
+
+
+async def test_auto_refuses_an_output_that_came_last_and_is_too_long(desk):
+    items = [
+        user("What did it say?"),
+        {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": long("found", WINDOW)},
+    ]
+    answer = await desk.answer({"input": items, "truncation": "auto"})
+    assert error_of(answer) == (400, "context_length_exceeded", "input")
+    assert str(WINDOW) in answer.json["error"]["message"]
+    await desk.response(
+        input=[user(long("old", WINDOW)), *items[:2], {**items[2], "output": "found"}], truncation="auto"
+    )
+    assert texts(desk) == ["What", "found"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowcloud.http.responses.truncation import droppable, without
+from lowcloud.http.responses.truncation import ROOM, droppable, room, without
 
 
 def message(role: str) -> dict[str, object]:
@@ -45,6 +45,19 @@ def test_reasoning_before_what_stays_goes_alone():
     assert droppable(items) == [(0,), (1,), (3,)]
 
 
+def test_the_outputs_at_the_end_stay_with_their_calls_and_what_led_to_those():
+    items = [message("user"), call("a"), output("a"), REASONING, call("b"), call("c"), output("b"), output("c")]
+    assert droppable(items) == [(1, 2)]
+    assert droppable([*items, message("developer")]) == [(1, 2)]
+    assert droppable([*items, message("assistant")]) == [(1, 2), (3, 4, 6), (5, 7), (8,)]
+    assert droppable([*items, message("user")]) == [(0,), (1, 2), (3, 4, 6), (5, 7)]
+
+
+def test_an_answer_without_a_bound_has_the_cards_but_never_more_than_half_of_the_window():
+    assert [room(default, 8192) for default in (256, 4096, 8192, None)] == [256, 4096, 4096, ROOM]
+    assert room(None, 100) == 50
+
+
 @given(ITEMS)
 def test_every_item_is_kept_or_in_one_group(items):
     groups = droppable(items)
@@ -55,9 +68,14 @@ def test_every_item_is_kept_or_in_one_group(items):
     users = [item for item in items if item.get("role") == "user"]
     assert kept == without(items, len(groups))
     assert [item for item in kept if item.get("role") == "user"] == users[-1:]
-    assert [item for item in kept if item.get("role") != "user"] == [
-        item for item in items if item.get("role") in ("system", "developer")
-    ]
+    rules = [item for item in items if item.get("role") in ("system", "developer")]
+    assert [item for item in kept if item["type"] == "message" and item["role"] != "user"] == rules
+
+
+@given(ITEMS, st.sampled_from("abc"))
+def test_an_output_that_came_last_is_never_left_out(items, call_id):
+    items = [*items, output(call_id)]
+    assert without(items, len(droppable(items)))[-1] is items[-1]
 
 
 @given(ITEMS, st.integers(0, 8))

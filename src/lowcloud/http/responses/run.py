@@ -20,7 +20,7 @@ from lowcloud.http.responses.builder import Builder, Fields, Pieces, Plan
 from lowcloud.http.responses.prompt import messages_of, named_as_here
 from lowcloud.http.responses.request import ResponseAsked
 from lowcloud.http.responses.sealed import Sealer
-from lowcloud.http.responses.truncation import droppable, without
+from lowcloud.http.responses.truncation import droppable, room, without
 from lowcloud.http.watch import close
 from lowcloud.serving.service import Service
 from lowcloud.storage.items import StoredItem
@@ -99,13 +99,14 @@ class Maker:
     async def begin(self, order: Order, caller: Caller, trace: Trace) -> Begun:
         """Wait until it has started: until then every failure is raised. Raises as ``Answerer.begin`` does."""
         with named_as_here():
+            n_gone = await self._excess(order, 0) or 0
             try:
-                return await self._begin(order, order.items, caller, trace)
-            except PromptTooLong:
-                items = await self._cut(order) if order.asked.truncates else None
-                if items is None:
+                return await self._begin(order, without(order.items, n_gone), caller, trace)
+            except PromptTooLong:  # images take what isn't known before
+                n_more = await self._excess(order, n_gone + 1)
+                if n_more is None:
                     raise
-            return await self._begin(order, items, replace(caller, is_part=True), trace)
+            return await self._begin(order, without(order.items, n_more), replace(caller, is_part=True), trace)
 
     async def check(self, order: Order) -> None:
         """Refuse what the model that answers can't do; nothing is run. Raises BadRequest, ModelNotFound."""
@@ -134,28 +135,32 @@ class Maker:
         plain = Asked(asked.model, generate, asked.is_stream, asked.ignored, asked.rejects_if_busy)
         return await self._answerer.begin(plain, caller, trace)
 
-    async def _cut(self, order: Order) -> Sequence[Fields] | None:
-        """The items without as few of the oldest as can be; None: without any of them it is too much still."""
-        asked, items = order.asked, order.items
-        window = self._service.model(asked.model).by.context_window
-        groups = droppable(items)
-        if window is None or not groups:
+    async def _excess(self, order: Order, least: int) -> int | None:
+        """How many of the oldest groups of its items go, ``least`` or more, so that the others leave room for the
+        answer; None: none may go, or it is of no use."""
+        asked, groups = order.asked, droppable(order.items)
+        card = self._service.model(asked.model).by
+        window, bound = card.context_window, asked.generate.max_tokens
+        if not asked.truncates or window is None or least > len(groups) or not groups:
             return None
-        most = window - (asked.generate.max_tokens or 1)
+        most = window - (room(card.defaults.max_tokens, window) if bound is None else bound)
 
-        async def fits(n_groups: int) -> bool:
-            messages = _messages(order, without(items, n_groups))
+        async def count(n_groups: int) -> int:
+            messages = _messages(order, without(order.items, n_groups))
             # the tokens of images are known once the model reads them
             told = tuple(replace(message, images=()) for message in messages)
-            return await self._service.count(asked.model, replace(_told_of(order), messages=told)) <= most
+            return await self._service.count(asked.model, replace(_told_of(order), messages=told))
 
-        low, high = 1, len(groups)
-        if not await fits(high):
-            return None
+        if await count(least) <= most:
+            return least
+        low, high = least, len(groups)
+        fewest = await count(high)
+        if fewest > most:  # who names no bound takes what the context leaves
+            return high if bound is None and fewest < window else None
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if await fits(middle) else (middle + 1, high)
-        return without(items, low)
+            low, high = (low, middle) if await count(middle) <= most else (middle + 1, high)
+        return low
 
 
 class Told:
