@@ -103,13 +103,21 @@ MakeDesk = Callable[..., AbstractAsyncContextManager[Desk]]
 
 @pytest.fixture
 def make_desk(make_world, database) -> MakeDesk:
-    """``async with make_desk(reply="...") as desk``, as ``make_world``. ``runs``: jobs are run."""
+    """``async with make_desk(reply="...") as desk``, as ``make_world``. ``runs``: jobs are run.
+
+    ``stores`` is the class of its store.
+    """
 
     @asynccontextmanager
     async def make(
-        *, runs: bool = False, ignores: Any = None, secret: str = SECRET, **world: Any
+        *,
+        runs: bool = False,
+        ignores: Any = None,
+        secret: str = SECRET,
+        stores: type[ResponseStore] = ResponseStore,
+        **world: Any,
     ) -> AsyncGenerator[Desk, None]:
-        store = ResponseStore(database, KeepResponses(), lambda: NOW)
+        store = stores(database, KeepResponses(), lambda: NOW)
         conversations = ConversationStore(database, clock=lambda: NOW)
         locks = Locks(conversations, WallClock())
         jobs = JobRunner(JobStore(database, JobLimits(), lambda: NOW), RunnerLimits(), clock=lambda: NOW)

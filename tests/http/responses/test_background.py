@@ -1,7 +1,6 @@
 """Responses in the background whose jobs come to no end of their own, and those whose end can't be written."""
 
 import json
-import re
 from contextlib import asynccontextmanager
 
 import anyio
@@ -10,6 +9,7 @@ from sqlalchemy import update
 
 from lowcloud.engines.scripted import Stage
 from lowcloud.storage.jobs import GAVE_UP, JobError, JobLimits, JobStore
+from lowcloud.storage.responses import ResponseStore
 from lowcloud.storage.tables import jobs
 
 pytestmark = pytest.mark.anyio
@@ -97,11 +97,66 @@ async def test_who_follows_one_hears_that_the_server_stops(make_desk):
     assert b"response goes on once it is back" in exchange.answer.body
 
 
+def told(exchange):
+    """The events that have come."""
+    lines = exchange.answer.body.decode().splitlines()
+    events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    return events
+
+
+def name_of(exchange):
+    return told(exchange)[0]["response"]["id"]
+
+
+class LateToTell(ResponseStore):
+    """A response that has ended is on the disk, and who has written it isn't told so."""
+
+    async def finish(self, response):
+        if await super().finish(response):
+            await anyio.sleep_forever()
+        return False
+
+
+async def test_one_that_is_cancelled_while_its_end_is_committed_ends_as_it_is_kept(make_desk):
+    async with make_desk(runs=True, stores=LateToTell) as desk, anyio.create_task_group() as tasks:
+        exchange = desk.exchange(background=True, stream=True)
+        tasks.start_soon(exchange.run)
+        await exchange.until(lambda answer: b"response.output_item.done" in answer.body)
+        name = name_of(exchange)
+        while (await desk.get(name)).json["status"] != "completed":
+            pass
+        cancelled = await desk.ask("POST", f"/responses/{name}/cancel")
+        kept = (await desk.get(name)).json
+        replayed = desk.events_of(await desk.get(name, "?stream=true"))
+    assert cancelled.json == kept
+    assert told(exchange) == replayed
+    assert (replayed[-1]["type"], replayed[-1]["response"]) == ("response.completed", kept)
+
+
+async def test_one_that_another_server_cancels_ends_as_it_is_kept(make_desk):
+    async with followed(make_desk) as (desk, exchange):
+        await desk.store.cancel(desk.account, name_of(exchange))
+        desk.world.chat.stage.open("token:1")
+        await exchange.until(lambda answer: b"[DONE]" in answer.body)
+        kept = (await desk.get(name_of(exchange))).json
+    last = told(exchange)[-1]
+    assert (last["type"], last["response"], kept["status"]) == ("response.incomplete", kept, "cancelled")
+
+
+async def test_one_that_another_server_deletes_has_no_end(make_desk):
+    async with followed(make_desk) as (desk, exchange):
+        await desk.store.delete(desk.account, name_of(exchange))
+        desk.world.chat.stage.open("token:1")
+        await exchange.until(lambda answer: b"event: error" in answer.body)
+    events = told(exchange)
+    assert (events[-1]["type"], events[-1]["code"]) == ("error", "not_found")
+    assert not any(event["response"]["status"] == "completed" for event in events if "response" in event)
+
+
 async def test_who_follows_one_that_is_deleted_hears_that_and_nothing_else(make_desk):
     async with followed(make_desk) as (desk, exchange):
-        name = re.search(rb'"id":"(resp_\w+)"', exchange.answer.body)[1].decode()
-        await desk.ask("DELETE", f"/responses/{name}")
-    events = [json.loads(line[6:]) for line in exchange.answer.body.decode().splitlines() if line[:5] == "data:"]
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+        await desk.ask("DELETE", f"/responses/{name_of(exchange)}")
+    events = told(exchange)
     assert (events[-1]["type"], events[-1]["code"]) == ("error", "not_found")
     assert not any("response" in event and event["response"]["status"] == "cancelled" for event in events)

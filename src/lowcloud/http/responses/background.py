@@ -21,7 +21,7 @@ from lowcloud.http.responses.context import context
 from lowcloud.http.responses.events import sse
 from lowcloud.http.responses.live import Live
 from lowcloud.http.responses.request import ResponseAsked, response_asked
-from lowcloud.http.responses.run import Maker, Order, Told, kept, new_response
+from lowcloud.http.responses.run import Maker, Order, Told, kept, new_response, shown
 from lowcloud.serving.jobs import JobRunner, retry_after_s
 from lowcloud.storage.jobs import GroupState, JobError, LeasedJob, NewJob
 from lowcloud.storage.responses import OVER, Kept, ResponseStore
@@ -137,11 +137,12 @@ class Background:
                 tasks.start_soon(self._watch, job, running.scope)
                 await self._tell(told.events(), told, running.live)
                 tasks.cancel_scope.cancel()
-        if running.scope.cancelled_caught:
+        if running.scope.cancelled_caught and not told.has_ended:
             if await self._store.get(job.account_id, job.group_id) is None:
                 return  # deleted: those who follow it find that out
             await self._tell(told.cancelled(), told, running.live)
-        running.live.end()
+        if told.has_ended:
+            running.live.end()
 
     async def _tell(self, events: AsyncGenerator[Fields, None], told: Told, live: Live) -> None:
         try:
@@ -163,8 +164,12 @@ class Background:
         head = {**order.plan.head, "created_at": about["created_at"]}
         return replace(order, plan=replace(order.plan, head=head))
 
-    async def _keep(self, order: Order, response: Fields, pieces: Pieces) -> None:
-        await self._store.finish(kept(order, response, pieces))
+    async def _keep(self, order: Order, response: Fields, pieces: Pieces) -> Fields | None:
+        """The response as it is then: where it was over already, what it was is what stays."""
+        if await self._store.finish(kept(order, response, pieces)):
+            return response
+        stored = await self._store.get(order.account_id, order.plan.id)
+        return None if stored is None else shown(stored)
 
     async def _watch(self, job: LeasedJob, scope: anyio.CancelScope) -> None:
         """Stop when it was cancelled or deleted elsewhere."""

@@ -20,7 +20,7 @@ from lowcloud.http.responses.builder import Fields, queued, replayed
 from lowcloud.http.responses.events import as_sse, error_event, padded_delta, sse
 from lowcloud.http.responses.orders import Orders, Tools
 from lowcloud.http.responses.request import INCLUDES, ResponseAsked, response_asked
-from lowcloud.http.responses.run import Order
+from lowcloud.http.responses.run import Order, shown
 from lowcloud.http.sse import DONE
 from lowcloud.http.validation import validated
 from lowcloud.http.watch import CLOSE_BOUND_S
@@ -231,16 +231,6 @@ class Following:
             tasks.start_soon(look_again)
             await bell.wait()
             tasks.cancel_scope.cancel()
-
-
-def shown(response: Kept) -> Fields:
-    """A response that is kept, as the wire has it."""
-    output = [json.loads(item.body) for item in response.output]
-    fields: Fields = {}
-    for name, value in json.loads(response.head).items():
-        # in the order in which the response was written first, so that its events are the same bytes again
-        fields |= {"status": response.status, "output": output} if name == "status" else {name: value}
-    return fields
 
 
 def replayed_of(response: Kept) -> list[Fields]:

@@ -82,10 +82,11 @@ class Orders:
         told = self._on.maker.told(order, partial(_ready, begun), partial(self.keep, order), call.trace)
         return Making(told, begun.headers, Held(begun, partial(self.release, order)))
 
-    async def keep(self, order: Order, response: Fields, pieces: Pieces) -> None:
-        """Store what came of it, where it is to be stored."""
+    async def keep(self, order: Order, response: Fields, pieces: Pieces) -> Fields:
+        """Store what came of it, where it is to be stored; returns that."""
         if order.asked.store:
             await self._on.store.save(new_response(order, response, pieces))
+        return response
 
     def leave(self, order: Order) -> None:
         """Its job has its conversation from here on."""

@@ -26,8 +26,9 @@ from lowcloud.serving.service import Service
 from lowcloud.storage.items import StoredItem
 from lowcloud.storage.responses import Kept, NewResponse
 
-# Gets the response once it is over, with what replays it, before anybody hears of its end.
-Keep: TypeAlias = Callable[[Fields, Pieces], Awaitable[None]]
+# Gets the response once it is over, with what replays it, before anybody hears of its end. Returns it as it can be had
+# from then on: it may have ended otherwise meanwhile. None: it was deleted.
+Keep: TypeAlias = Callable[[Fields, Pieces], Awaitable[Fields | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,10 @@ class Maker:
 
 
 class Told:
-    """A response under way: its events one by one, or all at once. Close it, however it ends."""
+    """A response under way: its events one by one, or all at once. Close it, however it ends.
+
+    ``has_ended``: its last event was told. One that is deleted meanwhile has none.
+    """
 
     def __init__(
         self, order: Order, begin: Callable[[], Awaitable[Begun]], keep: Keep, trace: Trace, around: Around
@@ -172,6 +176,7 @@ class Told:
         self._begin, self._keep, self._trace, self._around = begin, keep, trace, around
         self._begun: Begun | None = None
         self.builder = Builder(order.plan)
+        self.has_ended = False
 
     async def events(self) -> AsyncGenerator[Fields, None]:
         """Each event; the last one when the response is kept. What fails is said in the last one too."""
@@ -192,7 +197,8 @@ class Told:
             closing, response = self._failed(internal_error(self._trace.id))
         for event in closing:
             yield event
-        yield self.builder.last(await self._kept(response))
+        for event in await self._last(response):
+            yield event
 
     async def whole(self) -> Fields:
         """The response. Raises what fails; then nothing is kept."""
@@ -208,14 +214,16 @@ class Told:
         for event in self.builder.begin():
             yield event
         response = self.builder.prepared(prompt_tokens, self._around.clock.wall())
-        yield self.builder.last(await self._kept(response))
+        for event in await self._last(response):
+            yield event
 
     async def cancelled(self) -> AsyncGenerator[Fields, None]:
         """The events that are left where its caller has cancelled it."""
         closing, response = self.builder.cancelled()
         for event in closing:
             yield event
-        yield self.builder.last(await self._kept(response))
+        for event in await self._last(response):
+            yield event
 
     async def aclose(self) -> None:
         """Give back what it holds, also in work that is being cancelled."""
@@ -226,16 +234,21 @@ class Told:
         self._trace.outcome = "failed"
         return self.builder.failed(error)
 
-    async def _kept(self, response: Fields) -> Fields:
+    async def _last(self, response: Fields) -> list[Fields]:
+        """The event that ends the stream, which says what can be had from now on; none of what was deleted."""
+        kept = await self._kept(response)
+        self.has_ended = kept is not None
+        return [] if kept is None else [self.builder.last(kept)]
+
+    async def _kept(self, response: Fields) -> Fields | None:
         """The response as it can be had from now on: one that can't be kept has failed."""
         try:
-            await self._keep(response, self.builder.pieces)
+            return await self._keep(response, self.builder.pieces)
         except LowcloudError as error:
             return self._failed(error)[1]
         except Exception:  # as above: what can't be written is told of like any other failure
             self._around.logger.exception("a response can't be kept", route=self._trace.route)
             return self._failed(internal_error(self._trace.id))[1]
-        return response
 
 
 def kept(order: Order, response: Fields, pieces: Pieces) -> Kept:
@@ -255,6 +268,16 @@ def kept(order: Order, response: Fields, pieces: Pieces) -> Kept:
         conversation_id=conversation,
         output=output,
     )
+
+
+def shown(response: Kept) -> Fields:
+    """A response that is kept, as the wire has it."""
+    output = [json.loads(item.body) for item in response.output]
+    fields: Fields = {}
+    for name, value in json.loads(response.head).items():
+        # in the order in which the response was written first, so that its events are the same bytes again
+        fields |= {"status": response.status, "output": output} if name == "status" else {name: value}
+    return fields
 
 
 def new_response(order: Order, response: Fields, pieces: Pieces) -> NewResponse:

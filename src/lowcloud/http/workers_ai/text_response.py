@@ -37,7 +37,7 @@ class ResponseRunner:
         run.trace.completion_id = response_id = self._new_id()
         order = await self._order(run, response_id)
         begun = await self._maker.begin(order, run.caller, run.trace)
-        told = self._maker.told(order, partial(_ready, begun), _forget, run.trace)
+        told = self._maker.told(order, partial(_ready, begun), _unkept, run.trace)
         if order.asked.is_stream:
             chunks = as_sse(told.events(), pads=order.asked.include_obfuscation)
             ending = Ending(lambda error: sse(error_event(error, 0)), DONE)
@@ -73,5 +73,5 @@ async def _ready(begun: Begun) -> Begun:
     return begun
 
 
-async def _forget(_response: Fields, _pieces: Pieces) -> None:
-    pass
+async def _unkept(response: Fields, _pieces: Pieces) -> Fields:
+    return response
