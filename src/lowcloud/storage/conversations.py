@@ -12,7 +12,7 @@ from lowcloud.core.errors import BadRequest, ConversationLocked
 from lowcloud.storage.database import Database
 from lowcloud.storage.items import ItemPage, StoredItem, insert_items, on_page, stored, unlist
 from lowcloud.storage.jobs import QUEUED, RUNNING
-from lowcloud.storage.tables import conversation_items, conversations, items, jobs
+from lowcloud.storage.tables import ITEM_ID, conversation_items, conversations, items, jobs
 
 CONVERSATION_BYTES = 1_024  # what one takes beside its items, about; its metadata too
 
@@ -129,13 +129,15 @@ class ConversationStore:
         return await self._database.run(look_up)
 
     async def add(self, account_id: str, conversation_id: str, new: Sequence[StoredItem]) -> bool:
-        """Append items. False: there is no such conversation. Raises BadRequest where it would be too many."""
+        """Append items. False: there is no such conversation. Raises BadRequest where it would be too many, and for an
+        item whose id another has that it lists, by the place in ``new``."""
         now = self._clock()
 
         def add(connection: Connection) -> bool:
             row = _held(connection, account_id, conversation_id)
             if row is None:
                 return False
+            _check_ids(connection, conversation_id, new)
             self._check_room(connection, account_id, row.n_items, new)
             insert_items(connection, account_id, new, now)
             return append(connection, account_id, conversation_id, [(item.key, item.size_bytes) for item in new])
@@ -242,6 +244,15 @@ def _remove(connection: Connection, account_id: str, conversation_id: str, item_
     change = {"n_items": conversations.c.n_items - count, "size_bytes": conversations.c.size_bytes - int(size)}
     connection.execute(update(conversations).where(_is(account_id, conversation_id)).values(change))
     return True
+
+
+def _check_ids(connection: Connection, conversation_id: str, new: Sequence[StoredItem]) -> None:
+    listed = _listed(conversation_id).where(items.c.id.in_([item.id for item in new]))
+    known = {row.item_id for row in connection.execute(listed)}
+    for place, item in enumerate(new):
+        if ITEM_ID.stored(item.id) in known:
+            path = f"items[{place}].id"
+            raise BadRequest(f"{path}: there is another item of the id {item.id[:64]}.", param=path)
 
 
 def _held(connection: Connection, account_id: str, conversation_id: str) -> Row[Any] | None:

@@ -241,6 +241,14 @@ async def test_a_response_that_isnt_stored_has_no_conversation(desk):
     assert error_of(await desk.answer({"conversation": name, "store": False}))[::2] == (400, "conversation")
 
 
+async def test_an_input_has_no_item_of_the_conversation_and_leaves_it_free(desk):
+    name = await conversation(desk)
+    mine = {"input": [{"role": "user", "content": "hello", "id": "msg_mine"}], "conversation": name}
+    await desk.response(**mine)
+    assert error_of(await desk.answer(mine)) == (400, "invalid_request", "input[0].id")
+    assert (await desk.answer({"conversation": name})).status == 200
+
+
 async def test_an_unknown_conversation_is_a_404_as_is_another_accounts(desk):
     name = await conversation(desk)
     assert error_of(await desk.answer({"conversation": "conv_never"})) == (404, "not_found", "conversation")

@@ -175,6 +175,18 @@ async def test_items_keep_the_ids_that_they_bring(desk):
     assert (await desk.ask("GET", f"/conversations/{made['id']}/items/msg_mine")).json["role"] == "user"
 
 
+async def test_no_item_that_is_added_has_the_id_of_one_that_is_there(desk):
+    made = await created(desk, items=[HELLO | {"id": "msg_mine"}, *says("other")])
+    path = f"/conversations/{made['id']}/items"
+    other = (await page(desk, made["id"]))["data"][0]
+    for item in (HELLO | {"id": "msg_mine"}, {"type": "item_reference", "id": "msg_mine"}, other):
+        answer = await desk.ask("POST", path, {"items": [HELLO, item]})
+        assert error_of(answer) == (400, "invalid_request", "items[1].id")
+    assert len((await page(desk, made["id"]))["data"]) == 2
+    await desk.ask("DELETE", f"{path}/msg_mine")
+    assert (await desk.ask("POST", path, {"items": [HELLO | {"id": "msg_mine"}]})).status == 200
+
+
 async def test_an_item_can_be_named_instead_of_sent(desk):
     other = await created(desk, items=says("remember me"))
     item = (await page(desk, other["id"]))["data"][0]

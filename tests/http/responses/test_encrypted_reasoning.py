@@ -89,8 +89,9 @@ async def test_a_stored_chain_goes_on_when_the_secret_is_another_but_a_carried_i
         items = await carried(desk)
         second = await desk.response(input=items)
     async with make_desk(reply=THOUGHT, secret="another-secret-of-some-letters") as desk:
-        await desk.response(previous_response_id=first["id"], store=False)
+        own = {"input": [{**GOING_ON, "id": "msg_own"}]}  # as this server counts its ids from the beginning
+        await desk.response(previous_response_id=first["id"], store=False, **own)
         assert desk.world.chat.requests[-1].prompt.messages[1].reasoning == "Two and two"
         assert error_of(await desk.answer({"input": items})) == (400, "input[0].encrypted_content")
-        refused = await desk.answer({"previous_response_id": second["id"]})
+        refused = await desk.answer({"previous_response_id": second["id"], **own})
         assert error_of(refused) == (400, "previous_response_id[0].encrypted_content")

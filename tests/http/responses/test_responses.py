@@ -250,6 +250,20 @@ async def test_two_who_follow_one_in_the_background_see_the_same_events(make_des
         assert one == other[3:]
 
 
+async def test_no_item_of_the_input_has_the_id_of_one_before_it(desk):
+    first = await desk.response(input=[{"role": "user", "content": "one", "id": "m1"}])
+    before = {"previous_response_id": first["id"]}
+    twice = [{"role": "user", "content": "two"}, {"role": "user", "content": "one again", "id": "m1"}]
+    for item in (twice[1], {"type": "item_reference", "id": "m1"}, first["output"][0]):
+        body = {"input": [twice[0], item], **before}
+        for more in ({}, {"stream": True}, {"background": True}, {"store": False}):
+            assert error_of(await desk.answer(body | more)) == (400, "invalid_request", "input[1].id")
+        for path in ("compact", "input_tokens"):
+            answer = await desk.ask("POST", f"/responses/{path}", {"model": first["model"], **body})
+            assert error_of(answer) == (400, "invalid_request", "input[1].id")
+    assert len(desk.world.chat.requests) == 1
+
+
 async def test_one_in_the_background_can_be_cancelled_and_again(make_desk):
     stage = Stage()
     stage.hold("token:1")

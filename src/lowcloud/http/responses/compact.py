@@ -190,6 +190,6 @@ def _sum(one: Usage, other: Usage) -> Usage:
 
 
 def _of_the_user(order: Order) -> list[Fields]:
-    """Each once, though a caller may send what is kept here too."""
+    """Each id once, as what is made is an input again."""
     users = [item for item in order.items if item["type"] == "message" and item["role"] == "user"]
     return list({item["id"]: item for item in users}.values())

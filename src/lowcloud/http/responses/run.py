@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
-from lowcloud.core.errors import LowcloudError, PromptTooLong
+from lowcloud.core.errors import BadRequest, LowcloudError, PromptTooLong
 from lowcloud.core.messages import Message, Messages
 from lowcloud.core.requests import Caller, Generate
 from lowcloud.http.call import Trace
@@ -78,6 +78,7 @@ class Maker:
         self, asked: ResponseAsked, response_id: str, account_id: str, context: Context, own: tuple[Fields, ...]
     ) -> Order:
         """What a body asks for, with the values that the model's card fills in. Raises ModelNotFound, BadRequest."""
+        _check_ids(context, own, asked.paths)
         defaults = self._service.model(asked.model).by.defaults
         filled = {"temperature": _or(defaults.temperature, 1.0), "top_p": _or(defaults.top_p, 1.0)}
         given = {name: value for name, value in asked.head.items() if value is not None or name not in filled}
@@ -291,6 +292,15 @@ def new_response(order: Order, response: Fields, pieces: Pieces) -> NewResponse:
 def stored(owner_id: str, place: int, item: Mapping[str, object]) -> StoredItem:
     """An item of a response or a conversation as it is stored; ``place`` is its place among those."""
     return StoredItem(f"{owner_id}:{place}", str(item["id"]), to_json(item).decode())
+
+
+def _check_ids(context: Context, own: Sequence[Fields], paths: Mapping[str, str]) -> None:
+    """Raises BadRequest for an own item whose id another has that the response sees."""
+    known = {item["id"] for item in context.items}
+    for item in own:
+        if item["id"] in known:
+            path = f"{paths[item['id']]}.id"
+            raise BadRequest(f"{path}: there is another item of the id {item['id'][:64]}.", param=path)
 
 
 def _prompt(order: Order, items: Sequence[Fields]) -> Generate:
