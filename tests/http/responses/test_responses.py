@@ -250,6 +250,14 @@ async def test_two_who_follow_one_in_the_background_see_the_same_events(make_des
         assert one == other[3:]
 
 
+@pytest.mark.parametrize("background", [False, True])
+async def test_the_bound_that_the_card_sets_is_shown_from_the_first_event_on(desk, background):
+    for asked, shown in (({}, 512), ({"max_output_tokens": 9}, 9)):
+        events = await desk.events(background=background, **asked)
+        assert {event["response"]["max_output_tokens"] for event in events if "response" in event} == {shown}
+        assert (await desk.get(events[0]["response"]["id"])).json["max_output_tokens"] == shown
+
+
 async def test_no_item_of_the_input_has_the_id_of_one_before_it(desk):
     first = await desk.response(input=[{"role": "user", "content": "one", "id": "m1"}])
     before = {"previous_response_id": first["id"]}

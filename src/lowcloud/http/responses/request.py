@@ -240,7 +240,7 @@ def _generate(
 def _head(
     body: ResponseBody, conversation_id: str | None, tools: ToolsAsked, text: Mapping[str, object]
 ) -> Mapping[str, object]:
-    """Temperature and top_p are None where the card's hold."""
+    """Temperature, top_p and max_output_tokens are None where the card's hold."""
     head: dict[str, object] = {
         "background": bool(body.background),
         "frequency_penalty": body.frequency_penalty or 0,

@@ -80,13 +80,17 @@ class Maker:
         """What a body asks for, with the values that the model's card fills in. Raises ModelNotFound, BadRequest."""
         _check_ids(context, own, asked.paths)
         defaults = self._service.model(asked.model).by.defaults
-        filled = {"temperature": _or(defaults.temperature, 1.0), "top_p": _or(defaults.top_p, 1.0)}
-        given = {name: value for name, value in asked.head.items() if value is not None or name not in filled}
+        filled = {
+            "temperature": _or(defaults.temperature, 1.0),
+            "top_p": _or(defaults.top_p, 1.0),
+            "max_output_tokens": defaults.max_tokens,
+        }
+        effective = {name: filled.get(name) if value is None else value for name, value in asked.head.items()}
         created_at = int(self._clock.wall())
         head = {"id": response_id, "object": "response", "created_at": created_at, "model": asked.model}
         seals = asked.include_encrypted_reasoning
         plan = Plan(
-            {**head, **filled, **given},
+            {**head, **effective},
             asked.custom,
             has_logprobs=asked.include_logprobs,
             max_tool_calls=asked.max_tool_calls,
