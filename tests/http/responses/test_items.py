@@ -10,6 +10,8 @@ from lowcloud.http.responses.items import canonical, item_id
 PNG = "data:image/png;base64," + b64encode(b"png").decode()
 TEXT = {"type": "input_text", "text": "hi"}
 SAID = {"type": "output_text", "text": "hi", "annotations": []}
+TOKEN = {"token": "hi", "bytes": [104, 105], "logprob": -0.5}
+LOGPROB = {**TOKEN, "top_logprobs": [TOKEN]}
 
 
 def kept(item: object) -> dict[str, object]:
@@ -52,7 +54,7 @@ def test_what_an_assistant_said_is_output_text(content):
 
 def test_an_assistants_message_keeps_its_id_status_phase_annotations_and_logprobs():
     note = {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 1}
-    part = {**SAID, "annotations": [note], "logprobs": [{"token": "hi"}]}
+    part = {**SAID, "annotations": [note], "logprobs": [LOGPROB]}
     item = {
         "type": "message",
         "id": "msg_1",
@@ -125,6 +127,53 @@ def test_a_tools_output_may_hold_images():
     image = {"type": "input_image", "image_url": PNG, "detail": "auto"}
     item = {"type": "function_call_output", "call_id": "c", "output": [TEXT, image]}
     assert kept(item)["output"] == [TEXT, image]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 1},
+        {"type": "file_citation", "file_id": "f", "filename": "n", "index": 0},
+        {
+            "type": "container_file_citation",
+            "container_id": "c",
+            "file_id": "f",
+            "filename": "n",
+            "start_index": 0,
+            "end_index": 1,
+        },
+        {"type": "file_path", "file_id": "f", "index": 0},
+    ],
+)
+def test_each_kind_of_annotation_is_kept_whole_and_refused_in_part(note):
+    def of(annotation: object) -> dict[str, object]:
+        return {"role": "assistant", "content": [{**SAID, "annotations": [annotation]}]}
+
+    assert kept(of(note))["content"] == [{**SAID, "annotations": [note]}]
+    assert unread(of({**note, "more": 1})) == ["input[].content[].annotations[].more"]
+    path = "input[3].content[0].annotations[0]"
+    for name in note:
+        assert refusal(of({key: value for key, value in note.items() if key != name})).param == f"{path}.{name}"
+        assert refusal(of({**note, name: []})).param == f"{path}.{name}"
+    assert refusal(of("note")).param == path
+    assert refusal(of({**note, "type": "footnote"})).param == f"{path}.type"
+
+
+@pytest.mark.parametrize(
+    ("logprob", "path"),
+    [
+        ("hi", ""),
+        ({**LOGPROB, "token": 1}, ".token"),
+        ({**LOGPROB, "bytes": None}, ".bytes"),
+        ({**LOGPROB, "bytes": ["h"]}, ".bytes[0]"),
+        ({**LOGPROB, "logprob": "-1"}, ".logprob"),
+        (TOKEN, ".top_logprobs"),
+        ({**LOGPROB, "top_logprobs": [TOKEN, {"token": "ho"}]}, ".top_logprobs[1].bytes"),
+    ],
+)
+def test_log_probabilities_that_no_answer_has_are_refused(logprob, path):
+    item = {"role": "assistant", "content": [{**SAID, "logprobs": [LOGPROB, logprob]}]}
+    assert refusal(item).param == f"input[3].content[0].logprobs[1]{path}"
 
 
 def test_what_nothing_reads_is_named():

@@ -35,13 +35,63 @@ class InputText(_Part):
     text: str
 
 
+class Annotation(_Part):
+    """What an assistant's text refers to."""
+
+    type: Literal["url_citation", "file_citation", "container_file_citation", "file_path"]
+
+
+class UrlCitation(Annotation):
+    type: Literal["url_citation"]
+    url: str
+    title: str
+    start_index: int
+    end_index: int
+
+
+class FileCitation(Annotation):
+    type: Literal["file_citation"]
+    file_id: str
+    filename: str
+    index: int
+
+
+class ContainerFileCitation(Annotation):
+    type: Literal["container_file_citation"]
+    container_id: str
+    file_id: str
+    filename: str
+    start_index: int
+    end_index: int
+
+
+class FilePath(Annotation):
+    type: Literal["file_path"]
+    file_id: str
+    index: int
+
+
+class TokenLogprob(_Part):
+    token: str
+    bytes: list[int]
+    logprob: float
+
+
+class SampledLogprob(TokenLogprob):
+    """Of the token that was chosen, with the alternatives to it."""
+
+    top_logprobs: list[TokenLogprob]
+
+
 class OutputText(_Part):
     """An assistant's text, as an answer had it."""
 
     type: Literal["output_text", "input_text"]
     text: str
-    annotations: list[dict[str, Any]] | None = None
-    logprobs: list[dict[str, Any]] | None = None
+    annotations: (
+        list[Annotated[UrlCitation | FileCitation | ContainerFileCitation | FilePath, SkipValidation]] | None
+    ) = None
+    logprobs: list[SampledLogprob] | None = None
 
 
 class InputImage(_Part):
@@ -213,8 +263,17 @@ def _said(part: object, role: str, path: str, unread: dict[str, None]) -> dict[s
     _check_kind(kind, ("output_text", "input_text"), role, path)
     said = validated(OutputText, part, path)
     note_unread(part, OutputText.model_fields, path, unread)
-    kept: dict[str, object] = {"type": "output_text", "text": said.text, "annotations": said.annotations or []}
-    return kept if said.logprobs is None else kept | {"logprobs": said.logprobs}
+    annotations = [
+        _annotation(each, f"{path}.annotations[{place}]", unread) for place, each in enumerate(said.annotations or ())
+    ]
+    kept: dict[str, object] = {"type": "output_text", "text": said.text, "annotations": annotations}
+    return kept if said.logprobs is None else kept | {"logprobs": [each.model_dump() for each in said.logprobs]}
+
+
+def _annotation(given: object, path: str, unread: dict[str, None]) -> dict[str, object]:
+    kind = _ANNOTATIONS[validated(Annotation, given, path).type]
+    note_unread(given, kind.model_fields, path, unread)
+    return validated(kind, given, path).model_dump()
 
 
 def _given(part: object, role: str, path: str, unread: dict[str, None]) -> dict[str, object]:
@@ -315,6 +374,12 @@ def _reference(item: Mapping[str, Any], path: str, _new_id: NewId, unread: dict[
     return {"type": "item_reference", "id": reference.id}
 
 
+_ANNOTATIONS: Mapping[str, type[Annotation]] = {
+    "url_citation": UrlCitation,
+    "file_citation": FileCitation,
+    "container_file_citation": ContainerFileCitation,
+    "file_path": FilePath,
+}
 _READERS: Mapping[str, Callable[[Mapping[str, Any], str, NewId, dict[str, None]], dict[str, object]]] = {
     "message": _message,
     "function_call": _call,
