@@ -1,6 +1,7 @@
 """Responses that go on a conversation: one at a time, each gains it what it was asked and what it answered."""
 
 import threading
+from base64 import b64encode
 
 import anyio
 import pytest
@@ -247,6 +248,16 @@ async def test_an_input_has_no_item_of_the_conversation_and_leaves_it_free(desk)
     await desk.response(**mine)
     assert error_of(await desk.answer(mine)) == (400, "invalid_request", "input[0].id")
     assert (await desk.answer({"conversation": name})).status == 200
+
+
+async def test_an_image_that_cant_be_seen_is_named_by_the_field_that_it_came_with(desk):
+    url = f"data:image/png;base64,{b64encode(b'png').decode()}"
+    look = {"role": "user", "content": [{"type": "input_image", "image_url": url}]}
+    made = (await desk.ask("POST", "/conversations", {"items": [look]})).json["id"]
+    for background in (False, True):
+        refused = await desk.answer({"conversation": made, "background": background})
+        assert error_of(refused)[::2] == (400, "conversation")
+    assert error_of(await desk.answer({"input": [look]}))[::2] == (400, "input[0].content[0].image_url")
 
 
 async def test_an_unknown_conversation_is_a_404_as_is_another_accounts(desk):

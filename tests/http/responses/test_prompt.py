@@ -87,10 +87,10 @@ def test_custom_calls_and_refusals_are_read():
 def test_images_keep_their_places_and_links_the_paths_in_the_body():
     parts = [{"type": "input_text", "text": "what?"}, {"type": "input_image", "image_url": PNG}]
     shot = [{"type": "input_image", "image_url": LINK}]
-    user, tool = read({"role": "user", "content": parts}, output("c", shot), paths={"fco_1": "input[1]"})
-    assert user == Message(
-        "user", "what?", images=(Image(b"png", "image/png", at=5, param="msg_0.content[1].image_url"),)
+    user, tool = read(
+        {"role": "user", "content": parts}, output("c", shot), paths={"fco_1": "input[1]"}, source="conversation"
     )
+    assert user == Message("user", "what?", images=(Image(b"png", "image/png", at=5, param="conversation"),))
     path = "input[1].output[0].image_url"
     assert tool.images == (LinkedImage(b"", "", param=path, url=LINK, path=path),)
 

@@ -107,7 +107,8 @@ class Compaction:
         """Of all, in as few parts as fit: each is summarised with the summary of those before it."""
         asked = order.asked
         card = self._on.service.model(asked.model).by
-        text = summary.transcript(messages_of(asked.instructions, order.items, order.opened, asked.paths))
+        messages = messages_of(asked.instructions, order.items, order.opened, asked.paths, asked.source)
+        text = summary.transcript(messages)
         n_chars = summary.first_guess(text, card.context_window)
         text = summary.newest(text, n_chars)
         made: _Made | None = None

@@ -22,13 +22,15 @@ def messages_of(
     items: Sequence[Item],
     opened: Mapping[str, str] = NOTHING,
     paths: Mapping[str, str] = NOTHING,
+    source: str = "input",
 ) -> tuple[Message, ...]:
     """The conversation: instructions first, then the items; what the assistant did at one go is one message.
 
     ``opened`` has the texts of reasoning and compaction items that only this server can read, by the items' ids;
-    ``paths`` where in the body an item came from, for errors about its images. References are skipped.
+    ``paths`` where in the body an item came from, for errors about its images; the others come with what the body's
+    ``source`` names. References are skipped.
     """
-    conversation = _Conversation(opened, paths)
+    conversation = _Conversation(opened, paths, source)
     if instructions:
         conversation.messages.append(Message("system", instructions))
     for item in items:
@@ -65,6 +67,7 @@ class _Turn:
 class _Conversation:
     opened: Mapping[str, str]
     paths: Mapping[str, str]
+    source: str
     messages: list[Message] = field(default_factory=list)
     turn: _Turn | None = None
     names: dict[str, str] = field(default_factory=dict)
@@ -91,7 +94,7 @@ class _Conversation:
                 self._hear("tool", body["output"], self._path(body, "output"), body["call_id"])
             case {"type": "compaction"} if body["id"] in self.opened:
                 self.end_turn()
-                self._hear("user", self.opened[body["id"]], "")
+                self._hear("user", self.opened[body["id"]])
 
     def end_turn(self) -> None:
         if self.turn is not None:
@@ -121,19 +124,24 @@ class _Conversation:
         return text or PART_SEPARATOR.join(part["text"] for part in body["summary"])
 
     def _hear(
-        self, role: Role, given: str | Sequence[Mapping[str, str]], path: str, call_id: str | None = None
+        self,
+        role: Role,
+        given: str | Sequence[Mapping[str, str]],
+        path: str | None = None,
+        call_id: str | None = None,
     ) -> None:
-        """A message that isn't the assistant's."""
+        """A message that isn't the assistant's; ``path`` is that of what is given, where the body has it."""
         content = Content()
         for place, part in enumerate([{"type": "input_text", "text": given}] if isinstance(given, str) else given):
             if part["type"] == "input_text":
                 content.say(part["text"])
             else:
-                url, param = part["image_url"], f"{path}[{place}].image_url"
+                url, param = part["image_url"], f"{path}[{place}].image_url" if path else self.source
                 image = linked(url, param) if is_link(url) else embedded(url, param)
                 content.see(replace(image, param=param))
         name = None if call_id is None else self.names.get(call_id)
         self.messages.append(Message(role, content.text, name=name, call_id=call_id, images=tuple(content.images)))
 
-    def _path(self, body: Mapping[str, Any], member: str) -> str:
-        return f"{self.paths.get(body['id'], body['id'])}.{member}"
+    def _path(self, body: Mapping[str, Any], member: str) -> str | None:
+        path = self.paths.get(body["id"])
+        return path and f"{path}.{member}"

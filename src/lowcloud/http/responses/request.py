@@ -169,6 +169,11 @@ class ResponseAsked:
     rejects_if_busy: bool = False
     paths: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def source(self) -> str:
+        """The parameter that names what it goes on from, if there is any."""
+        return "conversation" if self.conversation_id else "previous_response_id"
+
 
 def response_asked(
     raw: dict[str, Any], response_id: str, *, ignores_tools: bool, may_be_empty: bool = False

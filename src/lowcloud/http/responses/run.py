@@ -98,8 +98,7 @@ class Maker:
         )
         # what is kept in the open needs no key, which may be another by now
         closed = [{} if item.get("content") else item for item in context.items]
-        source = "conversation" if asked.conversation_id else "previous_response_id"
-        opened = self._sealer.opened(closed, account_id, source)
+        opened = self._sealer.opened(closed, account_id, asked.source)
         return Order(account_id, asked, plan, context, own, opened | self._sealer.opened(own, account_id))
 
     async def begin(self, order: Order, caller: Caller, trace: Trace) -> Begun:
@@ -312,7 +311,8 @@ def _prompt(order: Order, items: Sequence[Fields]) -> Generate:
 
 
 def _messages(order: Order, items: Sequence[Fields]) -> tuple[Message, ...]:
-    return messages_of(order.asked.instructions, items, order.opened, order.asked.paths)
+    asked = order.asked
+    return messages_of(asked.instructions, items, order.opened, asked.paths, asked.source)
 
 
 def _told_of(order: Order) -> Messages:
