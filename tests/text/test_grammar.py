@@ -4,11 +4,11 @@ import pytest
 from grammars import takes, token_ids
 
 from lowcloud.core.errors import Unsupported
-from lowcloud.core.output import ANY_TEXT
+from lowcloud.core.output import ANY_TEXT, Choice
 from lowcloud.core.requests import ThinkingBound
 from lowcloud.core.tools import NO_TOOLS
 from lowcloud.text.dialects import hermes
-from lowcloud.text.grammar import LarkWriter, Wanted, answer_grammar
+from lowcloud.text.grammar import LarkWriter, Wanted, answer_grammar, output_expression
 
 MARK = "<|x|>calls>"
 
@@ -36,3 +36,21 @@ def test_a_bound_that_cant_be_kept_names_the_callers_own_field():
     with pytest.raises(Unsupported) as caught:
         answer_grammar(LarkWriter({}), wanted, hermes.SYNTAX, hermes.THINKING)
     assert caught.value.param == "thinking.budget_tokens"
+
+
+ODD = ("", "a", "ab", 'q"\\', "\n\x00\x7f\u2028", "/x/|(y)", "é😀", "<|im_end|>")
+
+
+@pytest.mark.parametrize("options", [ODD, tuple(f"option {number}" for number in range(5_000))])
+def test_a_choice_is_one_of_its_options_however_many_and_nothing_else(options):
+    lark = LarkWriter({})
+    grammar = lark.grammar(output_expression(lark, Choice(options)))
+    for option in (*options[:8], options[-1]):
+        assert takes(grammar, option) and not takes(grammar, f"{option}b!")
+    assert not takes(grammar, "b")
+
+
+def test_options_that_are_equal_are_one():
+    one, two = LarkWriter({}), LarkWriter({})
+    assert output_expression(one, Choice(("a", "b", "a"))) == output_expression(two, Choice(("a", "b")))
+    assert one.rules == two.rules

@@ -211,7 +211,7 @@ def answer(lark: LarkWriter, output: Format, plan: ToolPlan, syntax: CallSyntax)
 
 
 def output_expression(lark: LarkWriter, output: Format) -> str:
-    """An expression for a text of this format."""
+    """An expression for a text of this format. Choices are one word: a rule holds 2,000 alternatives at most."""
     match output:
         case AnyText():
             return TEXT
@@ -220,7 +220,7 @@ def output_expression(lark: LarkWriter, output: Format) -> str:
         case Regex(pattern=pattern):
             return lark.rule(f"/{escaped_regex(pattern)}/")
         case Choice(options=options):
-            return f"({' | '.join(json.dumps(option) for option in options)})"
+            return lark.terminal(alternatives([json.dumps(option) for option in dict.fromkeys(options)]))
         case Lark():
             return lark.caller_text(output)
 

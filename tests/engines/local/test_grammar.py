@@ -178,6 +178,8 @@ def test_forced_tokens_outside_the_grammar_are_refused(driver):
         ("start: " + "(" * 3000 + '"a"' + ")" * 3000, "deeply nested"),
         ("start: \ud800", "can't be compiled"),
         (json_grammar({"enum": [f"v{number}" for number in range(100_000)]}), "bytes"),
+        ("start: " + " | ".join(f'"v{number}"' for number in range(3_000)), "max is 2000"),
+        ('start: "a" x\nx: ' + " | ".join(f'"v{number}"' for number in range(3_000)), "max is 2000"),
         (json_grammar({"$ref": "http://127.0.0.1:9/schema"}), "http://127.0.0.1:9/schema"),
     ],
 )
@@ -191,10 +193,11 @@ def test_a_bad_grammar_is_refused_with_its_reason_and_the_others_go_on(driver, g
     assert len(refused.message) <= 300 and not driver.loop.is_busy and len(driver.told[1].tokens) == 8
 
 
-def test_a_dead_end_on_the_way_fails_and_says_nothing_unbound(driver):
+def test_a_dead_end_on_the_way_is_the_grammars_fault_and_says_nothing_unbound(driver):
     driver.loop.submit(submit(0, [1], grammar='start: "a" dead\ndead: dead "b"', stop_ids=[END]))
     driver.finish()
-    assert [type(news) for news in driver.news] == [Accepted, Refused] and driver.news[-1].code == "failed"
+    assert [type(news) for news in driver.news] == [Accepted, Refused]
+    assert driver.news[-1].code == "bad_grammar"
     assert driver.told[0] == Told([ord("a")], [], None)
     assert driver.stats[:3] == [0, 0, 0]
 
@@ -229,7 +232,8 @@ def test_a_grammar_that_was_too_slow_is_refused_at_once_the_next_time(driver):
         driver.finish()
         driver.settle()
     codes = [(news.seq, news.code) for news in driver.news if isinstance(news, Refused)]
-    assert codes == [(0, "failed"), (1, "bad_grammar")]
+    assert codes == [(0, "bad_grammar"), (1, "bad_grammar")]
+    assert [type(news) for news in driver.news] == [Accepted, Refused, Refused]
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ class Constraint:
         self._spend(time.thread_time() - begin)
         if self._matcher.is_error():
             log.info("a grammar's dead end: %s", self._matcher.get_error())
-            raise GrammarError("failed", "its grammar came to a dead end, or to its bounds")
+            raise GrammarError("bad_grammar", "it came to a dead end, or to its bounds")
         return mask
 
     def take(self, token: int) -> None:
@@ -100,14 +100,14 @@ class Constraint:
         self._spend(time.thread_time() - begin)
         if not is_good:
             log.info("a token outside a grammar: %s", self._matcher.get_error())
-            raise GrammarError("failed", "a token is outside its grammar, or beyond its bounds")
+            raise GrammarError("bad_grammar", "a token is outside it, or beyond its bounds")
         self.is_over = self._matcher.is_stopped()
 
     def _spend(self, seconds: float) -> None:
         self._spent_s += seconds
         if self._spent_s > self._allowed_s:
             self._compiled.is_slow = True
-            raise GrammarError("failed", f"its grammar is too costly: {_TOO_SLOW}")
+            raise GrammarError("bad_grammar", _TOO_SLOW)
 
 
 Answer: TypeAlias = Constraint | GrammarError
@@ -220,13 +220,13 @@ class Grammars:
         self._compiled.put((grammar, outcome))
 
     def _replay(self, ask: _Ask, constraint: Constraint) -> None:
-        """In a thread of ours: the tokens that the caller has already."""
+        """In a thread of ours: the tokens that the caller has already. The grammar took them once."""
         answer: Answer = constraint
         try:
             for token in ask.forced:
                 constraint.take(token)
         except GrammarError as error:
-            answer = error
+            answer = GrammarError("failed", str(error))
         self._replayed.put((ask.seq, answer))
 
     def _required_vocabulary(self) -> "llguidance.LLTokenizer":
@@ -241,7 +241,8 @@ class Grammars:
 
 
 def compiled(vocabulary: "llguidance.LLTokenizer", grammar: str) -> _Compiled:
-    """Compile, and make the first mask, which costs most. Raises GrammarError."""
+    """Compile, make the first mask, which costs most, and try a token that it allows: what is too complex at its
+    beginning shows only then. Raises GrammarError."""
     import llguidance  # noqa: PLC0415 - a worker that gets no grammar must not wait for it
 
     begin = time.thread_time()
@@ -250,13 +251,22 @@ def compiled(vocabulary: "llguidance.LLTokenizer", grammar: str) -> _Compiled:
     matcher = cast(Matcher, llguidance.LLMatcher(vocabulary, lark, log_level=0, limits=limits))
     if matcher.is_error():
         raise GrammarError("bad_grammar", _first_lines(matcher.get_error()))
-    matcher.compute_bitmask()
+    mask = matcher.compute_bitmask()
     if matcher.is_error():
         log.info("a grammar that allows nothing: %s", matcher.get_error())
         raise GrammarError("bad_grammar", "it allows no text at all, or is too complex")
+    trial = matcher.deep_copy()
+    if not trial.consume_token(_lowest(mask)):
+        raise GrammarError("bad_grammar", _first_lines(trial.get_error()))
     if time.thread_time() - begin > _COMPILE_S:
         raise GrammarError("bad_grammar", _TOO_SLOW)
     return _Compiled(matcher)
+
+
+def _lowest(mask: bytes) -> int:
+    """The first token that a mask allows; each that follows a grammar allows one."""
+    bits = int.from_bytes(mask, "little")
+    return (bits & -bits).bit_length() - 1
 
 
 def _first_lines(message: str) -> str:

@@ -241,7 +241,8 @@ class Loop:
             except (NoNumbersError, GrammarError) as error:
                 if not output[1]:  # else what came before it is told first, and the next step meets it again
                     self._forget(sequence)
-                    self._tell(Refused(sequence.request.seq, "failed", str(error)))
+                    code = error.code if isinstance(error, GrammarError) else "failed"
+                    self._tell(Refused(sequence.request.seq, code, str(error)))
                     return []
                 sequence.done -= 1
                 break
