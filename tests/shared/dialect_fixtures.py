@@ -117,13 +117,13 @@ def read_text(dialect: Dialect, text: str, outlook: Outlook, size: int = 0) -> R
     return read_chunks(dialect, outlook, [text[i : i + size] for i in range(0, len(text), size)] if size else [text])
 
 
-def read_chunks(dialect: Dialect, outlook: Outlook, chunks: Iterable[str]) -> Reading:
+def read_chunks(dialect: Dialect, outlook: Outlook, chunks: Iterable[str], *, is_cut: bool = False) -> Reading:
     """An output, in these chunks."""
     channels = Channels(lambda reader: dialect.script(reader, outlook))
     reading = Reading()
     for chunk in chunks:
         reading.add(channels.feed(chunk))
-    return reading.add(channels.end())
+    return reading.add(channels.end(is_cut=is_cut))
 
 
 def by_tag(found: Iterable[dict], dialects: Mapping[str, Dialect]) -> list:

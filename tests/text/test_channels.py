@@ -45,6 +45,36 @@ def test_white_space_that_waits_is_text_at_the_end_unless_it_is_dropped():
     assert pieces(dropping, "one \n[x]") == [Content("one", 3)]
 
 
+def test_what_begins_like_a_mark_is_text_where_the_model_ended_and_dropped_where_it_was_cut():
+    def script(reader):
+        yield from reader.until(("<a>", "<b>"), reader.content)
+        yield from reader.goes_on(("</a>",))
+        yield from reader.until((), reader.content)
+
+    def read(text, *, is_cut):
+        channels = Channels(script)
+        return "".join(piece.text for piece in (*channels.feed(text), *channels.end(is_cut=is_cut)))
+
+    said = {"1 < 2 <": "1 < 2 ", "1<a": "1", "1<a></": "1", "1<a>": "1", "1<a></b": "1</b", "<ab": "<ab"}
+    for text, cut in said.items():
+        assert read(text, is_cut=True) == cut
+    assert read("1<a", is_cut=False) == "1<a" and read("1<a></", is_cut=False) == "1</"
+
+
+def test_what_a_cut_leaves_undecided_is_dropped():
+    def calls(reader):
+        yield from reader.spaces()
+        return (yield from reader.goes_on(("call(",))) is not None
+
+    def script(reader):
+        yield from reader.ahead(calls(reader))
+        yield from reader.until((), reader.content)
+
+    for text, said in {" ca": "", " cat": " cat", " call(": " call("}.items():
+        channels = Channels(script)
+        assert "".join(piece.text for piece in (*channels.feed(text), *channels.end(is_cut=True))) == said
+
+
 def test_a_gap_is_text_that_has_no_place_in_the_output():
     def script(reader):
         yield from reader.until(("|",), reader.content)

@@ -57,14 +57,15 @@ Emit: TypeAlias = Callable[[str], None]
 class Reader:
     """What a script reads. Its reading methods are generators, for ``yield from``.
 
-    What they pass on, they pass on as early as it is certain; nothing that may still become a mark is let out.
+    What they pass on, they pass on as early as it is certain; nothing that may still become a mark is let out. At the
+    end of an output that is cut, such a beginning is read and dropped: nobody knows what it would have become.
     """
 
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
         self._text = ""
         self._n_read = 0
-        self._is_over = False
+        self._is_over = self._is_cut = False
         self._space: list[Content] = []
         self._looks: list[list[str]] = []  # what each ``ahead`` that is under way has read
 
@@ -128,8 +129,10 @@ class Reader:
                 self._skip(len(mark))
                 return mark
             if found is None:
-                self._pass(len(self._text) - (0 if self._is_over else _held(self._text, longest_first)), emit)
+                held = 0 if self._is_over and not self._is_cut else _held(self._text, longest_first)
+                self._pass(len(self._text) - held, emit)
                 if self._is_over:
+                    self._skip(held)
                     return None
             yield
 
@@ -139,7 +142,8 @@ class Reader:
         while True:
             if self._is_over or not any(_is_beginning(self._text, mark) for mark in longest_first):
                 found = next((mark for mark in longest_first if self._text.startswith(mark)), None)
-                self._skip(len(found or ""))
+                is_half = self._is_cut and any(_is_beginning(self._text, mark) for mark in longest_first)
+                self._skip(len(self._text) if is_half else len(found or ""))
                 return found
             yield
 
@@ -178,10 +182,15 @@ class Reader:
             yield
 
     def ahead(self, reading: Generator[None, None, T]) -> Generator[None, None, T]:
-        """What ``reading`` finds out about the text to come; all of it stays to be read. It must emit nothing."""
+        """What ``reading`` finds out about the text to come; all of it stays to be read. It must emit nothing.
+
+        Where a cut comes before it has found something, what it read is dropped.
+        """
         self._looks.append([])
         found = yield from reading
         read = "".join(self._looks.pop())
+        if self._is_cut and not found and not self._text:
+            return found
         self._text = read + self._text
         self._n_read -= len(read)
         return found
@@ -203,10 +212,13 @@ class Reader:
                 return False
         return True
 
-    def feed(self, text: str, *, is_over: bool = False) -> None:
+    def feed(self, text: str) -> None:
         """More of the output, for the script's next step."""
         self._text += text
-        self._is_over = is_over
+
+    def close(self, *, is_cut: bool) -> None:
+        """Nothing follows."""
+        self._is_over, self._is_cut = True, is_cut
 
     def _pass(self, n: int, emit: Emit) -> None:
         if n > 0:
@@ -237,21 +249,25 @@ class Channels:
 
     def feed(self, text: str) -> list[Piece]:
         """What is certain once ``text`` has come."""
-        return self._run(text, is_over=False)
+        self._reader.feed(text)
+        self._step()
+        return self._taken()
 
-    def end(self) -> list[Piece]:
-        """The rest: nothing follows."""
-        return self._run("", is_over=True)
+    def end(self, *, is_cut: bool = False) -> list[Piece]:
+        """The rest: nothing follows. ``is_cut``: the model would have gone on."""
+        self._reader.close(is_cut=is_cut)
+        self._step()
+        self._reader.keep_space()
+        return self._taken()
 
-    def _run(self, text: str, *, is_over: bool) -> list[Piece]:
-        self._reader.feed(text, is_over=is_over)
+    def _step(self) -> None:
         if self._script is not None:
             try:
                 next(self._script)
             except StopIteration:
                 self._script = None
-        if is_over:
-            self._reader.keep_space()
+
+    def _taken(self) -> list[Piece]:
         pieces, self._reader.pieces = self._reader.pieces, []
         return pieces
 

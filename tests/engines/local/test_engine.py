@@ -235,6 +235,18 @@ async def test_an_answer_cut_by_its_bound_ends_with_length(engine_of, fake):
     assert events[0].default_max_tokens is None
 
 
+@pytest.mark.parametrize(("mode", "said"), [("auto", "Hi"), ("required", "")])
+async def test_of_a_call_that_the_length_cuts_nothing_is_text(engine_of, fake, mode, said):
+    """Where a call is forced, nothing else is either."""
+    text = "Hi<tool_call>"
+    tools = ToolPlan((Tool("f"),), mode)
+    for end in range(len("Hi"), len(text)):
+        worker = fake(say=[list(text.encode())])
+        async with worker.run():
+            events = await events_of(engine_of(worker, chat_template="hi"), ask(tools=tools, max_tokens=end))
+        assert (text_of(events), events[-2].reason) == (said, "length")
+
+
 async def test_with_ignore_eos_stop_tokens_end_nothing(engine_of, fake):
     worker = fake(say=[[97, 257]])
     async with worker.run():

@@ -113,6 +113,14 @@ async def test_a_call_that_the_length_cuts_has_no_end():
         assert Finished(0, "length") in answer
 
 
+async def test_of_a_call_that_the_length_cuts_nothing_is_text():
+    for end in range(len("<tool_call>")):
+        cut = events(chunk({"content": "Hi" + "<tool_call>"[:end]}), chunk({}, "length"))
+        async with remote(streamed(cut), tooling="words") as model:
+            answer = await model.generate(tools=plan("auto"))
+            assert "".join(event.text for event in answer if isinstance(event, TextDelta)) == "Hi"
+
+
 async def test_no_call_where_one_is_required_is_a_failure():
     async with remote(streamed(spoken(["Sunny"])), tooling="words") as model:
         with pytest.raises(EngineFailed, match="called no tool, though one was required"):

@@ -2,9 +2,11 @@
 
 import json
 from itertools import pairwise
+from random import Random
 
 import pytest
 from dialect_fixtures import read_chunks
+from grammars import written
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,3 +71,17 @@ def test_an_answer_that_nothing_bounds_has_no_grammar(dialect, thinking):
 def test_arguments_that_nest_without_end_are_read_through(dialect, nest):
     for text in (*dialect.marks, '{"name": "f", "parameters": {"a": ', "[f(a="):
         read_chunks(dialect, Outlook(TOOLS), [text + nest * 5000, nest * 5000])
+
+
+@pytest.mark.parametrize("is_forced", [True, False])
+@pytest.mark.parametrize("dialect", registry.DIALECTS, ids=lambda dialect: dialect.name)
+def test_no_piece_of_a_call_is_text_wherever_the_length_cuts_it(dialect, is_forced):
+    grammar = dialect.grammar(LarkWriter({}), Wanted(ANY_TEXT, ToolPlan(TOOLS[:1], "required", at_most_one=True)))
+    call = written(grammar, Random(1))  # noqa: S311 - any text of the grammar will do
+    outlook = Outlook(TOOLS, is_forced=is_forced)
+    assert read_chunks(dialect, outlook, [call]).calls
+    for end in range(len(call)):
+        cut = read_chunks(dialect, outlook, [call[:end]], is_cut=True)
+        assert cut == read_chunks(dialect, outlook, call[:end], is_cut=True)
+        assert not cut.content.strip() and not cut.reasoning, call[:end]
+        assert not (is_forced and cut.content), call[:end]

@@ -44,7 +44,8 @@ def bounds_of(
 
 def outlook_of(request: Generate, *, is_thinking: bool) -> Outlook:
     """Calls are looked for where there may be some."""
-    return Outlook(request.tools.tools if request.tools.mode != "none" else (), is_thinking)
+    tools = request.tools.tools if request.tools.mode != "none" else ()
+    return Outlook(tools, is_thinking, is_forced=request.tools.mode == "required")
 
 
 def refuse_images(prompt: Messages, why: str) -> None:

@@ -172,7 +172,7 @@ class _Sequence:
             parts = self._transcript.add(token, output.logprobs[index] if output.logprobs else None)
             if self._say(parts):
                 return
-        if output.finish is not None and not self._say(self._transcript.end()):
+        if output.finish is not None and not self._say(self._transcript.end(is_cut=output.finish == "length")):
             self._finish(output.finish)
 
     def _say(self, parts: Sequence[Part]) -> bool:

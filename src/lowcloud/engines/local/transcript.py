@@ -65,15 +65,16 @@ class Transcript:
             self._logprobs.wait(start, self._n_read + bool(is_inside_character), named)
         return self._parts(self._channels.feed(text))
 
-    def end(self) -> list[Part]:
-        """The rest: no token follows."""
-        parts = self._parts([*self._channels.feed(self._detokenizer.flush()), *self._channels.end()])
+    def end(self, *, is_cut: bool = False) -> list[Part]:
+        """The rest: no token follows. ``is_cut``: the model would have gone on."""
+        rest = self._channels.feed(self._detokenizer.flush())
+        parts = self._parts([*rest, *self._channels.end(is_cut=is_cut)])
         if parts and isinstance(parts[-1], Said) and parts[-1].stop is not None:
             return parts
-        rest = self._stops.flush()
-        self._logprobs.said(len(rest))
+        held = self._stops.flush()
+        self._logprobs.said(len(held))
         logprobs = self._logprobs.rest()
-        return [*parts, Said(rest, logprobs)] if rest or logprobs else parts
+        return [*parts, Said(held, logprobs)] if held or logprobs else parts
 
     def _parts(self, pieces: Iterable[Piece]) -> list[Part]:
         parts: list[Part] = []

@@ -3,7 +3,7 @@
 The words, and how calls are read, are those of the generic dialect.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from lowcloud.core.errors import Unsupported
@@ -15,7 +15,7 @@ from lowcloud.core.tools import NO_TOOLS, Tool, ToolPlan
 from lowcloud.engines.calls import Calls
 from lowcloud.engines.remote.failure import broken
 from lowcloud.engines.remote.upstream import Upstream
-from lowcloud.text.channels import Channels, Content, Reader, Script, Thought
+from lowcloud.text.channels import Channels, Content, Piece, Reader, Script, Thought
 from lowcloud.text.dialects.dialect import Outlook
 from lowcloud.text.dialects.generic import DIALECT
 from lowcloud.text.dialects.reading import arguments_schema, read_json_call
@@ -72,9 +72,9 @@ class WordReader:
         """What the caller gets of an event. Raises EngineFailed where no call comes though one was required."""
         match event:
             case TextDelta(choice=choice, text=text) if self._channels:
-                yield from self._pieces(choice, text)
+                yield from self._told(choice, self._channels[choice].feed(text))
             case Finished(choice=choice, reason=reason) if self._channels:
-                yield from self._pieces(choice, None)
+                yield from self._told(choice, self._channels[choice].end(is_cut=reason == "length"))
                 has_calls = self._calls[choice].n_complete > 0
                 if self._plan.mode == "required" and not has_calls and reason != "length":
                     raise broken(self._upstream, "called no tool, though one was required")
@@ -82,10 +82,9 @@ class WordReader:
             case _:
                 yield event
 
-    def _pieces(self, choice: int, text: str | None) -> Iterator[Event]:
-        """None: the text is over."""
-        channels, calls = self._channels[choice], self._calls[choice]
-        for piece in channels.end() if text is None else channels.feed(text):
+    def _told(self, choice: int, pieces: Iterable[Piece]) -> Iterator[Event]:
+        calls = self._calls[choice]
+        for piece in pieces:
             match piece:
                 case Content(text=said):
                     yield TextDelta(choice, said)

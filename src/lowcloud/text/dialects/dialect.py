@@ -12,12 +12,13 @@ from lowcloud.text.grammar import LarkWriter, Wanted
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is known of an output before it comes: the tools whose calls count (none: no call is looked for), and
-    whether the prompt has opened the reasoning.
+    """What is known of an output before it comes: the tools whose calls count (none: no call is looked for), whether
+    the prompt has opened the reasoning, and whether the grammar leaves no room for a text beside calls.
     """
 
     tools: Sequence[Tool] = ()
     is_thinking: bool = False
+    is_forced: bool = False
 
     def tool(self, name: str) -> Tool | None:
         """The tool of this name that may be called."""

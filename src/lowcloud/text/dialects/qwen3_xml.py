@@ -80,7 +80,8 @@ def _read_thinking(reader: Reader, outlook: Outlook) -> Script:
 def _took_calls(reader: Reader, outlook: Outlook, text: str) -> bool:
     """Emit the calls of the output's last text, if it is nothing but calls."""
     inner = Reader()
-    inner.feed(text, is_over=True)
+    inner.feed(text)
+    inner.close(is_cut=False)
     list(_read_answer(inner, outlook))  # to its end: nothing is waited for
     n_open = sum(isinstance(piece, CallBegin) - isinstance(piece, CallEnd) for piece in inner.pieces)
     if n_open or any(isinstance(piece, (Content, Thought)) for piece in inner.pieces) or not inner.pieces:

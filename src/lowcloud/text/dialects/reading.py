@@ -49,7 +49,12 @@ def read_body(
 
 
 def answer_emit(reader: Reader, outlook: Outlook) -> Emit:
-    """What takes the answer's text: before a call, white space is no part of it."""
+    """What takes the answer's text: before a call, white space is no part of it.
+
+    Where a call is forced there is none; what was cut is a piece of the call.
+    """
+    if outlook.is_forced:
+        return nothing
     return reader.words if outlook.tools else reader.content
 
 
