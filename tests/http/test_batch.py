@@ -12,7 +12,7 @@ from lowcloud.core.requests import Caller, Embed, Generate
 from lowcloud.engines.scripted_scores import ScriptedClassifier
 from lowcloud.http.call import Trace
 from lowcloud.http.offload import Offload
-from lowcloud.http.workers_ai.batch import Batch
+from lowcloud.http.workers_ai.batch import CHECK_S, Batch
 from lowcloud.http.workers_ai.embeddings import EmbeddingsRunner
 from lowcloud.http.workers_ai.native import Native
 from lowcloud.http.workers_ai.text_request import MAX_SEED
@@ -198,9 +198,25 @@ async def test_a_generation_without_a_seed_gets_one_that_a_second_start_has_too(
     assert all(isinstance(request, Embed) for request in world.embedder.requests)
 
 
+class Slow:
+    """So much time passes whenever it is asked for that no prompt of a batch can be counted before it is queued."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += CHECK_S
+        return self.now
+
+    def wall(self) -> float:
+        return 1_800_000_000.0
+
+    async def sleep(self, _seconds: float) -> None:
+        await anyio.sleep_forever()
+
+
 async def test_a_request_that_fails_is_told_as_such_and_the_others_are_done(make_world, queue):
     jobs = queue()
-    async with make_world(jobs=jobs.runner) as world, anyio.create_task_group() as tasks:
+    async with make_world(jobs=jobs.runner, clock=Slow()) as world, anyio.create_task_group() as tasks:
         tasks.start_soon(jobs.runner.run)
         long = {"prompt": "word " * 9_000, "external_reference": "long"}
         result = await done(world, request_id := await submitted(world, [{"prompt": "a"}, long]))
@@ -255,6 +271,38 @@ async def test_each_task_refuses_its_own_bad_requests_before_anything_is_queued(
         assert error_of(await post(world, {"requests": [{"prompt": "a", "lora": "x"}]}))[:2] == (405, 5005)
         assert error_of(await post(world, {"requests": prompts("a")}, "@cf/no/such"))[:2] == (400, 5007)
         assert world.chat.requests == world.embedder.requests == []
+
+
+@pytest.mark.parametrize(
+    ("model", "request_"),
+    [
+        (LLAMA, {"prompt": "word " * 9_000}),
+        (LLAMA, {"prompt": "a", "max_tokens": 100_000}),
+        (QWEN, {"messages": [{"role": "user", "content": "a"}], "logit_bias": {"999999999": 1}}),
+        (QWEN, {"prompt": "a", "max_tokens": 1_000_000}),
+        (QWEN, {"input": "a", "max_output_tokens": 1_000_000}),
+    ],
+)
+async def test_what_a_live_run_refuses_before_it_starts_is_never_queued(make_world, queue, model, request_):
+    async with make_world(jobs=queue().runner) as world:
+        status, code, live = error_of(await post(world, request_, model, query=""))
+        assert status == 400
+        answer = await post(world, {"requests": [{"prompt": "a"}, request_]}, model)
+    said = error_of(answer)
+    assert said[:2] == (400, code) and "requests[1]" in said[2]
+    assert _told(said[2]).replace("requests[1].", "").removeprefix("requests[1]: ") == _told(live)
+
+
+def _told(message):
+    """Without what stands around each message."""
+    return message.rpartition(" (")[0].removeprefix("AiError: ").removeprefix("Bad input: Error: ")
+
+
+async def test_what_takes_too_long_to_check_is_left_to_the_runs_but_for_its_fields(make_world, queue):
+    async with make_world(jobs=queue().runner, clock=Slow()) as world:
+        assert await submitted(world, [{"prompt": "word " * 9_000}])
+        answer = await post(world, {"requests": [{"prompt": "a"}, {"prompt": "a", "top_k": 99}]})
+    assert "requests[1].top_k" in error_of(answer)[2]
 
 
 async def test_false_as_a_flag_asks_for_nothing(make_world, queue):

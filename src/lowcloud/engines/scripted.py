@@ -94,9 +94,9 @@ class ScriptedEngine:
     """An ``Engine`` that says what ``reply`` says: a text, a ``Said``, or a function of the turn.
 
     A reply of more words than ``max_tokens`` is cut there with ``length``. What the text must be and which tools may be
-    called is kept in ``requests`` and bounds nothing. ``cached_tokens`` is what ``Started`` and ``Usage`` report,
-    ``loosened`` what ``Started`` does. ``cancelled`` and ``finished`` hold the ids of requests, in order; ``running``
-    those in between. ``ranks`` are those of the generations, in order.
+    called bounds nothing. ``cached_tokens`` is what ``Started`` and ``Usage`` report, ``loosened`` what ``Started``
+    does. ``cancelled`` and ``finished`` hold the ids of requests, in order; ``running`` those in between. ``requests``
+    and ``ranks`` are those of the generations, in order.
     """
 
     def __init__(
@@ -139,7 +139,6 @@ class ScriptedEngine:
         return len(words(_rendered(prompt)))
 
     async def prepare(self, request: Generate) -> Prepared:
-        self.requests.append(request)
         try:
             await self.stage.at("prepare")
         except anyio.get_cancelled_exc_class():
@@ -159,6 +158,7 @@ class ScriptedEngine:
 
     async def generate(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
         request = prepared.request
+        self.requests.append(request)
         self.ranks.append(prepared.rank)
         self.running.append(request.id)
         try:

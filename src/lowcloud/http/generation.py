@@ -104,9 +104,11 @@ class Answerer:
         result = await self.result(asked, form, call.caller, call.trace)
         return Response(result.body, 200, result.headers, "application/json") if isinstance(result, Whole) else result
 
-    async def check(self, model: str, generate: Generate) -> None:
-        """Refuse what the model that answers can't do; nothing is run, and no image fetched."""
-        await self._service.check(model, generate)
+    async def check(self, model: str, generate: Generate, *, is_whole: bool = True) -> None:
+        """Refuse what a run would be refused for before it starts, as far as ``Service.check`` sees it; nothing is run,
+        and no image fetched. Of a prompt that waits for images, as where not ``is_whole``: what the model can't do."""
+        is_there = not self._links.links(generate.prompt)
+        await self._service.check(model, generate, is_whole=is_whole and is_there)
 
     async def result(self, asked: Asked, form: Form, caller: Caller, trace: Trace) -> Whole | EventStream:
         """The same for who wraps the answer. Until it returns, every failure is raised."""

@@ -50,20 +50,24 @@ class ImageLinks:
 
         Raises BadRequest, Unsupported, ModelNotFound; Overloaded, LimitReached.
         """
-        if not isinstance(prompt, Messages):
+        links = self.links(prompt)
+        if not (links and self._fetcher and isinstance(prompt, Messages)):
             return prompt
-        links = [image for message in prompt.messages for image in message.images if isinstance(image, LinkedImage)]
-        if not links:
-            return prompt
-        if self._fetcher is None:
+        await self._service.check(model_id, Generate(id="", prompt=prompt), caller)
+        images = iter(await self._fetcher.fetch(links))
+        return replace(prompt, messages=tuple(_filled(message, images) for message in prompt.messages))
+
+    def links(self, prompt: Prompt) -> list[LinkedImage]:
+        """The images of a prompt that aren't here yet. Raises Unsupported, BadRequest where they won't be fetched."""
+        messages = prompt.messages if isinstance(prompt, Messages) else ()
+        links = [image for message in messages for image in message.images if isinstance(image, LinkedImage)]
+        if links and self._fetcher is None:
             path = links[0].path
             raise Unsupported(f"{path}: only data URLs are taken here, unless server.image_urls is set.", param=path)
         if len(links) > MAX_LINKS:
             path = links[MAX_LINKS].path
             raise BadRequest(f"{path}: at most {MAX_LINKS} images of a request are fetched.", param=path)
-        await self._service.check(model_id, Generate(id="", prompt=prompt), caller)
-        images = iter(await self._fetcher.fetch(links))
-        return replace(prompt, messages=tuple(_filled(message, images) for message in prompt.messages))
+        return links
 
 
 def _filled(message: Message, images: Iterator[Image]) -> Message:

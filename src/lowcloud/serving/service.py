@@ -18,7 +18,7 @@ from lowcloud.core.events import Event, Started, Usage
 from lowcloud.core.messages import Messages, Prompt
 from lowcloud.core.requests import Admission, Caller, Classify, Embed, Generate, Rerank
 from lowcloud.core.results import Classified, Embedded, Reranked
-from lowcloud.engines.engine import Classifier, Counted, Embedder, Engine, Reranker, Token, Wording
+from lowcloud.engines.engine import Classifier, Counted, Embedder, Engine, Prepared, Reranker, Token, Wording
 from lowcloud.models.card import Task
 from lowcloud.models.catalogue import Answer, Catalogue, Listing
 from lowcloud.serving.admission import RANKS, Bounds, Place, Queue
@@ -146,15 +146,23 @@ class Service:
             answer, rough_tokens(request), caller, lambda on, n: _classifier(on).classify(request, n)
         )
 
-    async def check(self, model_id: str, request: Generate, caller: Caller | None = None) -> None:
+    async def check(
+        self, model_id: str, request: Generate, caller: Caller | None = None, *, is_whole: bool = False
+    ) -> None:
         """Refuse what the model that answers can't do, before anything is done for it; with a ``caller`` also what
-        wouldn't be admitted now. Raises as ``generate`` does."""
+        wouldn't be admitted now.
+
+        ``is_whole``: also all that shows when the request is prepared; of what ``generate`` refuses only that is left
+        which the running model sees: a grammar that it can't follow. Raises as ``generate`` does.
+        """
         answer = self._accepted(model_id, Task.TEXT_GENERATION)
         if caller is not None:
             await self._check_admission(answer, caller)
         with self._deadline() as deadline:
             engine = _generator(await deadline.bound(lambda: self._pool.engine(answer.by.id)))
-        engine.check(request)
+            engine.check(request)
+            if is_whole:
+                await deadline.bound(lambda: _prepared(engine, request, answer))
 
     async def count(self, model_id: str, prompt: Prompt) -> int:
         """The prompt's tokens as the model that answers sees it; needs no weights. Raises ModelNotFound, BadRequest."""
@@ -281,6 +289,13 @@ class Service:
                 return await ask(engine)
             except BadRequest as error:
                 raise _of_stand_in(error, answer) from None
+
+
+async def _prepared(engine: Engine, request: Generate, answer: Answer) -> Prepared:
+    try:
+        return await engine.prepare(request)
+    except PromptTooLong as error:
+        raise _of_stand_in(error, answer) from None
 
 
 def _generator(engine: Served) -> Engine:

@@ -91,6 +91,14 @@ async def followed(make_desk):
             yield desk, exchange
 
 
+async def test_what_would_be_refused_before_it_starts_is_not_kept(desk):
+    for refused in ({"max_output_tokens": 1_000_000}, {"input": "word " * 9_000}):
+        live, later = [await desk.answer({**refused, "background": later}) for later in (False, True)]
+        assert later.status == 400 and later.json["error"] == live.json["error"]
+    truncated = await desk.answer({"input": "word " * 9_000, "background": True, "truncation": "auto"})
+    assert truncated.status == 200 and truncated.json["status"] == "queued"
+
+
 async def test_who_follows_one_hears_that_the_server_stops(make_desk):
     async with followed(make_desk) as (desk, exchange):
         desk.jobs.stop()

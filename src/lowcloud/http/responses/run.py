@@ -113,10 +113,17 @@ class Maker:
                     raise
             return await self._begin(order, without(order.items, n_more), replace(caller, is_part=True), trace)
 
-    async def check(self, order: Order) -> None:
-        """Refuse what the model that answers can't do; nothing is run. Raises BadRequest, ModelNotFound."""
+    async def check(self, order: Order, *, is_whole: bool = True) -> None:
+        """Refuse what a run would be refused for, as ``Answerer.check`` does; one that truncates may still fit.
+
+        Raises BadRequest, ModelNotFound.
+        """
         with named_as_here():
-            await self._answerer.check(order.asked.model, _prompt(order, order.items))
+            try:
+                await self._answerer.check(order.asked.model, _prompt(order, order.items), is_whole=is_whole)
+            except PromptTooLong:
+                if not order.asked.truncates:
+                    raise
 
     async def count(self, order: Order) -> int:
         """The tokens of its prompt."""

@@ -34,6 +34,7 @@ from lowcloud.serving.service import Answer
 from lowcloud.storage.jobs import EndedJob, JobError, LeasedJob, NewJob
 
 KIND = "batch"
+CHECK_S = 5.0  # so long prompts are counted and schemas read before a batch is queued
 SEEDS = ("seed", "random_seed")
 
 
@@ -82,8 +83,10 @@ class Batch:
         self._jobs.check(len(requests))  # each of them costs time from here on
         request_id = trace.completion_id = self._new_id()
         asked = await self._offload.sized(n_bytes, lambda: _asked(model, request_id, requests, n_bytes))
+        until = self._clock.monotonic() + CHECK_S
         for place, one in enumerate(asked):
-            await self._check(f"requests[{place}]", Run(answer, one.inputs, len(one.job.payload), caller, trace))
+            run = Run(answer, one.inputs, len(one.job.payload), caller, trace)
+            await self._check(f"requests[{place}]", run, is_whole=self._clock.monotonic() < until)
             await checkpoint()  # others may have the loop between two of thousands
         await self._jobs.enqueue(KIND, request_id, caller.account_id, [one.job for one in asked])
         ignored = named(inputs, ("requests", "request_id"), {})
@@ -124,10 +127,10 @@ class Batch:
         said = native(error, job.id)
         return JobError(str(said.number), said.message)
 
-    async def _check(self, path: str, run: Run) -> None:
+    async def _check(self, path: str, run: Run, *, is_whole: bool) -> None:
         """``run`` has a request of a batch as its inputs. Raises BadRequest with the path of what is wrong."""
         try:
-            await self._native.check(run)
+            await self._native.check(run, is_whole=is_whole)
         except BadRequest as error:
             raise _within(error, path) from None
 

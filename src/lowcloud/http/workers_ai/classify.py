@@ -32,7 +32,7 @@ class ClassifyRunner:
         ignored = named(run.inputs, ClassifyInput.model_fields, {})
         return Whole(to_json(labels), result_headers(ignored, classified))
 
-    async def check(self, run: Run) -> None:
+    async def check(self, run: Run, *, is_whole: bool) -> None:  # noqa: ARG002 - as the protocol has it
         """Refuse what ``run`` would, as far as the inputs alone say so."""
         await self._asked(run)
 

@@ -25,7 +25,7 @@ class EmbeddingsRunner:
         body = await self._offload.sized(sum(map(len, embedded.vectors)), lambda: encoded(asked, embedded))
         return Whole(body, result_headers(asked.ignored, embedded))
 
-    async def check(self, run: Run) -> None:
+    async def check(self, run: Run, *, is_whole: bool) -> None:  # noqa: ARG002 - as the protocol has it
         """Refuse what ``run`` would, as far as the inputs alone say so."""
         await self._asked(run)
 

@@ -40,8 +40,9 @@ class TaskRunner(Protocol):
     async def run(self, run: Run) -> NativeResult:
         """The result, or the stream once it has started. Raises BadRequest, and all that the service does."""
 
-    async def check(self, run: Run) -> None:
-        """Refuse what ``run`` would, as far as that is known before it runs."""
+    async def check(self, run: Run, *, is_whole: bool) -> None:
+        """Refuse what ``run`` would, as far as that is known before it runs; not ``is_whole``: as far as the inputs and
+        the kind of model say so, without the time that prompts and schemas take."""
 
 
 class Native:
@@ -58,9 +59,9 @@ class Native:
         run = Run(self.answer(model), inputs, n_bytes, caller, trace)
         return await self._runner(run).run(run)
 
-    async def check(self, run: Run) -> None:
-        """Refuse what a run would, as far as that is known before it. Raises BadRequest, ..."""
-        await self._runner(run).check(run)
+    async def check(self, run: Run, *, is_whole: bool) -> None:
+        """As ``TaskRunner.check``. Raises BadRequest, ..."""
+        await self._runner(run).check(run, is_whole=is_whole)
 
     def answer(self, model: str) -> Answer:
         """Who answers for a model. Raises InvalidModelName, ModelNotFound."""

@@ -40,7 +40,7 @@ class RerankRunner:
         body = to_json({"response": scores, "usage": result_usage(reranked)})
         return Whole(body, result_headers(asked.ignored, reranked))
 
-    async def check(self, run: Run) -> None:
+    async def check(self, run: Run, *, is_whole: bool) -> None:  # noqa: ARG002 - as the protocol has it
         """Refuse what ``run`` would, as far as the inputs alone say so."""
         await self._asked(run)
 

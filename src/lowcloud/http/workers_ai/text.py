@@ -59,14 +59,14 @@ class TextRunner:
             case "input":
                 return await self._of_responses().run(run)
 
-    async def check(self, run: Run) -> None:
-        """Refuse what ``run`` would, as far as that is known before it runs."""
+    async def check(self, run: Run, *, is_whole: bool) -> None:
+        """As the protocol has it."""
         shape = _shape(run)
         if shape == "input":
-            await self._of_responses().check(run)
+            await self._of_responses().check(run, is_whole=is_whole)
             return
         generate = await self._offload.sized(run.n_bytes, lambda: _generate_of(run, shape))
-        await self._answerer.check(run.answer.card.id, generate)
+        await self._answerer.check(run.answer.card.id, generate, is_whole=is_whole)
 
     async def _classic(self, run: Run) -> NativeResult:
         asked = await self._offload.sized(run.n_bytes, lambda: _classic_of(run))

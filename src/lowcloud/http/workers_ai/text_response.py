@@ -48,9 +48,9 @@ class ResponseRunner:
             await told.aclose()
         return Whole(to_json(response), {**begun.headers, **neurons_header(response["usage"].get("neurons"))})
 
-    async def check(self, run: Run) -> None:
-        """Refuse what ``run`` would, as far as that is known before it runs."""
-        await self._maker.check(await self._order(run, run.trace.id))
+    async def check(self, run: Run, *, is_whole: bool) -> None:
+        """As the protocol has it."""
+        await self._maker.check(await self._order(run, run.trace.id), is_whole=is_whole)
 
     async def _order(self, run: Run, response_id: str) -> Order:
         asked = await self._offload.sized(run.n_bytes, lambda: _asked(run, response_id))
