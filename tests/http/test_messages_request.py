@@ -6,7 +6,7 @@ import pytest
 
 from lowcloud.core.errors import BadRequest
 from lowcloud.core.messages import Image, Message
-from lowcloud.http.anthropic.messages_request import message_asked
+from lowcloud.http.anthropic.messages_request import count_asked, message_asked
 from lowcloud.http.generation import Asked
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -57,6 +57,26 @@ def test_images_stand_at_their_places_and_neighbouring_texts_get_a_newline():
     )
 
 
+def test_an_answer_that_the_caller_has_begun_is_refused_and_counted():
+    messages = [*HELLO, {"role": "assistant", "content": "Well,"}]
+    refused = refusal(messages=messages)
+    assert (refused.param, refused.code) == ("messages[1]", "unsupported_parameter")
+    assert "can't be continued here" in str(refused)
+    assert len(count_asked({"model": "m", "messages": messages})[1].messages) == 2
+
+
+@pytest.mark.parametrize("budget", [{}, {"budget_tokens": None}])
+def test_thinking_that_is_enabled_needs_its_budget(budget):
+    thinking = {"type": "enabled", **budget}
+    refused = refusal(thinking=thinking)
+    assert (str(refused), refused.param) == (
+        "Missing required parameter: thinking.budget_tokens.",
+        "thinking.budget_tokens",
+    )
+    with pytest.raises(BadRequest):
+        count_asked({"model": "m", "messages": HELLO, "thinking": thinking})
+
+
 def test_a_failed_results_image_stands_behind_the_word_that_it_failed():
     result = {"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": [text("ab"), image()]}
     assert read(result) == (
@@ -75,7 +95,7 @@ CACHED = {"cache_control": {"type": "ephemeral"}}
         ({"messages": [{"role": "user", "content": "x", "name": "Ann"}]}, ["messages[].name"]),
         ({"messages": [{"role": "user", "content": [text("x") | CACHED] * 2}]}, ["messages[].content[].cache_control"]),
         (
-            {"messages": [{"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}]}]},
+            {"messages": [{"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}]}, *HELLO]},
             ["messages[].content[].redacted_thinking"],
         ),
         ({"tools": [TOOL | CACHED, TOOL | {"name": "g", "type": "custom"}]}, ["tools[].cache_control"]),

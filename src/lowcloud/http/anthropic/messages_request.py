@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
-from lowcloud.core.errors import BadRequest
+from lowcloud.core.errors import BadRequest, Unsupported
 from lowcloud.core.messages import Effort, Messages
 from lowcloud.core.output import ANY_TEXT, Format, JsonSchema
 from lowcloud.core.requests import Generate, Sampling, ThinkingBound
@@ -128,6 +128,7 @@ def message_asked(raw: dict[str, Any], request_id: str) -> tuple[Asked, Head]:
     refuse(raw, REFUSED)
     unread: dict[str, None] = {}
     prompt, plan = _prompt(raw, body, unread)
+    _refuse_prefill(body.messages)
     generate = Generate(
         id=request_id,
         prompt=prompt,
@@ -163,6 +164,13 @@ def _prompt(
     effort = _effort(body.thinking, body.output_config)
     _note_members(raw, effort, unread)
     return Messages(messages, tools if plan.mode != "none" else (), effort), plan
+
+
+def _refuse_prefill(messages: list[dict[str, Any]]) -> None:
+    """An answer that the caller has begun; what is only counted may end so. Raises Unsupported."""
+    if messages[-1]["role"] == "assistant":
+        path = f"messages[{len(messages) - 1}]"
+        raise Unsupported(f"{path}: a last message of the assistant can't be continued here.", param=path)
 
 
 def _note_members(raw: Mapping[str, Any], effort: Effort, unread: dict[str, None]) -> None:
@@ -211,6 +219,9 @@ def _plan(choice: ToolChoiceParam | None, tools: tuple[Tool, ...]) -> ToolPlan:
 def _effort(thinking: ThinkingParam | None, config: OutputConfigParam | None) -> Effort:
     if thinking is None or thinking.type == "disabled":
         return "none"
+    if thinking.type == "enabled" and thinking.budget_tokens is None:
+        param = "thinking.budget_tokens"
+        raise BadRequest(f"Missing required parameter: {param}.", param=param)
     return (config.effort if config else None) or THINKING_EFFORT
 
 
