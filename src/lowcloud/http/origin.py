@@ -16,7 +16,7 @@ _LOOPBACK_ORIGIN = re.compile(r"https?://(?:localhost|127\.0\.0\.1|\[::1\])(?::\
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2000}")
 _EXPOSED = (
     "x-request-id, cf-ai-req-id, cf-ai-neurons, retry-after, "
-    "lowcloud-ignored, lowcloud-stand-in, lowcloud-default-max-tokens, "
+    "lowcloud-ignored, lowcloud-loosened, lowcloud-stand-in, lowcloud-default-max-tokens, "
     "cf-aig-cache-status, cf-aig-log-id, cf-aig-request-id, cf-aig-event-id, cf-aig-step"
 )
 
