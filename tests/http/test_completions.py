@@ -10,7 +10,7 @@ from lowcloud.core.events import Alternative, Finished, TextDelta, TokenLogprob,
 from lowcloud.core.output import ANY_TEXT, JsonSchema
 from lowcloud.http.openai.chat_answer import Head
 from lowcloud.http.openai.chat_stream import PAD_BYTES
-from lowcloud.http.openai.completions_answer import CompletionWriter, WholeCompletion
+from lowcloud.http.openai.completions_answer import CompletionWriter, WholeCompletion, logprob_fields
 from lowcloud.http.openai.completions_request import CompletionAsked, completion_asked
 from lowcloud.http.openai.sampling_fields import SAMPLING_REFUSED
 from lowcloud.http.openai.schemas import Completion
@@ -75,3 +75,21 @@ def test_a_log_probability_that_json_cant_hold_is_the_least_one(number):
     shown = json.loads(whole.body())["choices"][0]["logprobs"]
     assert (shown["token_logprobs"], shown["top_logprobs"]) == ([-9999.0], [{"a": -9999.0}])
     assert b"-9999.0" in CompletionWriter(HEAD, request).feed(0, events[0])
+
+
+def test_no_alternative_is_lost_where_texts_are_equal():
+    """Parts of characters, and a byte that is a token of its own beside the character's."""
+    parts = [Alternative("\ufffd", data, -1.0) for data in (b"\xf0\x9f", b"\xf0", b"\x98")]
+    top = (*parts, Alternative("a", b"a", -2.0), Alternative("a", b"a", -3.0), Alternative("<|x|>", b"", -4.0))
+    shown = logprob_fields([TokenLogprob(parts[0], top)], 0)
+    assert shown["tokens"] == ["bytes:\\xf0\\x9f"]
+    assert shown["top_logprobs"] == [
+        {
+            "bytes:\\xf0\\x9f": -1.0,
+            "bytes:\\xf0": -1.0,
+            "bytes:\\x98": -1.0,
+            "a": -2.0,
+            "bytes:\\x61": -3.0,
+            "<|x|>": -4.0,
+        }
+    ]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lowcloud.core.events import Event, Finished, TextDelta, TokenLogprob, Usage
+from lowcloud.core.events import Alternative, Event, Finished, TextDelta, TokenLogprob, Usage
 from lowcloud.http.encode import to_json
 from lowcloud.http.openai.chat_answer import Head, shown_logprob, usage_fields
 from lowcloud.http.openai.chat_stream import padded
@@ -138,8 +138,30 @@ def logprob_fields(logprobs: Sequence[TokenLogprob], offset: int) -> dict[str, o
         offsets.append(offset)
         offset += len(one.sampled.token)
     return {
-        "tokens": [one.sampled.token for one in logprobs],
+        "tokens": [_spelt(one.sampled) for one in logprobs],
         "token_logprobs": [shown_logprob(one.sampled) for one in logprobs],
-        "top_logprobs": [{other.token: shown_logprob(other) for other in one.top} for one in logprobs],
+        "top_logprobs": [_by_text(one.top) for one in logprobs],
         "text_offset": offsets,
     }
+
+
+def _by_text(alternatives: Sequence[Alternative]) -> dict[str, float]:
+    """Of tokens with the same text the likeliest has it, the other is spelt by its bytes."""
+    found: dict[str, float] = {}
+    for one in alternatives:
+        text = _spelt(one)
+        found.setdefault(_as_bytes(one.bytes) if text in found else text, shown_logprob(one))
+    return found
+
+
+def _spelt(one: Alternative) -> str:
+    """The text; of a token that holds a part of a character its bytes, as OpenAI writes them."""
+    try:
+        one.bytes.decode()
+    except UnicodeDecodeError:
+        return _as_bytes(one.bytes)
+    return one.token
+
+
+def _as_bytes(data: bytes) -> str:
+    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
