@@ -280,7 +280,6 @@ async def test_each_task_refuses_its_own_bad_requests_before_anything_is_queued(
         (LLAMA, {"prompt": "a", "max_tokens": 100_000}),
         (QWEN, {"messages": [{"role": "user", "content": "a"}], "logit_bias": {"999999999": 1}}),
         (QWEN, {"prompt": "a", "max_tokens": 1_000_000}),
-        (QWEN, {"input": "a", "max_output_tokens": 1_000_000}),
     ],
 )
 async def test_what_a_live_run_refuses_before_it_starts_is_never_queued(make_world, queue, model, request_):

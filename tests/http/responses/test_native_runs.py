@@ -141,6 +141,9 @@ async def test_a_batch_takes_them_too(desk):
     wrong = [{"input": "a"}, {"input": [{"role": "user", "content": 1}]}]
     refused = await run(desk, {"requests": wrong}, path=f"/{GPT_OSS}?queueRequest=true")
     assert "requests[1].input[0].content" in error_of(refused)[2]
+    long = [{"input": "a"}, {"input": "a", "max_output_tokens": 1_000_000}]
+    refused = await run(desk, {"requests": long}, path=f"/{GPT_OSS}?queueRequest=true")
+    assert "requests[1]: This model's maximum context length" in error_of(refused)[2]
     requests = [{"input": "hello"}, {"messages": [{"role": "user", "content": "hello"}]}]
     queued = await run(desk, {"requests": requests}, path=f"/{GPT_OSS}?queueRequest=true")
     request = {"request_id": queued.json["result"]["request_id"]}
@@ -149,7 +152,11 @@ async def test_a_batch_takes_them_too(desk):
         while "responses" not in (state := (await run(desk, request)).json["result"]):
             await checkpoint()
     assert [one["result"]["object"] for one in state["responses"]] == ["response", "chat.completion"]
-    assert state["usage"]["output_tokens"] == 3
+    response, chat = (one["result"]["usage"] for one in state["responses"])
+    usage = state["usage"]
+    assert usage["prompt_tokens"] == response["input_tokens"] + chat["prompt_tokens"]
+    assert usage["completion_tokens"] == 6 and usage["total_tokens"] == usage["prompt_tokens"] + 6
+    assert not [name for name in usage if name.startswith(("input", "output"))]
     assert desk.world.chat.requests[0].sampling.seed is not None
 
 

@@ -36,6 +36,13 @@ from lowcloud.storage.jobs import EndedJob, JobError, LeasedJob, NewJob
 KIND = "batch"
 CHECK_S = 5.0  # so long prompts are counted and schemas read before a batch is queued
 SEEDS = ("seed", "random_seed")
+# What a response calls the parts of its usage.
+_USAGE_NAMES = {
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
+    "input_tokens_details": "prompt_tokens_details",
+    "output_tokens_details": "completion_tokens_details",
+}
 
 
 class Request(BaseModel):
@@ -234,7 +241,9 @@ def _error(error: JobError) -> dict[str, object]:
 
 
 def _add(sums: dict[str, Any], usage: Mapping[str, Any]) -> None:
-    for name, value in usage.items():
+    """Of results in different forms too: the names are those of chat completions."""
+    for given, value in usage.items():
+        name = _USAGE_NAMES.get(given, given)
         if isinstance(value, dict):
             _add(sums.setdefault(name, {}), value)
         elif isinstance(value, int | float):
