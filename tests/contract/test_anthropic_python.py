@@ -130,7 +130,8 @@ def test_calls_results_images_and_thinking_of_the_history_reach_the_model(served
 def test_an_image_has_its_place_in_the_text_and_a_model_that_cant_see_refuses_it(served):
     source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(b"png").decode()}
     turn = {"role": "user", "content": [{"type": "text", "text": "See:"}, {"type": "image", "source": source}]}
-    assert conversation([turn], None, {}) == (Message("user", "See:", images=(Image(b"png", "image/png", at=4),)),)
+    image = Image(b"png", "image/png", at=4, param="messages[0].content[1]")
+    assert conversation([turn], None, {}) == (Message("user", "See:", images=(image,)),)
     with pytest.raises(anthropic.BadRequestError, match="images"):
         client_of(served).messages.create(**{**ASKED, "messages": [turn]})
 

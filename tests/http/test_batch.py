@@ -267,7 +267,7 @@ async def test_each_task_refuses_its_own_bad_requests_before_anything_is_queued(
         )
         image = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
         answer = await post(world, {"requests": [{"messages": [{"role": "user", "content": image}]}]})
-        assert error_of(answer)[2].startswith("AiError: Bad input: Error: requests[0].messages[0].content: ")
+        assert error_of(answer)[2].startswith("AiError: Bad input: Error: requests[0].messages[0].content[0]: ")
         assert error_of(await post(world, {"requests": [{"prompt": "a", "lora": "x"}]}))[:2] == (405, 5005)
         assert error_of(await post(world, {"requests": prompts("a")}, "@cf/no/such"))[:2] == (400, 5007)
         assert world.chat.requests == world.embedder.requests == []

@@ -115,7 +115,7 @@ async def test_the_engine_gets_the_format_the_tools_and_the_effort(world):
 async def test_a_model_that_does_not_see_refuses_images_by_name(world):
     answer = await world.chat_completion(messages=[{"role": "user", "content": [PNG]}])
     error = answer.json["error"]
-    assert (answer.status, error["code"], error["param"]) == (400, "unsupported_parameter", "messages[0].content")
+    assert (answer.status, error["code"], error["param"]) == (400, "unsupported_parameter", "messages[0].content[0]")
 
 
 async def test_a_service_tier_is_shown_where_one_was_named(world):

@@ -238,7 +238,10 @@ def test_images_stand_at_their_places_in_the_text():
     parts = [{"type": "text", "text": "ab"}, image(PNG), image(PNG.replace("png;", "JPEG;x=1;")), *TEXTS]
     (message,) = read({"role": "user", "content": parts})
     assert message.text == "abc\nd"
-    assert message.images == (Image(b"png", "image/png", at=2), Image(b"png", "image/jpeg", at=2))
+    assert message.images == (
+        Image(b"png", "image/png", at=2, param="messages[0].content[1]"),
+        Image(b"png", "image/jpeg", at=2, param="messages[0].content[2]"),
+    )
 
 
 TEXTS = [{"type": "text", "text": "c"}, {"type": "text", "text": "d"}]
@@ -252,7 +255,8 @@ def test_the_detail_of_an_image_is_a_hint():
 @pytest.mark.parametrize("url", ["http://127.0.0.1/a.png", "HTTPS://example.com/a.png"])
 def test_an_image_on_another_server_is_read_as_a_link_at_its_place(url):
     [message] = read(said("user", [{"type": "text", "text": "ab"}, image(url)]))
-    assert message.images == (LinkedImage(b"", "", 2, url, "messages[0].content[1].image_url.url"),)
+    path = "messages[0].content[1]"
+    assert message.images == (LinkedImage(b"", "", 2, url, f"{path}.image_url.url", param=path),)
 
 
 @pytest.mark.parametrize(

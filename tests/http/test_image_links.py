@@ -81,7 +81,7 @@ async def test_images_by_url_and_by_data_stand_beside_each_other(make_world, rou
         assert (await world.ask("POST", route, asked)).status == 200
         [request] = world.chat.requests
     assert [message.images for message in request.prompt.messages] == [
-        (Image(b"x", "image/gif"),),
+        (Image(b"x", "image/gif", param="messages[0].content[0]"),),
         (),
         (Image(PNG, "image/png", at=7),),
     ]
@@ -101,7 +101,7 @@ async def test_nothing_is_fetched_for_a_model_that_cant_see(make_world, route):
     async with make_world(images=shelf, sees=False) as world:
         status, message = error(await world.ask("POST", route, body(route, URL)))
     assert (status, shelf.asked) == (400, [])
-    assert message == "messages[0].content: @local/smollm2-135m-instruct doesn't take images."
+    assert message == "messages[0].content[1]: @local/smollm2-135m-instruct doesn't take images."
 
 
 @pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/messages"])
@@ -171,7 +171,7 @@ async def test_an_image_comes_over_the_network(make_world):
             answer = await world.ask("POST", ROUTES[0], body(ROUTES[0], web_site.url()))
             assert answer.status == 200, answer.body
             [request] = world.chat.requests
-    assert request.prompt.messages[0].images == (Image(JPEG, "image/jpeg", at=7),)
+    assert request.prompt.messages[0].images == (Image(JPEG, "image/jpeg", at=7, param="messages[0].content[1]"),)
 
 
 async def test_a_client_that_leaves_ends_the_fetching(make_world):

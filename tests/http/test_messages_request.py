@@ -53,7 +53,7 @@ def test_what_is_no_image_is_refused(data):
 
 def test_images_stand_at_their_places_and_neighbouring_texts_get_a_newline():
     assert read(text("ab"), image(), text("c"), text("d")) == (
-        Message("user", "abc\nd", images=(Image(b"png", "image/png", at=2),)),
+        Message("user", "abc\nd", images=(Image(b"png", "image/png", at=2, param="messages[0].content[1]"),)),
     )
 
 
@@ -80,7 +80,12 @@ def test_thinking_that_is_enabled_needs_its_budget(budget):
 def test_a_failed_results_image_stands_behind_the_word_that_it_failed():
     result = {"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": [text("ab"), image()]}
     assert read(result) == (
-        Message("tool", "Error: ab", call_id="t", images=(Image(b"png", "image/png", at=len("Error: ab")),)),
+        Message(
+            "tool",
+            "Error: ab",
+            call_id="t",
+            images=(Image(b"png", "image/png", at=len("Error: ab"), param="messages[0].content[0].content[1]"),),
+        ),
     )
 
 

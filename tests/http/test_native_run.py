@@ -9,6 +9,8 @@ from lowcloud.core.errors import EngineFailed
 from lowcloud.engines.scripted import Said, SaidCall
 from lowcloud.http.auth import TokenAuth
 from lowcloud.http.settings import HttpSettings
+from lowcloud.http.workers_ai.text_request import classic_asked
+from lowcloud.models.card import Defaults
 
 pytestmark = pytest.mark.anyio
 ACCOUNT = "0123456789abcdef0123456789abcdef"
@@ -295,6 +297,36 @@ async def test_tools_of_both_forms_are_called_with_arguments_as_a_value(make_wor
 
 async def test_where_tools_are_there_and_none_is_called_the_list_is_empty(world):
     assert (await run(world, {**SAY, "tools": [BARE]})).json["result"]["tool_calls"] == []
+
+
+WRONG = {"name": "a b", "parameters": {}}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "names"),
+    [
+        ({"image": [1, 2]}, "image: "),
+        ({"tools": [WRONG]}, "tools[0].name: "),
+        ({"tools": [{"type": "function", "function": WRONG}]}, "tools[0].function.name: "),
+        ({"functions": [WRONG]}, "functions[0].name: "),
+        ({"functions": [{"type": "function", "function": WRONG}]}, "functions[0].function.name: "),
+        ({"tools": [{"name": "a"}], "functions": [{"name": "b"}, WRONG]}, "functions[1].name: "),
+        ({"tools": [{"name": "a"}], "functions": [{"name": "a"}]}, "functions[0]: there is another tool"),
+        ({"functions": ["f"]}, "functions[0]: "),
+    ],
+)
+async def test_errors_name_the_fields_as_they_were_sent(world, inputs, names):
+    status, code, message = error_of(await run(world, {"prompt": "a", **inputs}))
+    assert (status, code) == (400, 5006)
+    assert message.startswith(f"AiError: Bad input: Error: {names}")
+
+
+def test_what_the_engine_names_is_named_as_it_was_sent_too():
+    inputs = {**SAY, "image": "aGk=", "tools": [BARE], "functions": [{**BARE, "name": "g"}]}
+    generate = classic_asked(inputs, LLAMA, "id", Defaults()).generate
+    assert [tool.param for tool in generate.tools.tools] == ["tools[0].parameters", "functions[0].parameters"]
+    assert generate.prompt.tools == generate.tools.tools
+    assert [image.param for image in generate.prompt.messages[0].images] == ["image"]
 
 
 async def test_functions_are_tools_and_code_is_refused_by_name(make_world):

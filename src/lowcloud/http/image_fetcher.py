@@ -103,7 +103,7 @@ class WebImages:
         kind = media_type(data)
         if kind is None:
             raise BadRequest(f"{link.path}: there is no PNG, JPEG, WebP or GIF image there.", param=link.path)
-        return Image(data, kind, link.at)
+        return Image(data, kind, link.at, param=link.param)
 
     async def _data(self, session: aiohttp.ClientSession, link: LinkedImage, budget: "_Budget") -> bytes:
         url = link.url

@@ -140,7 +140,8 @@ class _Builder:
         if kind == "redacted_thinking" and self.role == "assistant":
             note_unread({kind: block}, (), path, self.unread)
         elif kind == "image" and self.role == "user":
-            self.said.see(self._image(validated(ImageBlock, block, path).source, f"{path}.source"))
+            image = self._image(validated(ImageBlock, block, path).source, f"{path}.source")
+            self.said.see(replace(image, param=path))
         elif kind == "tool_result" and self.role == "user":
             self._result(validated(ToolResultBlock, block, path), path)
         elif kind == "tool_use" and self.role == "assistant":

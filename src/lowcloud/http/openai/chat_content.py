@@ -115,7 +115,7 @@ def _part(value: Any, path: str, role: str, unread: dict[str, None]) -> str | Im
     if kind == "image_url" and role == "user":
         image = validated(ImagePart, value, path).image_url
         note_unread(value["image_url"], ImageUrl.model_fields, f"{path}.image_url", unread)
-        return _image(image, f"{path}.image_url", unread)
+        return replace(_image(image, f"{path}.image_url", unread), param=path)
     if kind == "image_url" or (isinstance(kind, str) and kind in OTHER_MEDIA):
         what = "text and images are" if role == "user" else "text is"
         raise Unsupported(f"{path}: content of type {kind} is not supported here; only {what}.", param=path)

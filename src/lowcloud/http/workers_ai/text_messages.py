@@ -68,6 +68,16 @@ def _answer(message: dict[str, Any], open_calls: list[tuple[str, object]]) -> di
     return message
 
 
+def named_tools(given: Sequence[Any] | None, shown: Sequence[Any], param: str, first: int) -> dict[str, str]:
+    """By what the tools ``shown`` in the chat format, from place ``first`` on, are called: the paths of those ``given``
+    as ``param``."""
+    names: dict[str, str] = {}
+    for index, (theirs, ours) in enumerate(zip(given or (), shown, strict=True)):
+        path, name = f"tools[{first + index}]", f"{param}[{index}]"
+        names |= {path: name} if ours is theirs else {path: name, f"{path}.function": name}
+    return names
+
+
 def chat_tools(tools: Any, param: str) -> list[Any]:
     """``{name, description, parameters}`` becomes a function tool."""
     if tools is None:
@@ -87,8 +97,8 @@ def _tool(tool: Any, path: str) -> Any:
     return {"type": "function", "function": {name: tool[name] for name in _FUNCTION if name in tool}}
 
 
-def with_image(messages: list[Any], image: object) -> list[Any]:
-    """The image, which is base64 or bytes as numbers, in the last message of the user."""
+def with_image(messages: list[Any], image: object) -> tuple[list[Any], str]:
+    """The image, which is base64 or bytes as numbers, in the last message of the user; and its path there."""
     place = next((at for at in reversed(range(len(messages))) if _is_users(messages[at])), None)
     if place is None:
         raise BadRequest("image: there is no message of the user that it could belong to.", param="image")
@@ -99,7 +109,8 @@ def with_image(messages: list[Any], image: object) -> list[Any]:
     url = _data_url(image)
     embedded(url, "image")  # refused by the name that it has here
     shown = {"type": "image_url", "image_url": {"url": url}}
-    return [*messages[:place], {**messages[place], "content": [*parts, shown]}, *messages[place + 1 :]]
+    seen = {**messages[place], "content": [*parts, shown]}
+    return [*messages[:place], seen, *messages[place + 1 :]], f"messages[{place}].content[{len(parts)}]"
 
 
 def _is_users(message: object) -> bool:

@@ -18,7 +18,8 @@ from lowcloud.http.openai.chat_request import chat_asked
 from lowcloud.http.openai.parameters import named, refuse
 from lowcloud.http.validation import validated
 from lowcloud.http.workers_ai.lenient import Count, Flag, Number, Whole
-from lowcloud.http.workers_ai.text_messages import chat_messages, chat_tools, with_image
+from lowcloud.http.workers_ai.text_messages import chat_messages, chat_tools, named_tools, with_image
+from lowcloud.http.workers_ai.text_names import Names
 from lowcloud.models.card import Defaults
 
 MAX_TOKENS = 256
@@ -93,12 +94,17 @@ def classic_asked(inputs: Mapping[str, Any], model: str, run_id: str, defaults: 
     body = validated(ClassicBody, dict(inputs))
     refuse(inputs, _REFUSED)
     _check_together(body, inputs)
-    chat = chat_asked(_as_chat(body, inputs, model), run_id)
-    prompt: Prompt = chat.generate.prompt
+    raw, names = _as_chat(body, inputs, model)
+    try:
+        chat = chat_asked(raw, run_id)
+    except BadRequest as error:
+        raise names.of_error(error) from None
+    asked = names.of_generate(chat.generate)
+    prompt: Prompt = asked.prompt
     if body.raw and body.prompt is not None:
         prompt = Text(body.prompt)
     generate = replace(
-        chat.generate,
+        asked,
         prompt=prompt,
         sampling=body.sampling(defaults),
         max_tokens=body.max_tokens,
@@ -110,15 +116,20 @@ def classic_asked(inputs: Mapping[str, Any], model: str, run_id: str, defaults: 
     return ClassicAsked(generate, bool(body.stream), is_json, has_tools, (*unknown, *chat.ignored))
 
 
-def _as_chat(body: ClassicBody, inputs: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The same in the chat format."""
+def _as_chat(body: ClassicBody, inputs: Mapping[str, Any], model: str) -> tuple[dict[str, Any], Names]:
+    """The same in the chat format, and what is called otherwise there."""
+    names: dict[str, str] = {}
     messages = [{"role": "user", "content": body.prompt}] if body.messages is None else chat_messages(body.messages)
     if body.image is not None:
-        messages = with_image(messages, body.image)
+        messages, path = with_image(messages, body.image)
+        names[path] = "image"
     raw: dict[str, Any] = {"model": model, "messages": messages}
     raw |= {name: inputs[name] for name in _AS_IN_CHAT if inputs.get(name) is not None}
-    tools = [*chat_tools(body.tools, "tools"), *chat_tools(body.functions, "functions")]
-    return raw | ({"tools": tools} if tools else {})
+    tools, functions = chat_tools(body.tools, "tools"), chat_tools(body.functions, "functions")
+    names |= named_tools(body.tools, tools, "tools", 0) | named_tools(
+        body.functions, functions, "functions", len(tools)
+    )
+    return raw | ({"tools": [*tools, *functions]} if tools or functions else {}), Names(names)
 
 
 def _check_together(body: ClassicBody, inputs: Mapping[str, Any]) -> None:
