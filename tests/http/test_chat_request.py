@@ -340,3 +340,16 @@ def test_whatever_a_message_holds_it_is_read_or_refused_with_its_path(messages):
         asked(messages=messages)
     except BadRequest as error:
         assert (error.param or "").startswith("messages")
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+        ({"reasoning": {"effort": "low"}}, "reasoning.effort"),
+        ({"reasoning_effort": "low", "reasoning": {"effort": "low"}}, "reasoning_effort"),
+    ],
+)
+def test_an_effort_has_the_name_of_the_field_that_it_came_in(fields, param):
+    prompt = asked(**fields).generate.prompt
+    assert (prompt.effort, prompt.effort_param) == ("low", param)

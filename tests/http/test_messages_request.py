@@ -77,6 +77,12 @@ def test_thinking_that_is_enabled_needs_its_budget(budget):
         count_asked({"model": "m", "messages": HELLO, "thinking": thinking})
 
 
+def test_an_effort_comes_from_the_callers_thinking_or_from_nobody():
+    thinking = {"type": "enabled", "budget_tokens": 5}
+    prompts = [asked(**fields).generate.prompt for fields in ({"thinking": thinking}, {})]
+    assert [(prompt.effort, prompt.effort_param) for prompt in prompts] == [("medium", "thinking"), ("none", "")]
+
+
 def test_a_failed_results_image_stands_behind_the_word_that_it_failed():
     result = {"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": [text("ab"), image()]}
     assert read(result) == (

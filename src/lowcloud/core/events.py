@@ -34,7 +34,8 @@ class Started:
 
     ``weights`` names the weights and engine that answer; ``stand_in`` the card that answers for another,
     or None. ``default_max_tokens`` is the bound that the card set because the caller set none. ``loosened`` names what
-    of the caller's schemas isn't enforced, such as ``tools[0].function.parameters.properties.when.format``.
+    of the caller's schemas isn't enforced, such as ``tools[0].function.parameters.properties.when.format``; ``unread``
+    the fields that the model, or its chat template, does nothing with.
     """
 
     prompt_tokens: int
@@ -43,6 +44,7 @@ class Started:
     stand_in: str | None = None
     default_max_tokens: int | None = None
     loosened: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,13 +61,15 @@ class Message:
 class Messages:
     """A conversation, to be rendered by the model's own chat template, with the tools that it tells the model of.
 
-    ``effort`` None: the model's own way of thinking. ``options`` are variables for the template, as the caller named
+    ``effort`` None: the model's own way of thinking; ``effort_param`` is the path of the field that set it, empty where
+    nobody did. ``options`` are variables for the template, as the caller named
     them (``chat_template_kwargs``), none of ``RESERVED_OPTIONS``; JSON values.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     effort: Effort | None = None
+    effort_param: str = field(default="", kw_only=True)
     options: Mapping[str, object] = field(default_factory=dict)
 
 

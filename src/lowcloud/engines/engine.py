@@ -25,9 +25,10 @@ class Prepared:
     before the engine promises anything, since admission bounds the queue in tokens.
 
     ``grammar`` bounds the answer where it isn't empty (llguidance's Lark); ``loosened`` names what of the caller's
-    schemas isn't in it; ``is_thinking``: the prompt has opened the reasoning. ``prediction_ids`` are of the answer that
-    the caller expects. ``prompt_text`` and ``images`` (files) are what a model that sees is given; then
-    ``prompt_tokens`` is an estimate. Work of a higher ``rank`` gives way to that of a lower one; 0 is a live request's.
+    schemas isn't in it, ``unread`` the fields that the model does nothing with; ``is_thinking``: the prompt has opened
+    the reasoning. ``prediction_ids`` are of the answer that the caller expects. ``prompt_text`` and ``images`` (files)
+    are what a model that sees is given; then ``prompt_tokens`` is an estimate. Work of a higher ``rank`` gives way to
+    that of a lower one; 0 is a live request's.
     """
 
     request: Generate
@@ -37,6 +38,7 @@ class Prepared:
     default_max_tokens: int | None = None
     grammar: str = ""
     loosened: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     is_thinking: bool = False
     prediction_ids: tuple[int, ...] = ()
     prompt_text: str = ""

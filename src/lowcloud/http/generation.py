@@ -210,8 +210,8 @@ async def _whole(
 
 
 def started_headers(ignored: tuple[str, ...], started: Started) -> dict[str, str]:
-    """Also what was loosened, and which bound the card set."""
-    headers = answer_headers(ignored, started.stand_in)
+    """Also what the model reads nothing of, what was loosened, and which bound the card set."""
+    headers = answer_headers((*ignored, *started.unread), started.stand_in)
     if started.loosened:
         headers["lowcloud-loosened"] = header_list(started.loosened)
     if started.default_max_tokens is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from jinja2 import TemplateError, TemplateSyntaxError
+from jinja2.meta import find_undeclared_variables
 
 from lowcloud.core.errors import BadRequest, ModelUnusable
 from lowcloud.core.messages import Message, Messages, ToolCall
@@ -41,14 +42,17 @@ _QUOTED_PART = re.compile(r"""['"]a_greeting""")
 class ChatTemplate:
     """One model's template, compiled once; rendering is pure but for ``now``, and safe in several threads.
 
-    ``now`` is the time that a template may write into a prompt. Raises ModelUnusable for a source that doesn't compile.
+    ``now`` is the time that a template may write into a prompt. ``reads`` are the names of the variables that it reads.
+    Raises ModelUnusable for a source that doesn't compile.
     """
 
     def __init__(
         self, source: str, *, bos_token: str, eos_token: str, now: Callable[[], datetime], limits: Limits | None = None
     ) -> None:
         try:
-            self._template = Sandbox(now, _refuse).from_string(source)
+            sandbox = Sandbox(now, _refuse)
+            self._template = sandbox.from_string(source)
+            self.reads = frozenset(find_undeclared_variables(sandbox.parse(source)))
         except (TemplateSyntaxError, SyntaxError, RecursionError) as error:
             where = f" (line {error.lineno})" if isinstance(error, TemplateSyntaxError) else ""
             message = f"The chat template doesn't compile{where}; the log says more."

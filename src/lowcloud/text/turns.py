@@ -115,6 +115,9 @@ class Turns:
         return value
 
 
+EFFORT_NAMES = frozenset(("reasoning_effort", "enable_thinking", "thinking"))
+
+
 def _of_effort(effort: Effort | None) -> Values:
     """The names under which templates are told whether, and how much, to think."""
     if effort is None:

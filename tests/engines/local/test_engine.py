@@ -12,12 +12,13 @@ from lowcloud.core.errors import BadRequest, EngineFailed, PromptTooLong, Unavai
 from lowcloud.core.events import Finished, Started, TextDelta, Usage
 from lowcloud.core.messages import Message, Messages, Text, Tokens
 from lowcloud.core.output import ANY_TEXT, JsonSchema, Lark, Regex
-from lowcloud.core.requests import Generate, Sampling
+from lowcloud.core.requests import Generate, Sampling, ThinkingBound
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.engines.engine import Prepared
 from lowcloud.engines.local.engine import LocalEngine, Surroundings
 from lowcloud.engines.local.generation import Generation, Reading, Vocabulary
 from lowcloud.engines.local.tokenizer import TextAssets
+from lowcloud.http.generation import started_headers
 from lowcloud.models.card import Card, Defaults
 
 pytestmark = pytest.mark.anyio
@@ -421,6 +422,41 @@ async def test_the_usage_says_it_too_where_a_stop_string_cuts(engine_of, fake):
     async with worker.run():
         usage = (await events_of(engine_of(worker), ask(prediction="one", stop=("two",))))[-1]
     assert usage.accepted_prediction == len("one two")
+
+
+PLAIN = "{{ messages[0].content }}"
+SWITCH = "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}{{ messages[0].content }}"
+ALWAYS = "{{ messages[0].content }}<think>"
+
+
+@pytest.mark.parametrize(
+    ("template", "effort", "options", "unread"),
+    [
+        (PLAIN, "high", {}, ["reasoning_effort"]),
+        (PLAIN, "none", {}, []),
+        (PLAIN, None, {"b": True, "a": 1}, ["chat_template_kwargs.b", "chat_template_kwargs.a"]),
+        (SWITCH, "high", {"enable_thinking": False}, []),
+        (SWITCH, "none", {"zeta": 1}, ["chat_template_kwargs.zeta"]),
+        (ALWAYS, "none", {}, ["reasoning_effort"]),
+        (ALWAYS, None, {}, []),
+        ("{# <|start|><|channel|><|message|> think tools #}{{ reasoning_effort }}", "max", {}, []),
+    ],
+)
+async def test_what_the_template_reads_nothing_of_is_named(engine_of, fake, template, effort, options, unread):
+    prompt = replace(HI, effort=effort, options=options, effort_param="reasoning_effort")
+    engine = engine_of(fake(), chat_template=template)
+    assert list((await engine.prepare(ask(prompt))).unread) == unread
+    assert (await engine.prepare(ask(replace(prompt, effort_param="", options={})))).unread == ()
+
+
+async def test_a_bound_on_the_thinking_of_a_model_that_cant_is_named(engine_of, fake):
+    bound = ThinkingBound(5, "thinking.budget_tokens")
+    worker = fake()
+    engine = engine_of(worker, chat_template=PLAIN)
+    async with worker.run():
+        events = await events_of(engine, ask(thinking=bound, max_tokens=1))
+    assert events[0].unread == ("thinking.budget_tokens",)
+    assert started_headers(("zeta",), events[0])["lowcloud-ignored"] == "zeta, thinking.budget_tokens"
 
 
 async def test_a_grammar_and_a_prediction_go_down_with_every_choice(fake, assets):

@@ -10,6 +10,7 @@ from grammars import written
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lowcloud.core.messages import Messages
 from lowcloud.core.output import ANY_TEXT
 from lowcloud.core.tools import Tool, ToolPlan
 from lowcloud.text.dialects import registry
@@ -85,3 +86,10 @@ def test_no_piece_of_a_call_is_text_wherever_the_length_cuts_it(dialect, is_forc
         assert cut == read_chunks(dialect, outlook, call[:end], is_cut=True)
         assert not cut.content.strip() and not cut.reasoning, call[:end]
         assert not (is_forced and cut.content), call[:end]
+
+
+@pytest.mark.parametrize("dialect", registry.DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_prompt_without_messages_is_retold_for_the_names_of_its_effort(dialect):
+    """As the engine asks which variables of a template an effort sets."""
+    told = dialect.retold(Messages((), effort="high", options={"a": 1}))
+    assert told.options["a"] == 1

@@ -1,7 +1,7 @@
 """How a model is spoken with: its chat templates, each with the dialect that it is written in. Pure but for a clock."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lowcloud.core.errors import ModelUnusable
@@ -11,7 +11,7 @@ from lowcloud.text.dialects.dialect import Dialect
 from lowcloud.text.dialects.generic import calls_in_words
 from lowcloud.text.dialects.registry import fallback, named, recognised
 from lowcloud.text.template import ChatTemplate
-from lowcloud.text.turns import Hide
+from lowcloud.text.turns import EFFORT_NAMES, Hide
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,16 @@ class Chat:
         if self.loses_calls[bool(prompt.tools)]:
             told = calls_in_words(told)
         return self.template.render(told, hide, has_text_arguments=self.dialect.has_text_arguments)
+
+    def unread(self, prompt: Messages) -> list[str]:
+        """The caller's fields about thinking and the template's variables that change nothing of the prompt."""
+        reads = self.template.reads
+        unread = [f"chat_template_kwargs.{name}" for name in prompt.options if name not in reads]
+        if prompt.effort is None or not prompt.effort_param or (prompt.effort == "none" and not self.may_think):
+            return unread
+        told = self.dialect.retold(replace(prompt, messages=(), tools=()))  # it may have a name of its own for it
+        names = EFFORT_NAMES | (told.options.keys() - prompt.options.keys())
+        return unread if names & reads else [prompt.effort_param, *unread]
 
     def thinks(self, prompt: Messages) -> bool:
         """Whether the model may think: its template knows of that, and the caller hasn't put it off."""

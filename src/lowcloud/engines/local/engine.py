@@ -102,6 +102,7 @@ class LocalEngine:
             default_max_tokens=length.max_tokens if length.by_default else None,
             grammar=bounds.grammar,
             loosened=bounds.loosened,
+            unread=self._unread(request),
             is_thinking=is_thinking,
             prediction_ids=tuple(prediction),
         )
@@ -165,6 +166,14 @@ class LocalEngine:
         chat = self._required_chat(prompt)
         may_think = chat.thinks(prompt)
         return bounds_of(request, chat.dialect, self._control_ids, is_thinking=is_thinking, may_think=may_think)
+
+    def _unread(self, request: Generate) -> tuple[str, ...]:
+        """The fields about thinking that this model does nothing with."""
+        if not isinstance(request.prompt, Messages):
+            return ()
+        chat = self._required_chat(request.prompt)
+        bound = [request.thinking.param] if request.thinking and not chat.may_think else []
+        return (*chat.unread(request.prompt), *bound)
 
     def _tokens(self, prompt: Prompt) -> list[Token]:
         ids, _ = self._encode(prompt)

@@ -80,6 +80,7 @@ class Generation:
                 weights,
                 default_max_tokens=prepared.default_max_tokens,
                 loosened=prepared.loosened,
+                unread=prepared.unread,
             )
         )
 

@@ -40,6 +40,7 @@ class VisionEngine(LocalEngine):
             max_tokens=length.max_tokens,
             default_max_tokens=length.max_tokens if length.by_default else None,
             loosened=loosened(request),
+            unread=self._unread(request),
             is_thinking=is_thinking,
             prompt_text=encoded.text,
             images=images,

@@ -163,7 +163,8 @@ def _prompt(
     plan = _plan(body.tool_choice, tools)
     effort = _effort(body.thinking, body.output_config)
     _note_members(raw, effort, unread)
-    return Messages(messages, tools if plan.mode != "none" else (), effort), plan
+    param = "" if body.thinking is None else "thinking"
+    return Messages(messages, tools if plan.mode != "none" else (), effort, effort_param=param), plan
 
 
 def _refuse_prefill(messages: list[dict[str, Any]]) -> None:

@@ -182,7 +182,9 @@ def conversation(
     """The prompt of a body with messages, and what it asks of tools. Raises BadRequest, Unsupported."""
     messages = messages_of(raw.get("messages"), unread)
     tools = tools_asked(raw, unread)
-    return Messages(messages, tools.shown, _effort(body, unread), template_options(body.chat_template_kwargs)), tools
+    effort, options = _effort(body, unread), template_options(body.chat_template_kwargs)
+    param = "reasoning.effort" if body.reasoning_effort is None else "reasoning_effort"
+    return Messages(messages, tools.shown, effort, options, effort_param=param), tools
 
 
 def _shape(body: ChatBody, tools: ToolsAsked, options: StreamOptions) -> Shape:
