@@ -1,5 +1,7 @@
 """The native runs of rerankers and classifiers."""
 
+from functools import partial
+
 import pytest
 from caller import CALLER
 
@@ -135,7 +137,7 @@ async def test_a_text_over_the_limit_is_refused_by_name_or_cut_where_that_is_ask
 async def test_what_is_to_run_later_is_checked_without_the_model(runner, model, good, bad):
     answer = Answer(CARDS[model], CARDS[model], stand_in=False)
     trace = Trace("run", "POST", "/", 0.0)
-    checks = runner(service=None, offload=Offload()).check
+    checks = partial(runner(service=None, offload=Offload()).check, is_whole=True)
     await checks(Run(answer, good, 0, CALLER, trace))
     with pytest.raises(BadRequest):
         await checks(Run(answer, bad, 0, CALLER, trace))
