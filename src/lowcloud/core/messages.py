@@ -62,8 +62,8 @@ class Messages:
     """A conversation, to be rendered by the model's own chat template, with the tools that it tells the model of.
 
     ``effort`` None: the model's own way of thinking; ``effort_param`` is the path of the field that set it, empty where
-    nobody did. ``options`` are variables for the template, as the caller named
-    them (``chat_template_kwargs``), none of ``RESERVED_OPTIONS``; JSON values.
+    nobody did. ``options`` are variables for the template, as the caller named them (``chat_template_kwargs``), none of
+    ``RESERVED_OPTIONS``; JSON values.
     """
 
     messages: tuple[Message, ...]

@@ -142,7 +142,8 @@ def test_every_field_of_sampling_and_length_is_honoured():
 
 @pytest.mark.parametrize("effort", ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
 def test_every_effort_is_known(effort):
-    assert asked(reasoning={"effort": effort}).generate.prompt.effort == effort
+    prompt = asked(reasoning={"effort": effort}).generate.prompt
+    assert (prompt.effort, prompt.effort_param) == (effort, "reasoning.effort")
 
 
 @pytest.mark.parametrize(

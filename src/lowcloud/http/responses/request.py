@@ -228,9 +228,10 @@ def _generate(
     body: ResponseBody, response_id: str, tools: ToolsAsked, output: Format, include_logprobs: bool
 ) -> Generate:
     effort = body.reasoning.effort if body.reasoning else None
+    options = template_options(body.chat_template_kwargs)
     return Generate(
         id=response_id,
-        prompt=Messages((), tools.told, effort, template_options(body.chat_template_kwargs)),
+        prompt=Messages((), tools.told, effort, options, effort_param="reasoning.effort" if effort else ""),
         sampling=body.sampling(),
         stop=tuple(body.stop or ()),
         top_logprobs=(body.top_logprobs or 0) if include_logprobs else None,
