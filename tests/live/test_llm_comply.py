@@ -46,7 +46,7 @@ class Refusal:
     reason: str
 
 
-BLIND = Refusal(400, "messages[0].content: this model can't see images.", "the model sees no images")
+BLIND = Refusal(400, "messages[0].content[1]: this model can't see images.", "the model sees no images")
 # What SmolLM2 can't do by its nature. Every other case passes; one of these that passes fails the test too.
 EXCEPTIONS = {
     "chat-image-input": BLIND,
