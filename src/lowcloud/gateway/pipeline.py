@@ -122,6 +122,7 @@ class Gateway:
             raise GatewayUnauthorized
         if not account.is_made:
             await self._on.directory.make_default(asked.account_id)
+            account = await self._on.directory.find(asked.account_id, asked.gateway_id)  # with its own cache
         run = _Run(self._on, self._flights, asked, account)
         try:
             return await run.answer()

@@ -71,6 +71,12 @@ async def test_the_short_base_has_the_gateways_of_its_own_account(desk):
     assert row.path == "v1/chat/completions"
 
 
+async def test_the_first_call_of_a_gateway_that_makes_itself_is_kept_for_the_second(desk):
+    asked = {"cf-aig-gateway-id": "default", "cf-aig-cache-ttl": "60"}
+    answers = [await desk.world.ask("POST", LONG + "/v1/chat/completions", CHAT, asked) for _ in range(2)]
+    assert [answer.headers["cf-aig-cache-status"] for answer in answers] == ["MISS", "HIT"]
+
+
 async def test_an_unknown_gateway_is_2001_in_the_envelope_and_default_makes_itself(desk):
     for path in (f"/run/{CHAT_STAND_IN}", "/v1/chat/completions", "/v1/messages"):
         answer = await desk.world.ask("POST", LONG + path, {"prompt": "x"}, {"cf-aig-gateway-id": "no"})
