@@ -133,7 +133,7 @@ class Spending:
             left, self._gains = self._gains, {}
             try:
                 for place in list(left):
-                    if await self._is_saved(place, left[place]):
+                    if await self._try_save(place, left[place]):
                         del left[place]
                 if not left:
                     self._settlements.drop(settled)
@@ -196,7 +196,8 @@ class Spending:
         if place in self._ledgers:
             self._heard.setdefault(place, {}).update(dict.fromkeys(keys, self._clock()))
 
-    async def _is_saved(self, place: Place, gains: Mapping[Key, Sequence[Entry]]) -> bool:
+    async def _try_save(self, place: Place, gains: Mapping[Key, Sequence[Entry]]) -> bool:
+        """Whether a gateway's gains are in the database, or it is gone."""
         if place not in self._ledgers:
             return True
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from gateway_fields import FIELDS
 from live_server import ACCOUNT, LiveServer, running, until
 from provider_upstream import CHAT, Exchange, ProviderUpstream, chat_events, provider_upstream, well_behaved
 
@@ -285,14 +286,13 @@ def all_ids(server: LiveServer, at_least: int) -> list[str]:
 def test_killed_at_once_it_has_counted_every_dollar_that_was_spent(upstream, tmp_path: Path):
     upstream.answer = well_behaved
     rule = {"limit": 30, "limitType": "cost", "window": 86_400, "technique": "sliding"}
-    off = {"cache_ttl": 0, "cache_invalidate_on_update": False, "rate_limiting_limit": 0, "rate_limiting_interval": 0}
     costly = {"cf-aig-custom-cost": '{"total_cost": 1}'}
 
     def statuses(server: LiveServer, calls: int) -> list[int]:
         return [ask(server, costly, "paid", stream=number % 2 == 0).status for number in range(calls)]
 
     with running(["dev"], tmp_path, settings(upstream)) as server:
-        manage(server, "", {"id": "paid", "collect_logs": False, "spend_limits": {"rules": [rule]}} | off)
+        manage(server, "", FIELDS | {"id": "paid", "collect_logs": False, "spend_limits": {"rules": [rule]}})
         assert statuses(server, 20) == [200] * 20
         server.process.send_signal(signal.SIGKILL)
         server.process.wait(BOUND_S)

@@ -1,6 +1,7 @@
 """Gateways, as their owners make, read, change and delete them."""
 
 import pytest
+from gateway_fields import FIELDS
 
 from lowcloud.core.principal import Permission, Principal
 from lowcloud.http.auth import TokenAuth
@@ -8,13 +9,6 @@ from lowcloud.http.gateway.manage_schemas import GatewayList, ManageErrors, OneG
 
 pytestmark = pytest.mark.anyio
 CALL = {"model": "gpt-4o", "messages": []}
-FIELDS = {
-    "cache_invalidate_on_update": False,
-    "cache_ttl": 0,
-    "collect_logs": True,
-    "rate_limiting_interval": 0,
-    "rate_limiting_limit": 0,
-}
 RULE = {"limit": 1.5, "limitType": "cost", "window": 60}
 
 

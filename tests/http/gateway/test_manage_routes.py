@@ -1,16 +1,10 @@
 """What all routes of the gateway's management API do alike."""
 
 import pytest
+from gateway_fields import FIELDS
 
 pytestmark = pytest.mark.anyio
 CALL = {"model": "gpt-4o", "messages": []}
-FIELDS = {
-    "cache_invalidate_on_update": False,
-    "cache_ttl": 0,
-    "collect_logs": True,
-    "rate_limiting_interval": 0,
-    "rate_limiting_limit": 0,
-}
 KEY = {"provider_slug": "openai", "alias": "main", "default_config": True, "secret": "sk-own"}
 OWN = {"name": "Own", "slug": "own", "base_url": "https://own.example"}
 GATEWAY = "/gateways/g"
